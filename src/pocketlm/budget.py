@@ -1,0 +1,166 @@
+"""What a Pocket may cost and must reach, what was measured, and whether the one meets the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pocketlm.errors import BudgetError, UnitError
+from pocketlm.units import format_latency, format_size, parse_latency, parse_share, parse_size
+
+# An empty Pocket (manifest, card, no weights) is about this large: less cannot be met.
+SMALLEST_POCKET_BYTES = 2_000
+
+
+@dataclass(frozen=True)
+class QualityFloor:
+    """The least quality allowed, in [0, 1].
+
+    metric: the metric it is about; None means the task's main metric.
+    of_teacher: the value is a share of the teacher's figure rather than the figure itself.
+    """
+
+    value: float
+    metric: str | None = None
+    of_teacher: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> QualityFloor:
+        """Read "0.97" or "97%" (a share of the teacher's quality) or "f1_macro>=0.8" (the figure itself)."""
+        match = re.fullmatch(r"\s*([a-z][a-z0-9_]*)\s*>=\s*(.+)", text)
+        if match is None:
+            try:
+                return cls(parse_share(text))
+            except UnitError as error:
+                raise UnitError(f"{error}; or name a metric, such as accuracy>=0.9") from None
+        return cls(parse_share(match.group(2)), match.group(1), of_teacher=False)
+
+    def __str__(self) -> str:
+        return f"{self.metric or 'quality'}>={self.value:g}" if not self.of_teacher else f"{self.value:g} of the teacher's"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one exported Pocket was measured to cost and to reach.
+
+    quality: metric name to value in [0, 1], on the split named by `split`.
+    size_bytes: the whole file. latency_p50_ms, latency_p95_ms: one text at a time on one thread over
+    real inputs, in a fresh process. memory_bytes: peak resident set of that process.
+    """
+
+    quality: Mapping[str, float]
+    size_bytes: int
+    latency_p50_ms: float
+    latency_p95_ms: float
+    memory_bytes: int
+    split: str = "dev"
+    machine: str = ""
+    extra: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One limit of a budget held against one measured figure; `over` > 0 is a miss, as a share of the limit."""
+
+    name: str
+    limit: float
+    measured: float
+    over: float
+
+    @property
+    def holds(self) -> bool:
+        return self.over <= 0
+
+    def __str__(self) -> str:
+        show = {"size": format_size, "memory": format_size, "latency": format_latency}.get(self.name, "{:.4f}".format)
+        relation = "≤" if self.name in ("size", "memory", "latency") else "≥"
+        verdict = "holds" if self.holds else f"missed by {self.over:.1%}"
+        return f"{self.name} {show(self.measured)} ({relation} {show(self.limit)}): {verdict}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Every limit with its measured figure."""
+
+    limits: tuple[Limit, ...]
+
+    @property
+    def met(self) -> bool:
+        return all(limit.holds for limit in self.limits)
+
+    @property
+    def distance(self) -> float:
+        """How far from the budget, in shares of the limits missed; 0 when it is met."""
+        return sum(max(0.0, limit.over) for limit in self.limits)
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.limits)) or "no limit was set"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits on bytes, milliseconds (p50), bytes of RAM, and quality; an absent one means "the less the better"."""
+
+    max_size: int | None = None
+    max_latency: float | None = None
+    max_memory: int | None = None
+    min_quality: QualityFloor | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_size is not None and self.max_size < SMALLEST_POCKET_BYTES:
+            raise BudgetError(
+                f"max size {self.max_size} bytes is impossible: the file's own frame takes "
+                f"{format_size(SMALLEST_POCKET_BYTES)}; the smallest useful Pockets start near 10 kB"
+            )
+        if self.max_latency is not None and self.max_latency <= 0:
+            raise BudgetError(f"max latency {self.max_latency} ms is impossible; it must be above 0, such as 1ms")
+        if self.max_memory is not None and self.max_memory < 10**7:
+            raise BudgetError(
+                f"max memory {format_size(self.max_memory)} is impossible: the Python runtime alone takes some 30 MB"
+            )
+
+    @classmethod
+    def parse(
+        cls,
+        max_size: str | None = None,
+        max_latency: str | None = None,
+        max_memory: str | None = None,
+        min_quality: str | None = None,
+    ) -> Budget:
+        """A budget from texts with units. Raises UnitError or BudgetError."""
+        return cls(
+            None if max_size is None else parse_size(max_size),
+            None if max_latency is None else parse_latency(max_latency),
+            None if max_memory is None else parse_size(max_memory),
+            None if min_quality is None else QualityFloor.parse(min_quality),
+        )
+
+    def check(self, measured: Measurement, metric: str, teacher_quality: Mapping[str, float] | None = None) -> Verdict:
+        """Hold a measurement against every limit.
+
+        metric: the task's main metric. teacher_quality: the teacher's figures on the same split; without
+        a teacher, a share of its quality is read as the figure itself.
+        """
+        limits = [
+            Limit(name, limit, figure, figure / limit - 1)
+            for name, limit, figure in (
+                ("size", self.max_size, measured.size_bytes),
+                ("latency", self.max_latency, measured.latency_p50_ms),
+                ("memory", self.max_memory, measured.memory_bytes),
+            )
+            if limit is not None
+        ]
+        if self.min_quality is not None:
+            limits.append(_quality_limit(self.min_quality, measured.quality, metric, teacher_quality))
+        return Verdict(tuple(limits))
+
+
+def _quality_limit(
+    floor: QualityFloor, quality: Mapping[str, float], main: str, teacher: Mapping[str, float] | None
+) -> Limit:
+    name = floor.metric or main
+    if name not in quality:
+        raise BudgetError(f"--min-quality names the metric {name!r}; this task measures {', '.join(quality)}")
+    limit = floor.value * teacher[name] if floor.of_teacher and teacher else floor.value
+    return Limit(name, limit, quality[name], 1 - quality[name] / limit if limit else 0.0)

@@ -1,0 +1,45 @@
+"""What a model says about a text: named outputs, each with a kind and its labels.
+
+Heads, losses, distillation and decoding are all driven by an output's kind, so a new task is a new
+combination of outputs rather than new code along the whole way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+# single: one label a text (softmax); multi: any number of labels a text (a sigmoid each);
+# tags: one BIO tag a word (softmax each).
+Kind = Literal["single", "multi", "tags"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One named output. Its logits are (labels,) a text, or (words, labels) for tags."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "kind": self.kind, "labels": list(self.labels)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Output:
+        return cls(value["name"], value["kind"], tuple(value["labels"]))
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled text, as every task of words and labels sees it.
+
+    labels: one for single-label tasks and intents, any number for multi-label ones; empty for unlabelled text.
+    tokens, tags: the words and their BIO tags, equally many; empty where the task has none.
+    """
+
+    text: str
+    labels: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()

@@ -1,0 +1,53 @@
+"""Named entries in one explicit table per kind, loaded when asked for, open to other packages.
+
+A table maps a name to "module:attribute". Third parties add entries through the packaging entry
+point group `pocketlm.<kind>`; the built-in ones are found in the same way, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from pocketlm.errors import UnknownNameError
+
+
+def did_you_mean(name: str, allowed: list[str]) -> str:
+    """" Did you mean 'x'?" for the nearest allowed name, or ""."""
+    near = get_close_matches(name, allowed, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+class Table(Mapping[str, Any]):
+    """A read-only mapping from a name to what "module:attribute" holds, imported on first use."""
+
+    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
+        self.kind = kind
+        self._built_in = dict(entries)
+
+    @cached_property
+    def _targets(self) -> dict[str, str]:
+        found = {point.name: point.value for point in entry_points(group=f"pocketlm.{self.kind}")}
+        return {**found, **self._built_in}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._targets:
+            names = sorted(self._targets)
+            raise UnknownNameError(
+                f"unknown {self.kind} {name!r}; there is {', '.join(names)}.{did_you_mean(name, names)}"
+            )
+        module, _, attribute = self._targets[name].partition(":")
+        return getattr(import_module(module), attribute)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._targets
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._targets)
+
+    def __len__(self) -> int:
+        return len(self._targets)
