@@ -1,0 +1,88 @@
+"""Open a Pocket and predict with it: numpy, onnxruntime and tokenizers, nothing heavier."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketlm.errors import PocketFileError
+from pocketlm.outputs import Output
+from pocketlm.pocket.format import read_pocket
+from pocketlm.runtime.bag import BagModel
+from pocketlm.runtime.decode import Prediction, decode
+from pocketlm.runtime.graph import GraphModel
+from pocketlm.runtime.inputs import Arrays, Text, inputs_from_json
+
+
+class RunnableModel(Protocol):
+    """Whatever turns arrays into logits."""
+
+    def run(self, arrays: Arrays) -> dict[str, NDArray[np.float32]]:
+        """Logits of every output."""
+        ...
+
+
+class Pocket:
+    """A model in one file, ready to predict.
+
+    manifest: what the file says of itself. task: its task's name. outputs: what it predicts.
+    size_bytes: the whole file.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any], members: Mapping[str, bytes], size_bytes: int, threads: int = 0):
+        self.manifest = dict(manifest)
+        self.task: str = manifest["task"]
+        self.outputs = tuple(Output.from_json(output) for output in manifest["outputs"])
+        self.size_bytes = size_bytes
+        about = manifest["model"]
+        self.inputs = inputs_from_json(about["inputs"], members)
+        self.model: RunnableModel
+        if about["kind"] == "bag":
+            self.model = BagModel(about, members, self.outputs)
+        else:
+            self.model = GraphModel(members["graph.onnx"], self.outputs, threads)
+
+    @overload
+    def predict(self, texts: str, batch_size: int = 32) -> Prediction: ...
+
+    @overload
+    def predict(self, texts: Sequence[Text], batch_size: int = 32) -> list[Prediction]: ...
+
+    def predict(self, texts: str | Sequence[Text], batch_size: int = 32) -> Prediction | list[Prediction]:
+        """The prediction for one text, or a list of them for a list of texts (or of token lists).
+
+        A prediction has "label" and "score"; or "labels" and "scores"; or "intent", "score", "tokens",
+        "slots" (a BIO tag a token) and "entities" (slot, value, start, end in characters).
+        """
+        if isinstance(texts, str):
+            return self._batch([texts])[0]
+        done: list[Prediction] = []
+        for begin in range(0, len(texts), batch_size):
+            done.extend(self._batch(texts[begin : begin + batch_size]))
+        return done
+
+    def logits(self, texts: Sequence[Text]) -> dict[str, NDArray[np.float32]]:
+        """Raw logits of one batch: (texts, labels), or (words of all texts, labels) for tags."""
+        return self.model.run(self.inputs.collate(self.inputs.encode(texts)))
+
+    def _batch(self, texts: Sequence[Text]) -> list[Prediction]:
+        encoded = self.inputs.encode(texts)
+        logits = self.model.run(self.inputs.collate(encoded))
+        return decode(texts, self.outputs, logits, [one.words for one in encoded])
+
+
+def load(path: str | os.PathLike[str], threads: int = 0) -> Pocket:
+    """The Pocket at `path`, verified. threads: for its matrix products; 0 lets the runtime choose.
+
+    Raises PocketFileError where the file is missing, damaged, newer or unsafe.
+    """
+    file = read_pocket(Path(path))
+    try:
+        return Pocket(file.manifest, file.members, file.size_bytes, threads)
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise PocketFileError(f"{path}: the manifest does not describe a model this version can run ({error})") from error
