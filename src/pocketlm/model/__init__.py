@@ -1,0 +1,1 @@
+"""Modules that are trained: teachers, students, and how they are found and described."""

