@@ -1,0 +1,141 @@
+"""What a model learns from: texts, their labels as numbers, and what a teacher says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pocketlm.outputs import Example, Output
+from pocketlm.runtime.inputs import Encoded, Inputs, Text
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A teacher's outputs, one array a text.
+
+    logits: {output name: arrays of shape (labels,), or (words, labels) for tags}.
+    hidden: arrays of shape (pieces, width), float16, or () where they were not kept.
+    """
+
+    logits: Mapping[str, Sequence[Floats]]
+    hidden: Sequence[NDArray[np.float16]] = ()
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Texts with labels as numbers; an unlabelled text has label -1 (single), NaN (multi) or no tags.
+
+    labels: {output name: one label number, (labels,) of 0/1, or (words,) tag numbers, a text}.
+    """
+
+    texts: tuple[Text, ...]
+    labels: Mapping[str, Sequence[NDArray[np.float32] | NDArray[np.int64] | int]]
+    taught: Taught | None = None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def with_teacher(self, taught: Taught) -> Lesson:
+        """The same texts with a teacher's outputs."""
+        return replace(self, taught=taught)
+
+
+def text_of(example: Example, outputs: Sequence[Output]) -> Text:
+    """What a model reads of an example: its tokens where words are tagged, else its text."""
+    return example.tokens if any(output.kind == "tags" for output in outputs) and example.tokens else example.text
+
+
+def lesson(examples: Sequence[Example], outputs: Sequence[Output]) -> Lesson:
+    """Examples as numbers, in order."""
+    labels = {output.name: [_number(example, output) for example in examples] for output in outputs}
+    return Lesson(tuple(text_of(example, outputs) for example in examples), labels)
+
+
+def _number(example: Example, output: Output) -> NDArray[np.float32] | NDArray[np.int64] | int:
+    places = {label: place for place, label in enumerate(output.labels)}
+    if output.kind == "tags":
+        return np.array([places.get(tag, 0) for tag in example.tags], np.int64)
+    if output.kind == "multi":
+        if not example.labels:
+            return np.full(len(places), np.nan, np.float32)
+        return np.array([label in example.labels for label in output.labels], np.float32)
+    return places.get(example.labels[0], -1) if example.labels else -1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch as tensors.
+
+    arrays: the module's arguments. labels: {output: (texts,), (texts, labels) or (words,)}, -100 or NaN is none.
+    teacher: {output: (texts or words, labels)}, NaN where the teacher saw less; hidden: (texts, pieces, width)
+    or None, with hidden_texts: (texts,) true where the teacher split the text in as many pieces.
+    """
+
+    arrays: dict[str, Tensor]
+    labels: dict[str, Tensor]
+    teacher: dict[str, Tensor]
+    hidden: Tensor | None
+    hidden_texts: Tensor | None
+
+
+def tensors(arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Tensor]:
+    """The same arrays as tensors, sharing memory."""
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+
+
+def make_batch(
+    given: Lesson, outputs: Sequence[Output], encoded: Sequence[Encoded], inputs: Inputs, places: Sequence[int]
+) -> Batch:
+    """The batch of the texts at `places`; tags and teacher rows are cut to the words the model reads."""
+    own = [encoded[place] for place in places]
+    labels = {o.name: _batch_labels(given, o, own, places) for o in outputs}
+    taught = given.taught
+    teacher = {} if taught is None else {o.name: _batch_logits(taught, o, own, places) for o in outputs}
+    hidden = texts = None
+    if taught is not None and taught.hidden:
+        hidden, texts = _batch_hidden(taught, own, places)
+    return Batch(tensors(inputs.collate(own)), labels, teacher, hidden, texts)
+
+
+def _batch_labels(given: Lesson, output: Output, own: Sequence[Encoded], places: Sequence[int]) -> Tensor:
+    column = given.labels[output.name]
+    if output.kind == "multi":
+        return torch.from_numpy(np.stack([np.asarray(column[place]) for place in places]))
+    if output.kind == "single":
+        numbers = np.array([column[place] for place in places], np.int64)
+        return torch.from_numpy(np.where(numbers < 0, -100, numbers))
+    parts = [_fit(np.asarray(column[place]), one.words, -100) for place, one in zip(places, own, strict=True)]
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def _batch_logits(taught: Taught, output: Output, own: Sequence[Encoded], places: Sequence[int]) -> Tensor:
+    column = taught.logits[output.name]
+    if output.kind != "tags":
+        return torch.from_numpy(np.stack([column[place] for place in places]))
+    parts = [_fit(column[place], one.words, np.nan) for place, one in zip(places, own, strict=True)]
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def _fit(rows: NDArray[np.generic], count: int, fill: float) -> NDArray[np.generic]:
+    """The first `count` rows, filled up where there are fewer."""
+    if len(rows) >= count:
+        return rows[:count]
+    return np.concatenate([rows, np.full((count - len(rows), *rows.shape[1:]), fill, rows.dtype)])
+
+
+def _batch_hidden(taught: Taught, own: Sequence[Encoded], places: Sequence[int]) -> tuple[Tensor, Tensor]:
+    width = max(one.length for one in own)
+    states = np.zeros((len(own), width, taught.hidden[places[0]].shape[1]), np.float32)
+    same = np.zeros(len(own), bool)
+    for row, (place, one) in enumerate(zip(places, own, strict=True)):
+        if len(taught.hidden[place]) == one.length:
+            states[row, : one.length] = taught.hidden[place]
+            same[row] = True
+    return torch.from_numpy(states), torch.from_numpy(same)
