@@ -1,0 +1,47 @@
+"""Build a small convolutional encoder on the teacher's piece embeddings.
+
+Kim 2014, arXiv:1408.5882 (convolutions over word vectors), with residual layers and LayerNorm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from pocketlm.compress.pieces import student_pieces
+from pocketlm.compress.transformer import start_embeddings
+from pocketlm.model.model import Model, ModelSpec
+from pocketlm.model.transformer import Shape, SmallEncoder
+from pocketlm.train.context import Context
+
+
+@dataclass(frozen=True)
+class SmallConvnet:
+    """`depth` convolutions of `width`, each reading `reach` pieces on both sides; rank: of the embeddings."""
+
+    name: ClassVar[str] = "small-convnet"
+    depth: int = 2
+    width: int = 128
+    reach: int = 1
+    rank: int = 64
+    pieces: int | None = None
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if min(self.depth, self.width, self.reach, self.rank) < 1:
+            raise ValueError("depth, width, reach and rank are at least 1")
+
+    def __call__(self, model: Model | None, context: Context) -> Model:
+        """A fresh convnet; its embeddings start from the teacher's where there is one."""
+        torch.manual_seed(context.seed)
+        pieces = student_pieces(context, self.pieces)
+        shape = Shape(
+            pieces=len(pieces.counts), rank=min(self.rank, self.width), width=self.width, depth=self.depth,
+            max_length=context.max_length, reach=self.reach,
+        )  # fmt: skip
+        module = SmallEncoder(shape, context.outputs, self.dropout)
+        if context.pretrained is not None:
+            start_embeddings(module, pieces, context, {})
+        return Model(module, pieces.inputs, ModelSpec("conv", context.outputs))

@@ -1,0 +1,68 @@
+"""Train the model at hand: on its teacher's outputs where there is a teacher, and on the labels.
+
+Hinton et al. 2015, arXiv:1503.02531, with hidden states or relations where shapes allow (see train.losses).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pocketlm.errors import RecipeError
+from pocketlm.model.bag import BagModule
+from pocketlm.model.model import Model
+from pocketlm.train.context import Context
+from pocketlm.train.loop import Schedule, gains_from_bf16, train
+from pocketlm.train.losses import Objective
+
+
+@dataclass(frozen=True)
+class Distill:
+    """Train for at most `epochs`, and keep the epoch that is best on dev.
+
+    rate: peak learning rate. alpha: weight of the teacher's logits against the labels, in [0, 1].
+    beta: weight of hidden states (bags have none). temperature: above 0.
+    """
+
+    name: ClassVar[str] = "distill"
+    epochs: int = 30
+    rate: float = 5e-3
+    batch_size: int = 128
+    alpha: float = 0.9
+    beta: float = 0.0
+    temperature: float = 8.0
+    patience: int = 10
+    decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1 or self.beta < 0:
+            raise ValueError(f"alpha is in [0, 1] and beta at least 0, got {self.alpha} and {self.beta}")
+        if self.temperature <= 0 or self.rate <= 0 or self.epochs < 1:
+            raise ValueError("temperature, rate and epochs are above 0")
+
+    def __call__(self, model: Model | None, context: Context) -> Model:
+        """The trained model; without a teacher it learns from the labels alone."""
+        if model is None:
+            raise RecipeError("distill needs a student; put it after a pass that builds one")
+        taught = context.lesson.taught
+        bag = isinstance(model.module, BagModule)
+        objective = Objective(
+            alpha=self.alpha if taught is not None else 0.0,
+            beta=self.beta if taught is not None and taught.hidden and not bag else 0.0,
+            temperature=self.temperature,
+        )
+        schedule = Schedule(
+            self.epochs,
+            self.rate,
+            self.batch_size,
+            warmup=0.05,
+            patience=self.patience,
+            decay=self.decay,
+            autocast=not bag and gains_from_bf16(),
+            second_moment=0.99 if bag else 0.999,
+        )
+        train(
+            model, context.lesson, objective, schedule, context.figure,
+            seed=context.seed, checkpoint=context.checkpoints, progress=context.progress, deadline=context.deadline,
+        )  # fmt: skip
+        return model

@@ -1,0 +1,97 @@
+"""What students on subword pieces share: a trimmed vocabulary and embeddings factorized from the teacher's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from pocketlm.errors import RecipeError
+from pocketlm.model.encoder import Pretrained
+from pocketlm.model.vocabulary import TrimmedVocabulary, count_pieces, reopen, trim
+from pocketlm.runtime.inputs import PieceInputs, plain_text
+from pocketlm.train.context import Context
+
+# A vocabulary learnt from the training texts, where there is no teacher to take one from.
+_SCRATCH_PIECES = 4096
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A student's way of reading. counts: (pieces,) in the training texts. old: (pieces,) teacher's ids, if any."""
+
+    inputs: PieceInputs
+    counts: np.ndarray
+    old: np.ndarray | None
+
+
+def student_pieces(context: Context, limit: int | None) -> Pieces:
+    """The teacher's tokenizer cut to the training texts (at most `limit` pieces), or one learnt from them."""
+    if context.pretrained is None:
+        tokenizer = _learn_tokenizer(context, limit or _SCRATCH_PIECES)
+        inputs = PieceInputs(tokenizer, context.tagging, context.max_length, tokenizer.token_to_id("[PAD]"))
+        return Pieces(inputs, _count(inputs, context), None)
+    whole = PieceInputs(
+        Tokenizer.from_str(_tokenizer_json(context)), context.tagging, context.max_length, context.pretrained.pad_id
+    )
+    counts = count_pieces(one.arrays[0] for one in whole.encode(context.lesson.texts))
+    trimmed: TrimmedVocabulary = trim(whole.tokenizer.to_str(), counts, limit)
+    old = np.array(trimmed.kept)
+    pad = int(np.flatnonzero(old == context.pretrained.pad_id)[0])
+    inputs = PieceInputs(reopen(trimmed), context.tagging, context.max_length, pad)
+    return Pieces(inputs, _count(inputs, context), old)
+
+
+def _tokenizer_json(context: Context) -> str:
+    if context.teacher is not None and isinstance(context.teacher.inputs, PieceInputs):
+        return context.teacher.inputs.tokenizer.to_str()
+    assert context.pretrained is not None
+    return context.pretrained.tokenizer_json
+
+
+def _count(inputs: PieceInputs, context: Context) -> np.ndarray:
+    ids = np.concatenate([one.arrays[0] for one in inputs.encode(context.lesson.texts)])
+    return np.bincount(ids, minlength=inputs.tokenizer.get_vocab_size())
+
+
+def _learn_tokenizer(context: Context, pieces: int) -> Tokenizer:
+    """A WordPiece tokenizer of the training texts, NFC and lower case, marks kept."""
+    from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=pieces, special_tokens=special, show_progress=False, min_frequency=2)
+    tokenizer.train_from_iterator([plain_text(text) for text in context.lesson.texts], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return tokenizer
+
+
+def teacher_embeddings(pretrained: Pretrained | None) -> Tensor | None:
+    """The teacher's piece embeddings, (pieces, width), or None without a teacher."""
+    if pretrained is None:
+        return None
+    embedding = pretrained.backbone.get_input_embeddings()
+    weight = getattr(embedding, "weight", None)
+    if not isinstance(weight, Tensor):
+        raise RecipeError(f"teacher {pretrained.name}: its piece embeddings are not a plain table")
+    return weight.detach().float()
+
+
+def factorize(matrix: Tensor, weights: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """(rows, rank) and (rank, columns) whose product is nearest to `matrix`, rows weighted by `weights` (rows,).
+
+    Weighted Eckart-Young: SVD of diag(√w) M, then the weights are taken off the left factor.
+    """
+    root = weights.clamp(min=1e-6).sqrt()[:, None]
+    _, values, right = torch.linalg.svd(matrix * root, full_matrices=False)
+    basis = right[:rank]
+    spread = (values[:rank] / values[:rank].mean()).clamp(min=1e-3).sqrt()[:, None]
+    # the factors share the spread, so that neither trains much faster than the other
+    return matrix @ basis.T / spread.T, basis * spread

@@ -1,0 +1,66 @@
+"""Keep the table rows that matter: score by what each adds to the text vectors of the training texts.
+
+A row's score is Σ over texts of (weight · ‖row‖)², its share of the summed vectors' energy; magnitude
+pruning (Han et al. 2015, arXiv:1506.02626) of whole rows, weighted by how often they are read as in Wanda
+(Sun et al. 2023, arXiv:2306.11695).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketlm.errors import RecipeError
+from pocketlm.model.bag import BagModule
+from pocketlm.model.model import Model
+from pocketlm.runtime.inputs import BagInputs
+from pocketlm.train.context import Context
+
+
+def row_energy(table: Tensor, reads: Tensor) -> Tensor:
+    """Squared norm of each row times the sum of squared weights it is read with. table: (rows, width)."""
+    return table.square().sum(dim=1) * reads
+
+
+@dataclass(frozen=True)
+class PruneRows:
+    """Keep the `rows` most important rows of a hashed n-gram table; fewer rows than that stay as they are."""
+
+    name: ClassVar[str] = "prune-rows"
+    rows: int = 8192
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise ValueError(f"rows is at least 1, got {self.rows}")
+
+    def __call__(self, model: Model | None, context: Context) -> Model:
+        """The model with a smaller table; its inputs skip the buckets that lost their row."""
+        if model is None or not isinstance(model.module, BagModule) or not isinstance(model.inputs, BagInputs):
+            raise RecipeError("prune-rows works on a hashed n-gram student; put it after hashed-ngrams")
+        module, inputs = model.module, model.inputs
+        if len(module.table) <= self.rows:
+            return model
+        reads = torch.from_numpy(_reads(inputs, context, len(module.table)))
+        score = row_energy(module.stored_table().detach(), reads)
+        kept = torch.sort(score.topk(self.rows).indices).values
+        assert inputs.lookup is not None
+        rank = np.full(len(module.table), -1, np.int32)
+        rank[kept.numpy()] = np.arange(self.rows, dtype=np.int32)
+        inputs.lookup = np.where(inputs.lookup >= 0, rank[inputs.lookup], np.int32(-1)).astype(np.int32)
+        module.table = nn.Parameter(module.table.detach()[kept].clone())
+        module.importance = module.importance[kept].clone()
+        return model
+
+
+def _reads(inputs: BagInputs, context: Context, rows: int) -> np.ndarray:
+    """Sum of squared weights each row is read with, over texts and words of the training texts."""
+    total = np.zeros(rows, np.float32)
+    for one in inputs.encode(context.lesson.texts):
+        np.add.at(total, one.arrays[0], one.arrays[1] ** 2)
+        if inputs.tagging:
+            np.add.at(total, one.arrays[2], one.arrays[3] ** 2)
+    return total

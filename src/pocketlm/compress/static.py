@@ -1,0 +1,76 @@
+"""Build a bag of static embeddings: one vector a piece, from the teacher reading the piece alone.
+
+Model2Vec (Tulkens and van Dongen 2024): piece vectors from the sentence encoder, PCA, weights by rarity
+(SIF, Arora et al. 2017), then trained together with the head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pocketlm.compress.pieces import Pieces, student_pieces
+from pocketlm.model.bag import BagModule
+from pocketlm.model.encoder import EncoderModule
+from pocketlm.model.model import Model, ModelSpec
+from pocketlm.model.readout import pool
+from pocketlm.runtime.inputs import PieceBagInputs
+from pocketlm.train.context import Context
+
+
+@dataclass(frozen=True)
+class StaticEmbeddings:
+    """A bag of piece vectors of `width`; pieces: at most so many."""
+
+    name: ClassVar[str] = "static-embeddings"
+    width: int = 96
+    pieces: int | None = None
+    hidden: bool = True
+    window: int = 2
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"width is at least 1, got {self.width}")
+
+    def __call__(self, model: Model | None, context: Context) -> Model:
+        """A fresh bag; vectors start from the teacher's where there is one, else from noise."""
+        torch.manual_seed(context.seed)
+        pieces = student_pieces(context, self.pieces)
+        module = BagModule(
+            context.outputs, len(pieces.counts), self.width,
+            hidden=self.hidden, window=self.window if context.tagging else 0, dropout=self.dropout,
+        )  # fmt: skip
+        share = torch.from_numpy(pieces.counts / max(1, pieces.counts.sum())).float()
+        module.importance.copy_(1e-3 / (1e-3 + share))
+        if context.teacher is not None and isinstance(context.teacher.module, EncoderModule):
+            vectors = _piece_vectors(context.teacher.module, pieces, context)
+            module.table.data[:, : vectors.shape[1]] = _principal(vectors, self.width) * 0.3
+        return Model(module, PieceBagInputs(pieces.inputs), ModelSpec("bag", context.outputs))
+
+
+@torch.no_grad()
+def _piece_vectors(teacher: EncoderModule, pieces: Pieces, context: Context) -> Tensor:
+    """The teacher's pooled state of each piece between its special tokens: (pieces, teacher's width)."""
+    assert pieces.old is not None and context.pretrained is not None
+    frame = context.teacher.inputs.tokenizer.encode("").ids  # type: ignore[union-attr]
+    half = (len(frame) + 1) // 2
+    ids = np.array([[*frame[:half], piece, *frame[half:]] for piece in pieces.old], np.int64)
+    vectors = []
+    for begin in range(0, len(ids), 512):
+        batch = torch.from_numpy(ids[begin : begin + 512])
+        mask = torch.ones_like(batch)
+        vectors.append(pool(teacher.hidden(batch, mask), mask))
+    return torch.cat(vectors)
+
+
+def _principal(vectors: Tensor, width: int) -> Tensor:
+    """Coordinates on the first `width` principal components, of unit spread: (rows, ≤ width)."""
+    centred = vectors - vectors.mean(0)
+    _, _, right = torch.linalg.svd(centred, full_matrices=False)
+    found = centred @ right[:width].T
+    return found / found.std().clamp(min=1e-6)

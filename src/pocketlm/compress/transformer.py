@@ -1,0 +1,174 @@
+"""Cut a small transformer out of the teacher: layers, heads, feed-forward units, pieces and embedding rank.
+
+DistilBERT (Sanh et al. 2019, arXiv:1910.01108) starts from the teacher's own layers; heads and units are
+kept by the size of what they write (the norms of their in- and output weights).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pocketlm.compress.pieces import Pieces, factorize, student_pieces, teacher_embeddings
+from pocketlm.model.encoder import EncoderModule
+from pocketlm.model.model import Model, ModelSpec
+from pocketlm.model.transformer import Shape, SmallEncoder, TransformerLayer
+from pocketlm.train.context import Context
+
+logger = logging.getLogger(__name__)
+
+# Where BERT-like models of `transformers` keep each matrix of layer {}: BERT, RoBERTa and kin, then DistilBERT.
+_LAYOUTS = (
+    {
+        "query": "encoder.layer.{}.attention.self.query",
+        "key": "encoder.layer.{}.attention.self.key",
+        "value": "encoder.layer.{}.attention.self.value",
+        "out": "encoder.layer.{}.attention.output.dense",
+        "attention_norm": "encoder.layer.{}.attention.output.LayerNorm",
+        "up": "encoder.layer.{}.intermediate.dense",
+        "down": "encoder.layer.{}.output.dense",
+        "norm": "encoder.layer.{}.output.LayerNorm",
+    },
+    {
+        "query": "transformer.layer.{}.attention.q_lin",
+        "key": "transformer.layer.{}.attention.k_lin",
+        "value": "transformer.layer.{}.attention.v_lin",
+        "out": "transformer.layer.{}.attention.out_lin",
+        "attention_norm": "transformer.layer.{}.sa_layer_norm",
+        "up": "transformer.layer.{}.ffn.lin1",
+        "down": "transformer.layer.{}.ffn.lin2",
+        "norm": "transformer.layer.{}.output_layer_norm",
+    },
+)
+
+
+@dataclass(frozen=True)
+class SmallTransformer:
+    """A BERT-like student with every size free.
+
+    depth: layers, spread over the teacher's, its last among them. width: of the hidden states, None for the
+    teacher's. heads, ffn: kept in each layer. rank: of the embeddings. pieces: at most so many.
+    """
+
+    name: ClassVar[str] = "small-transformer"
+    depth: int = 2
+    width: int | None = None
+    heads: int = 4
+    ffn: int = 384
+    rank: int = 96
+    pieces: int | None = None
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if min(self.depth, self.heads, self.ffn, self.rank) < 1:
+            raise ValueError("depth, heads, ffn and rank are at least 1")
+
+    def __call__(self, model: Model | None, context: Context) -> Model:
+        """A student that starts from the teacher's weights where its layout is known, else from noise."""
+        torch.manual_seed(context.seed)
+        pieces = student_pieces(context, self.pieces)
+        config = None if context.pretrained is None else context.pretrained.config
+        width = self.width or (config.hidden_size if config is not None else 192)
+        head_width = config.hidden_size // config.num_attention_heads if config is not None else 32
+        shape = Shape(
+            pieces=len(pieces.counts), rank=min(self.rank, width), width=width, depth=self.depth,
+            max_length=context.max_length, heads=self.heads, head_width=head_width, ffn=self.ffn,
+        )  # fmt: skip
+        module = SmallEncoder(shape, context.outputs, self.dropout)
+        if context.pretrained is not None:
+            source = context.teacher.module if context.teacher is not None else None
+            _start_from_teacher(module, pieces, context, source if isinstance(source, EncoderModule) else None)
+        return Model(module, pieces.inputs, ModelSpec("transformer", context.outputs))
+
+
+def _start_from_teacher(student: SmallEncoder, pieces: Pieces, context: Context, tuned: EncoderModule | None) -> None:
+    assert context.pretrained is not None
+    backbone = tuned.backbone if tuned is not None else context.pretrained.backbone
+    state = {name: weight.detach().float() for name, weight in backbone.state_dict().items()}
+    columns = start_embeddings(student, pieces, context, state)
+    layers = int(backbone.config.num_hidden_layers)
+    chosen = [round((place + 1) * layers / student.shape.depth) - 1 for place in range(student.shape.depth)]
+    layout = next((one for one in _LAYOUTS if f"{one['query'].format(0)}.weight" in state), None)
+    if layout is None:
+        logger.warning("the layers of %s have an unknown layout: the student's start from noise", context.pretrained.name)
+        return
+    for layer, source in zip(student.layers, chosen, strict=True):
+        assert isinstance(layer, TransformerLayer)
+        own = {key: path.format(max(0, source)) for key, path in layout.items()}
+        _cut_layer(layer, student.shape, own, state, columns)
+    if tuned is not None and len(columns) == backbone.config.hidden_size:
+        student.readout.load_state_dict(tuned.readout.state_dict())
+
+
+@torch.no_grad()
+def start_embeddings(student: SmallEncoder, pieces: Pieces, context: Context, state: Mapping[str, Tensor]) -> Tensor:
+    """Fill the student's embeddings from the teacher's; which of the teacher's columns it keeps: (width,)."""
+    whole = teacher_embeddings(context.pretrained)
+    assert whole is not None and pieces.old is not None
+    vectors = state.get("embeddings.word_embeddings.weight", whole)[torch.from_numpy(pieces.old)]
+    counts = torch.from_numpy(pieces.counts).float() + 1
+    width, rank = student.shape.width, student.shape.rank
+    columns = torch.arange(vectors.shape[1])
+    if width < vectors.shape[1]:
+        spread = (vectors.square() * counts[:, None]).sum(0)
+        columns = spread.topk(width).indices.sort().values
+    if width > vectors.shape[1]:
+        return columns
+    positions = state.get("embeddings.position_embeddings.weight")
+    length = student.shape.max_length
+    if positions is not None and len(positions) >= length:
+        skip = min(len(positions) - length, 2) if "roberta" in str(getattr(context.pretrained.config, "model_type", "")) else 0  # type: ignore[union-attr]
+        types = state.get("embeddings.token_type_embeddings.weight")
+        rows = positions[skip : skip + length] + (0 if types is None else types[0])
+    else:
+        rows = torch.zeros(length, vectors.shape[1])
+    both = torch.cat([vectors, rows])[:, columns]
+    weights = torch.cat([counts, torch.full((length,), float(counts.sum() / length))])
+    left, right = factorize(both, weights, rank)
+    student.embedding.pieces.weight.copy_(left[: len(vectors)])
+    student.embedding.positions.weight.copy_(left[len(vectors) :])
+    student.embedding.map.weight.copy_(right.T)
+    for kind in ("weight", "bias"):
+        if f"embeddings.LayerNorm.{kind}" in state:
+            getattr(student.embedding.norm, kind).copy_(state[f"embeddings.LayerNorm.{kind}"][columns])
+    return columns
+
+
+@torch.no_grad()
+def _cut_layer(
+    layer: TransformerLayer, shape: Shape, path: Mapping[str, str], state: Mapping[str, Tensor], columns: Tensor
+) -> None:
+    """Copy the teacher's most active heads and units into the student's layer."""
+
+    def of(key: str, kind: str = "weight") -> Tensor:
+        return state[f"{path[key]}.{kind}"]
+
+    heads = _top_heads(of("value"), of("out"), shape)
+    rows = (heads[:, None] * shape.head_width + torch.arange(shape.head_width)).reshape(-1)
+    size = len(rows)
+    for place, key in enumerate(("query", "key", "value")):
+        begin = place * shape.heads * shape.head_width
+        layer.qkv.weight[begin : begin + size] = of(key)[rows][:, columns]
+        layer.qkv.bias[begin : begin + size] = of(key, "bias")[rows]
+    layer.out.weight[:, :size] = of("out")[columns][:, rows]
+    layer.out.bias.copy_(of("out", "bias")[columns])
+    units = of("up").norm(dim=1).mul(of("down").norm(dim=0)).topk(min(shape.ffn, len(of("up")))).indices.sort().values
+    layer.up.weight[: len(units)] = of("up")[units][:, columns]
+    layer.up.bias[: len(units)] = of("up", "bias")[units]
+    layer.down.weight[:, : len(units)] = of("down")[columns][:, units]
+    layer.down.bias.copy_(of("down", "bias")[columns])
+    for norm, key in ((layer.attention_norm, "attention_norm"), (layer.norm, "norm")):
+        norm.weight.copy_(of(key)[columns])
+        norm.bias.copy_(of(key, "bias")[columns])
+
+
+def _top_heads(value: Tensor, out: Tensor, shape: Shape) -> Tensor:
+    """The heads that write most: largest product of the norms of their value and output weights."""
+    count = len(value) // shape.head_width
+    written = value.reshape(count, -1).norm(dim=1) * out.T.reshape(count, -1).norm(dim=1)
+    return written.topk(min(shape.heads, count)).indices.sort().values

@@ -1,0 +1,193 @@
+"""Ask models: logits of many texts, figures on dev, and what a teacher says, kept on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pocketlm.model.model import Model
+from pocketlm.outputs import Example, Output
+from pocketlm.progress import Deadline, Progress, Silent
+from pocketlm.runtime.decode import Prediction, decode
+from pocketlm.runtime.inputs import Text
+from pocketlm.tasks.table import Task
+from pocketlm.train.lesson import Lesson, Taught, lesson, tensors, text_of
+from pocketlm.train.loop import History, Schedule, gains_from_bf16, train
+from pocketlm.train.losses import Objective
+
+# Teacher states kept for hidden losses, float16; beyond this they cost more than they teach.
+HIDDEN_BYTES = 600_000_000
+# From how many texts on the share of training time for one epoch calls for fewer epochs.
+MANY_TEXTS = 30_000
+
+
+@torch.no_grad()
+def ask(
+    model: Model, texts: Sequence[Text], *, hidden: bool = False, batch_size: int = 64, progress: Progress | None = None
+) -> Taught:
+    """The model's logits (and last hidden states) of every text, in order; batches are sorted by length."""
+    module, outputs = model.module.eval(), model.spec.outputs
+    encoded = model.inputs.encode(texts)
+    order = sorted(range(len(texts)), key=lambda place: encoded[place].length)
+    logits: dict[str, list[NDArray[np.float32]]] = {o.name: [np.zeros(0, np.float32)] * len(texts) for o in outputs}
+    states: list[NDArray[np.float16]] = [np.zeros((0, 0), np.float16)] * len(texts) if hidden else []
+    for begin in range(0, len(order), batch_size):
+        own = order[begin : begin + batch_size]
+        batch = [encoded[place] for place in own]
+        arrays = tensors(model.inputs.collate(batch))
+        if hidden:
+            last = module.hidden(arrays["input_ids"], arrays["attention_mask"])
+            said = module.readout(last, arrays["attention_mask"], arrays.get("word_index"))
+            for row, place in enumerate(own):
+                states[place] = last[row, : encoded[place].length].half().numpy()
+        else:
+            said = module(**arrays)
+        for output in outputs:
+            rows = said[output.name].float().numpy()
+            edges = np.cumsum([one.words for one in batch])[:-1]
+            parts = np.split(rows, edges) if output.kind == "tags" else rows
+            for place, part in zip(own, parts, strict=True):
+                logits[output.name][place] = part
+        if progress is not None:
+            progress.step(begin + len(own), len(order))
+    return Taught(logits, states)
+
+
+def predictions(said: Taught, texts: Sequence[Text], outputs: Sequence[Output]) -> list[Prediction]:
+    """Logits decoded, as the runtime does it."""
+    words = [0] * len(texts)
+    joined: dict[str, NDArray[np.float32]] = {}
+    for output in outputs:
+        rows = said.logits[output.name]
+        if output.kind == "tags":
+            words = [len(own) for own in rows]
+            joined[output.name] = np.concatenate(list(rows))
+        else:
+            joined[output.name] = np.stack(list(rows))
+    return decode(texts, outputs, joined, words)
+
+
+def judge(said: Taught, examples: Sequence[Example], outputs: Sequence[Output], task: Task) -> dict[str, float]:
+    """Every metric of the task, without intervals."""
+    texts = [text_of(example, outputs) for example in examples]
+    return task.figures(examples, predictions(said, texts, outputs), outputs)
+
+
+@dataclass(frozen=True)
+class DevFigure:
+    """The task's main metric of a model on dev, as a function of the model; breaks ties by the dev loss."""
+
+    task: Task
+    examples: Sequence[Example]
+
+    def __call__(self, model: Model) -> float:
+        said = ask(model, [text_of(example, model.spec.outputs) for example in self.examples])
+        return judge(said, self.examples, model.spec.outputs, self.task)[self.task.main_metric]
+
+
+def teacher_schedule(texts: int) -> Schedule:
+    """The schedule a teacher is fine-tuned with: few epochs on much text, more on little, no label smoothing."""
+    epochs = 6 if texts >= 5_000 else 10 if texts >= 1_000 else 20
+    epochs = 3 if texts > MANY_TEXTS else epochs
+    return Schedule(
+        epochs, rate=1e-4, head_rate=1e-3, batch_size=32 if texts >= 1_000 else 16, autocast=gains_from_bf16()
+    )
+
+
+def fine_tune(
+    model: Model,
+    train_examples: Sequence[Example],
+    dev_examples: Sequence[Example],
+    task: Task,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+    deadline: Deadline | None = None,
+) -> History:
+    """Fine-tune a teacher in place on labels alone; it ends with its best epoch's weights."""
+    return train(
+        model,
+        lesson(train_examples, model.spec.outputs),
+        Objective(),
+        teacher_schedule(len(train_examples)),
+        DevFigure(task, dev_examples),
+        seed=seed,
+        checkpoint=checkpoint,
+        progress=progress or Silent(),
+        deadline=deadline,
+    )
+
+
+def keeps_hidden(texts: int, pieces: float, width: int) -> bool:
+    """Whether a teacher's hidden states are worth their room."""
+    return texts * pieces * width * 2 <= HIDDEN_BYTES
+
+
+def save_taught(taught: Taught, path: Path) -> None:
+    """Write a teacher's outputs to one .npz file, whole or not at all."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for name, rows in taught.logits.items():
+        arrays[f"logits.{name}"] = np.concatenate([np.atleast_2d(row) for row in rows])
+        arrays[f"sizes.{name}"] = np.array([len(row) if row.ndim == 2 else -1 for row in rows])
+    if taught.hidden:
+        arrays["hidden"] = np.concatenate(list(taught.hidden))
+        arrays["hidden.sizes"] = np.array([len(row) for row in taught.hidden])
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, **arrays)  # type: ignore[arg-type]
+    os.replace(partial, path)
+
+
+def load_taught(path: Path) -> Taught:
+    """What `save_taught` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        names = [key.removeprefix("logits.") for key in stored if key.startswith("logits.")]
+        logits = {name: _unstack(stored[f"logits.{name}"], stored[f"sizes.{name}"]) for name in names}
+        hidden: Sequence[NDArray[np.float16]] = ()
+        if "hidden" in stored:
+            hidden = np.split(stored["hidden"], np.cumsum(stored["hidden.sizes"])[:-1])
+    return Taught(logits, hidden)
+
+
+def _unstack(rows: NDArray[np.float32], sizes: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+    if (sizes < 0).all():
+        return list(rows)
+    return np.split(rows, np.cumsum(sizes)[:-1])
+
+
+def average(parts: Sequence[tuple[Taught, float]], outputs: Sequence[Output]) -> Taught:
+    """The weighted mean of several teachers' log-probabilities (logits for multi); hidden states of the first.
+
+    A text or word that a teacher did not see keeps what the first says.
+    """
+    first = parts[0][0]
+    logits: Mapping[str, list[NDArray[np.float32]]] = {
+        output.name: [
+            _mean([(_log_shares(said.logits[output.name][place], output), weight) for said, weight in parts])
+            for place in range(len(first.logits[output.name]))
+        ]
+        for output in outputs
+    }
+    return Taught(logits, first.hidden)
+
+
+def _log_shares(rows: NDArray[np.float32], output: Output) -> NDArray[np.float32]:
+    if output.kind == "multi" or not len(rows):
+        return rows
+    shifted = rows - rows.max(axis=-1, keepdims=True)
+    out: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return out
+
+
+def _mean(rows: Sequence[tuple[NDArray[np.float32], float]]) -> NDArray[np.float32]:
+    first = rows[0][0]
+    same = [(row, weight) for row, weight in rows if row.shape == first.shape]
+    total = sum(weight for _, weight in same)
+    out: NDArray[np.float32] = sum((row * (weight / total) for row, weight in same), np.zeros_like(first))
+    return out.astype(np.float32)
