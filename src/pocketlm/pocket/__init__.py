@@ -1,0 +1,1 @@
+"""The Pocket file, and the folders that long work leaves behind."""

@@ -16,7 +16,7 @@ from pocketlm.pocket.format import read_pocket
 from pocketlm.runtime.bag import BagModel
 from pocketlm.runtime.decode import Prediction, decode
 from pocketlm.runtime.graph import GraphModel
-from pocketlm.runtime.inputs import Arrays, Text, inputs_from_json
+from pocketlm.runtime.inputs import Arrays, Inputs, Text, inputs_from_json
 
 
 class RunnableModel(Protocol):
@@ -60,20 +60,24 @@ class Pocket:
         "slots" (a BIO tag a token) and "entities" (slot, value, start, end in characters).
         """
         if isinstance(texts, str):
-            return self._batch([texts])[0]
-        done: list[Prediction] = []
-        for begin in range(0, len(texts), batch_size):
-            done.extend(self._batch(texts[begin : begin + batch_size]))
-        return done
+            return predict_all(self.inputs, self.model, self.outputs, [texts], 1)[0]
+        return predict_all(self.inputs, self.model, self.outputs, texts, batch_size)
 
     def logits(self, texts: Sequence[Text]) -> dict[str, NDArray[np.float32]]:
         """Raw logits of one batch: (texts, labels), or (words of all texts, labels) for tags."""
         return self.model.run(self.inputs.collate(self.inputs.encode(texts)))
 
-    def _batch(self, texts: Sequence[Text]) -> list[Prediction]:
-        encoded = self.inputs.encode(texts)
-        logits = self.model.run(self.inputs.collate(encoded))
-        return decode(texts, self.outputs, logits, [one.words for one in encoded])
+
+def predict_all(
+    inputs: Inputs, model: RunnableModel, outputs: Sequence[Output], texts: Sequence[Text], batch_size: int = 32
+) -> list[Prediction]:
+    """One prediction a text, in order."""
+    done: list[Prediction] = []
+    for begin in range(0, len(texts), batch_size):
+        batch = texts[begin : begin + batch_size]
+        encoded = inputs.encode(batch)
+        done.extend(decode(batch, outputs, model.run(inputs.collate(encoded)), [one.words for one in encoded]))
+    return done
 
 
 def load(path: str | os.PathLike[str], threads: int = 0) -> Pocket:

@@ -1,0 +1,167 @@
+"""From a trained model to the members of a Pocket, proved to say what the module said."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pocketlm.errors import PocketLMError
+from pocketlm.export.bag import bag_members
+from pocketlm.export.int8 import Int8Verdict, dynamic_int8, gate, static_int8
+from pocketlm.export.int8 import CALIBRATION_TEXTS
+from pocketlm.export.onnx import store_floats, store_tables, to_bytes, trace
+from pocketlm.model.bag import BagModule
+from pocketlm.model.model import Model
+from pocketlm.runtime.bag import BagModel
+from pocketlm.runtime.graph import GraphModel
+from pocketlm.runtime.inputs import Arrays, PieceInputs, Text
+from pocketlm.runtime.load import RunnableModel, predict_all
+from pocketlm.train.context import Context
+from pocketlm.train.lesson import text_of
+from pocketlm.train.teach import ask
+
+logger = logging.getLogger(__name__)
+
+# Share of texts (or words) whose best label must be the same in torch and in the runtime, both in float32.
+PARITY = 0.999
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model ready to be written: the manifest's "model" section, the members, and how it went."""
+
+    about: dict[str, Any]
+    members: dict[str, bytes]
+    agreement: float
+    int8: Int8Verdict | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def export(model: Model, context: Context) -> Exported:
+    """The model as the runtime reads it. Raises PocketLMError where runtime and torch disagree in float32."""
+    if isinstance(model.module, BagModule):
+        return _export_bag(model, context)
+    return _export_graph(model, context)
+
+
+def _dev_texts(model: Model, context: Context, count: int = 1000) -> list[Text]:
+    return [text_of(example, model.spec.outputs) for example in context.dev[:count]]
+
+
+def agreement(model: Model, runnable: RunnableModel, texts: Sequence[Text]) -> float:
+    """Share of texts and words for which torch and the runtime prefer the same label."""
+    said = ask(model, texts)
+    same: list[np.ndarray] = []
+    for begin in range(0, len(texts), 64):
+        encoded = model.inputs.encode(texts[begin : begin + 64])
+        logits = runnable.run(model.inputs.collate(encoded))
+        for output in model.spec.outputs:
+            rows = list(said.logits[output.name][begin : begin + 64])
+            theirs = np.concatenate(rows) if output.kind == "tags" else np.stack(rows)
+            if output.kind == "multi":
+                same.append(((theirs > 0) == (logits[output.name] > 0)).all(axis=1))
+            else:
+                same.append(theirs.argmax(axis=1) == logits[output.name].argmax(axis=1))
+    return float(np.concatenate(same).mean())
+
+
+def _prove(share: float) -> float:
+    if share < PARITY:
+        raise PocketLMError(f"the exported model agrees with torch on {share:.2%} of dev only; {PARITY:.1%} is asked")
+    return share
+
+
+def _export_bag(model: Model, context: Context) -> Exported:
+    spec = model.spec
+    whole = Model(model.module, model.inputs, type(spec)(spec.family, spec.outputs))
+    bits, model.module.bits = model.module.bits, 0
+    try:
+        about, members = bag_members(whole)
+        share = _prove(agreement(whole, BagModel(about, members, spec.outputs), _dev_texts(model, context)))
+    finally:
+        model.module.bits = bits
+    about, members = bag_members(model)
+    return Exported(about, members, share)
+
+
+def _export_graph(model: Model, context: Context) -> Exported:
+    inputs = model.inputs
+    assert isinstance(inputs, PieceInputs)
+    graph = trace(model)
+    texts = _dev_texts(model, context)
+    share = _prove(agreement(model, GraphModel(to_bytes(graph), model.spec.outputs, 0), texts))
+    verdict = None
+    if model.spec.bits:
+        graph = store_tables(graph, model.spec.bits["table"])
+        verdict, data = _int8(model, context, graph)
+    else:
+        data = to_bytes(graph)
+    about = {
+        "kind": "onnx",
+        "inputs": {
+            "kind": "pieces",
+            "tagging": inputs.tagging,
+            "max_length": inputs.max_length,
+            "pad_id": inputs.pad_id,
+        },
+    }
+    members = {"graph.onnx": data, "tokenizer.json": inputs.tokenizer.to_str().encode()}
+    return Exported(about, members, share, verdict)
+
+
+def _int8(model: Model, context: Context, graph: Any) -> tuple[Int8Verdict, bytes]:
+    """The gate's verdict and the bytes of the graph it kept."""
+    settings = model.spec.settings
+    quality = _quality_on_dev(model, context)
+    wanted = settings.get("activations", "auto")
+    made: dict[str, Any] = {}
+    if wanted in ("dynamic", "auto"):
+        made["dynamic"] = dynamic_int8(graph)
+    if wanted in ("static", "auto"):
+        made["static"] = static_int8(graph, _calibration(model, context))
+    singles = [one for one in _batches(model, _dev_texts(model, context, 60), 1)]
+    max_loss = float(settings.get("max_loss", 0.005))
+    verdict = gate(to_bytes(graph), [(kind, to_bytes(one)) for kind, one in made.items()], singles, quality, max_loss)
+    if verdict.kind != "float":
+        return verdict, to_bytes(store_floats(made[verdict.kind], 16))
+    folded = _copy(graph)
+    data = to_bytes(store_floats(folded, 8))
+    if verdict.float_quality - quality(data) <= max_loss:
+        return verdict, data
+    return verdict, to_bytes(store_floats(graph, 16))
+
+
+def _copy(graph: Any) -> Any:
+    twin = type(graph)()
+    twin.CopyFrom(graph)
+    return twin
+
+
+def _calibration(model: Model, context: Context) -> list[Arrays]:
+    """Training texts spread over the whole lesson, the longest one among them, eight a batch."""
+    texts = context.lesson.texts
+    step = max(1, len(texts) // CALIBRATION_TEXTS)
+    longest = max(texts, key=len)
+    return list(_batches(model, [longest, *texts[::step][:CALIBRATION_TEXTS]], 8))
+
+
+def _batches(model: Model, texts: Sequence[Text], size: int) -> list[Arrays]:
+    encoded = model.inputs.encode(texts)
+    return [model.inputs.collate(encoded[at : at + size]) for at in range(0, len(encoded), size)]
+
+
+def _quality_on_dev(model: Model, context: Context) -> Callable[[bytes], float]:
+    texts = [text_of(example, model.spec.outputs) for example in context.dev]
+
+    def quality(data: bytes) -> float:
+        runnable = GraphModel(data, model.spec.outputs, 0)
+        # one text at a time: dynamic ranges depend on what shares a batch, and Pockets mostly read single texts
+        said = predict_all(model.inputs, runnable, model.spec.outputs, texts, 1)
+        figures: Mapping[str, float] = context.task.figures(context.dev, said, model.spec.outputs)
+        return figures[context.task.main_metric]
+
+    return quality
