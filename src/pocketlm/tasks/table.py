@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from pocketlm.outputs import Example, Output
 from pocketlm.tables import Table
+from pocketlm.tasks.scores import Scores
 
 TASKS = Table(
     "task",
@@ -19,14 +20,22 @@ TASKS = Table(
 
 
 class Task(Protocol):
-    """How rows become examples and outputs, and how predictions are judged.
+    """What a model of the task predicts, and how predictions are judged."""
 
-    main_metric: the figure that chooses between candidates. higher_is_better: {metric: whether more is better}.
-    """
+    @property
+    def name(self) -> str:
+        """Its key in TASKS."""
+        ...
 
-    name: str
-    main_metric: str
-    higher_is_better: Mapping[str, bool]
+    @property
+    def main_metric(self) -> str:
+        """The figure that chooses between candidates."""
+        ...
+
+    @property
+    def higher_is_better(self) -> Mapping[str, bool]:
+        """{metric: whether more is better}."""
+        ...
 
     def outputs(self, examples: Sequence[Example]) -> tuple[Output, ...]:
         """What a model of these training examples predicts."""
@@ -36,4 +45,14 @@ class Task(Protocol):
         self, examples: Sequence[Example], predictions: Sequence[Mapping[str, Any]], outputs: Sequence[Output]
     ) -> dict[str, float]:
         """Every metric, without intervals."""
+        ...
+
+    def score(
+        self,
+        examples: Sequence[Example],
+        predictions: Sequence[Mapping[str, Any]],
+        outputs: Sequence[Output],
+        seed: int = 0,
+    ) -> Scores:
+        """Every metric with its 95 % interval, and the tables behind them."""
         ...

@@ -1,0 +1,80 @@
+"""Figures with their 95 % intervals: a percentile bootstrap over rows (Efron and Tibshirani 1993, ch. 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketlm.tasks.metrics import Counts, f1_parts
+
+RESAMPLES = 1000
+# Resamples judged at once: bounds the memory of (resamples, rows) weights.
+_CHUNK = 100
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How a model did on n rows.
+
+    metrics: by name. per_class, per_slot: {"label", "precision", "recall", "f1", "support"} of each.
+    confusion: {"labels", "counts"} or None.
+    """
+
+    n: int
+    metrics: dict[str, Figure]
+    per_class: list[dict[str, Any]]
+    per_slot: list[dict[str, Any]] = field(default_factory=list)
+    confusion: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def figures_with_intervals(
+    measure: Callable[[Floats], dict[str, Floats]], rows: int, seed: int, resamples: int = RESAMPLES
+) -> dict[str, Figure]:
+    """Each figure of `measure` (which takes weights (resamples, rows)) with its bootstrap interval."""
+    exact = measure(np.ones((1, rows)))
+    random = np.random.default_rng(seed)
+    drawn: dict[str, list[Floats]] = {name: [] for name in exact}
+    for begin in range(0, resamples, _CHUNK):
+        count = min(_CHUNK, resamples - begin)
+        weights = random.multinomial(rows, np.full(rows, 1 / rows), size=count).astype(np.float64)
+        for name, values in measure(weights).items():
+            drawn[name].append(values)
+    out = {}
+    for name, parts in drawn.items():
+        low, high = np.quantile(np.concatenate(parts), [0.025, 0.975])
+        out[name] = Figure(round(float(exact[name][0]), 6), round(float(low), 6), round(float(high), 6))
+    return out
+
+
+def per_label(labels: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
+    """One row a label; counts: (labels,)."""
+    precision, recall, f1 = f1_parts(counts)
+    return [
+        {
+            "label": label,
+            "precision": round(float(precision[place]), 6),
+            "recall": round(float(recall[place]), 6),
+            "f1": round(float(f1[place]), 6),
+            "support": int(counts.gold[place]),
+        }
+        for place, label in enumerate(labels)
+    ]

@@ -1,0 +1,106 @@
+"""Joint intent and slot understanding: one intent a sentence, one BIO tag a word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketlm.errors import DataError
+from pocketlm.outputs import Example, Output
+from pocketlm.tasks.classification import label_places
+from pocketlm.tasks.metrics import Counts, confusion, macro, micro, single_counts, span_counts
+from pocketlm.tasks.scores import Scores, figures_with_intervals, per_label
+
+Floats = NDArray[np.float64]
+Predictions = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Gold and predicted intents (rows,), span counts (rows, slots), and whether all tags are right (rows,)."""
+
+    gold: NDArray[np.int64]
+    said: NDArray[np.int64]
+    spans: tuple[Floats, Floats, Floats]
+    tags_right: NDArray[np.bool_]
+    labels: tuple[str, ...]
+    slots: tuple[str, ...]
+
+    def measure(self, weights: Floats) -> dict[str, Floats]:
+        """Every metric for each row of weights."""
+        total = weights.sum(axis=1)
+        intents = self.gold == self.said
+        precision, recall, f1 = micro(Counts(*(weights @ part for part in self.spans)))
+        return {
+            "frame_accuracy": weights @ (intents & self.tags_right) / total,
+            "intent_accuracy": weights @ intents / total,
+            "intent_f1_macro": macro(single_counts(self.gold, self.said, len(self.labels), weights))[2],
+            "slot_precision": precision,
+            "slot_recall": recall,
+            "slot_f1": f1,
+        }
+
+
+@dataclass(frozen=True)
+class Understanding:
+    """Intent and slots; judged by frame accuracy: the intent and every tag right."""
+
+    name: str = "understanding"
+    main_metric: str = "frame_accuracy"
+
+    @property
+    def higher_is_better(self) -> dict[str, bool]:
+        return dict.fromkeys(
+            ("frame_accuracy", "intent_accuracy", "intent_f1_macro", "slot_precision", "slot_recall", "slot_f1"), True
+        )
+
+    def outputs(self, examples: Sequence[Example]) -> tuple[Output, ...]:
+        """An intent and its slots: "O", then B- and I- of every slot. Raises DataError without two intents."""
+        intents = sorted({label for example in examples for label in example.labels})
+        if len(intents) < 2:
+            raise DataError(f"the training rows have one intent only ({', '.join(intents) or 'none'}); two are needed")
+        slots = sorted({tag[2:] for example in examples for tag in example.tags if tag != "O"})
+        tags = ("O", *(f"{mark}-{slot}" for slot in slots for mark in "BI"))
+        return (Output("intent", "single", tuple(intents)), Output("slots", "tags", tags))
+
+    def figures(self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output]) -> dict[str, float]:
+        """Every metric, without intervals."""
+        judged = _judge(examples, predictions, outputs)
+        return {name: float(value[0]) for name, value in judged.measure(np.ones((1, len(examples)))).items()}
+
+    def score(self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output], seed: int = 0) -> Scores:
+        """Every metric with intervals, per intent and per slot, and the intents' confusion matrix."""
+        judged = _judge(examples, predictions, outputs)
+        counts = single_counts(judged.gold, judged.said, len(judged.labels), np.ones((1, len(examples))))
+        return Scores(
+            len(examples),
+            figures_with_intervals(judged.measure, len(examples), seed),
+            per_label(judged.labels, Counts(counts.right[0], counts.predicted[0], counts.gold[0])),
+            per_label(judged.slots, Counts(*(part.sum(axis=0) for part in judged.spans))),
+            {
+                "labels": list(judged.labels),
+                "counts": confusion(judged.gold, judged.said, len(judged.labels)).tolist(),
+            },
+        )
+
+
+def _judge(examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output]) -> _Judged:
+    intents, tags = outputs
+    gold_tags = [list(example.tags) for example in examples]
+    said_tags = [list(said[tags.name]) for said in predictions]
+    slots = {tag[2:] for row in [*gold_tags, *said_tags, tags.labels] for tag in row if tag != "O"}
+    return _Judged(
+        label_places([example.labels[0] for example in examples], intents.labels),
+        label_places([said[intents.name] for said in predictions], intents.labels),
+        span_counts(gold_tags, said_tags, sorted(slots)),
+        np.array([own == theirs for own, theirs in zip(gold_tags, said_tags, strict=True)], bool),
+        intents.labels,
+        tuple(sorted(slots)),
+    )
+
+
+UNDERSTANDING = Understanding()
