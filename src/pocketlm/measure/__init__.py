@@ -1,0 +1,1 @@
+"""What a Pocket costs and reaches: bytes, latency, memory, quality, each with how it was taken."""

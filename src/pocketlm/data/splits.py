@@ -1,0 +1,82 @@
+"""Deterministic stratified splits, and a check for rows that stand on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from pocketlm.data.read import Row
+
+DEV_SHARE = 0.1
+TEST_SHARE = 0.15
+MOST_DEV_ROWS = 1_500
+
+
+def normal_text(text: str) -> str:
+    """A text without its accidents: NFC, case folded, single spaces."""
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+
+
+def rows_hash(rows: Sequence[Row]) -> str:
+    """SHA-256 of rows in order."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, ensure_ascii=False, sort_keys=True, default=str).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def _order(text: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed}:{text}".encode()).hexdigest()
+
+
+def split_off(
+    rows: Sequence[Row],
+    share: float,
+    *,
+    text_of: Callable[[Row], str],
+    class_of: Callable[[Row], Hashable],
+    seed: int,
+    most: int | None = None,
+) -> tuple[list[Row], list[Row]]:
+    """(rest, part): about `share` of each class in `part`, at least one where the class has two texts.
+
+    Which rows go depends on their text and the seed alone, not on their order; equal texts stay together.
+    """
+    groups: dict[Hashable, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    owner: dict[str, Hashable] = {}
+    for row in rows:
+        text = normal_text(text_of(row))
+        groups[owner.setdefault(text, class_of(row))][text].append(row)
+    if most is not None:
+        share = min(share, most / max(1, len(rows)))
+    taken: set[str] = set()
+    for group in groups.values():
+        ordered = sorted(group, key=lambda text: _order(text, seed))
+        count = min(max(1, round(len(ordered) * share)), len(ordered) - 1)
+        taken.update(ordered[:count])
+    rest = [row for row in rows if normal_text(text_of(row)) not in taken]
+    part = [row for row in rows if normal_text(text_of(row)) in taken]
+    return rest, part
+
+
+def drop_shared(
+    train: Sequence[Row], held: Sequence[Row], *, text_of: Callable[[Row], str], name: str
+) -> tuple[list[Row], str | None]:
+    """Training rows whose text is not in `held`, and a note on those dropped; `held` is never changed."""
+    texts = {normal_text(text_of(row)) for row in held}
+    kept = [row for row in train if normal_text(text_of(row)) not in texts]
+    if len(kept) == len(train):
+        return list(train), None
+    example = next(text_of(row) for row in train if normal_text(text_of(row)) in texts)
+    count = len(train) - len(kept)
+    return kept, f"{count} training row{'s' * (count > 1)} also in {name} left out of training, such as {example[:60]!r}"
+
+
+def describe_split(rows: Sequence[Row]) -> dict[str, Any]:
+    """{"rows", "sha256"} of a split."""
+    return {"rows": len(rows), "sha256": rows_hash(rows)}
