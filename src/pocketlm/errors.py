@@ -73,6 +73,10 @@ class MissingExtraError(UserError):
 
 
 class BudgetMissed(PocketLMError):
-    """No candidate met the budget; the message names the nearest miss."""
+    """No candidate met the budget; the message names the nearest miss, `result` is all that was found."""
 
     exit_code = 3
+
+    def __init__(self, message: str, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result

@@ -132,6 +132,18 @@ def time_ratio(data: bytes, other: bytes, batches: Sequence[Arrays], rounds: int
     return float(np.median(ratios))
 
 
+def median_latency(data: bytes, batches: Sequence[Arrays]) -> float:
+    """Median milliseconds of one batch on one thread, after a round of warm-up."""
+    session = _session(data)
+    spent = []
+    for place, arrays in enumerate([*batches, *batches]):
+        begin = time.perf_counter()
+        session.run(None, arrays)
+        if place >= len(batches):
+            spent.append(time.perf_counter() - begin)
+    return float(np.median(spent)) * 1e3
+
+
 def _session(data: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

@@ -11,8 +11,7 @@ import numpy as np
 
 from pocketlm.errors import PocketLMError
 from pocketlm.export.bag import bag_members
-from pocketlm.export.int8 import Int8Verdict, dynamic_int8, gate, static_int8
-from pocketlm.export.int8 import CALIBRATION_TEXTS
+from pocketlm.export.int8 import CALIBRATION_TEXTS, Int8Verdict, dynamic_int8, gate, median_latency, static_int8
 from pocketlm.export.onnx import store_floats, store_tables, to_bytes, trace
 from pocketlm.model.bag import BagModule
 from pocketlm.model.model import Model
@@ -133,6 +132,12 @@ def _int8(model: Model, context: Context, graph: Any) -> tuple[Int8Verdict, byte
     if verdict.float_quality - quality(data) <= max_loss:
         return verdict, data
     return verdict, to_bytes(store_floats(graph, 16))
+
+
+def untrained_latency(model: Model, context: Context) -> float:
+    """Median milliseconds of the student's int8 graph on single dev texts, one thread; its weights do not matter."""
+    graph = to_bytes(dynamic_int8(store_tables(trace(model), 8)))
+    return median_latency(graph, _batches(model, _dev_texts(model, context, 100), 1))
 
 
 def _copy(graph: Any) -> Any:

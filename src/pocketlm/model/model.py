@@ -40,7 +40,7 @@ class Model:
 
     def copy(self) -> Model:
         """The same model with weights of its own."""
-        return replace(self, module=copy.deepcopy(self.module))
+        return replace(self, module=copy.deepcopy(self.module), inputs=copy.copy(self.inputs))
 
     @property
     def parameters(self) -> int:

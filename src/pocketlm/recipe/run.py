@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pocketlm.export.pocket import Exported, export
 from pocketlm.model.model import Model
+from pocketlm.pocket.work import digest
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.train.context import Context
 
@@ -55,12 +56,39 @@ def weight_bytes(model: Model | None) -> int:
     return total
 
 
-def run_recipe(recipe: Recipe, context: Context, folder: Path | None = None) -> Built:
-    """The student of `recipe`, exported and proved. folder: for checkpoints, so that it can resume."""
-    model: Model | None = None
-    quality: float | None = None
-    records: list[PassRecord] = []
-    for place, step in enumerate(recipe.steps):
+@dataclass
+class Prefixes:
+    """Students after the first two passes, which recipes of one job often share; the last few are kept."""
+
+    kept: dict[str, tuple[Model, tuple[PassRecord, ...]]] = field(default_factory=dict)
+    passes: int = 2
+    most: int = 3
+
+    def find(self, recipe: Recipe) -> tuple[Model, tuple[PassRecord, ...]] | None:
+        """A copy of the student these passes made before, with its records."""
+        found = self.kept.get(digest(recipe.to_json()[: self.passes]))
+        return None if found is None else (found[0].copy(), found[1])
+
+    def keep(self, recipe: Recipe, model: Model, records: Sequence[PassRecord]) -> None:
+        """Remember a copy of the student after the first passes of `recipe`."""
+        while len(self.kept) >= self.most:
+            self.kept.pop(next(iter(self.kept)))
+        self.kept[digest(recipe.to_json()[: self.passes])] = (model.copy(), tuple(records))
+
+
+def run_recipe(
+    recipe: Recipe, context: Context, folder: Path | None = None, prefixes: Prefixes | None = None
+) -> Built:
+    """The student of `recipe`, exported and proved.
+
+    folder: for checkpoints, so that it can resume. prefixes: students that began alike, to start from.
+    """
+    found = prefixes.find(recipe) if prefixes is not None else None
+    model: Model | None = None if found is None else found[0]
+    records: list[PassRecord] = [] if found is None else list(found[1])
+    quality: float | None = records[-1].quality_after if records else None
+    for place in range(len(records), len(recipe.steps)):
+        step = recipe.steps[place]
         checkpoint = None if folder is None else folder / f"{place}-{step.name}.checkpoint"
         before, began = (model.parameters if model else 0, weight_bytes(model)), time.monotonic()
         model = step(model, replace(context, checkpoints=checkpoint))
@@ -79,6 +107,8 @@ def run_recipe(recipe: Recipe, context: Context, folder: Path | None = None) -> 
             )
         )
         quality = after
+        if prefixes is not None and len(records) == prefixes.passes < len(recipe.steps):
+            prefixes.keep(recipe, model, records)
     assert model is not None
     return Built(model, export(model, context), tuple(records))
 

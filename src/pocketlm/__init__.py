@@ -1,0 +1,34 @@
+"""PocketLM: small language models that meet a budget, in one file, measured where they run."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Loaded when first used, so that `import pocketlm` stays light and the base install needs no torch.
+_LAZY = {
+    "Budget": "pocketlm.budget",
+    "Pocket": "pocketlm.runtime.load",
+    "Result": "pocketlm.build",
+    "fit": "pocketlm.build",
+    "load": "pocketlm.runtime.load",
+}
+
+__all__ = ["Budget", "Pocket", "Result", "__version__", "fit", "load"]
+
+if TYPE_CHECKING:
+    from pocketlm.budget import Budget
+    from pocketlm.build import Result, fit
+    from pocketlm.runtime.load import Pocket, load
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'pocketlm' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,290 @@
+"""`fit`: labelled text and a budget in, one measured Pocket and a report out. Read it from top to bottom."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pocketlm import __version__
+from pocketlm.budget import Measurement, Verdict
+from pocketlm.errors import BudgetMissed, MissingExtraError
+from pocketlm.job import Job
+from pocketlm.measure.fresh import measure_pocket
+from pocketlm.measure.machine import describe
+from pocketlm.measure.quality import texts_for
+from pocketlm.pocket.format import check_output, read_pocket, write_pocket
+from pocketlm.pocket.work import WorkFolder
+from pocketlm.progress import Deadline, Progress, Silent
+from pocketlm.report.html import write_report
+from pocketlm.runtime.load import Pocket, load
+from pocketlm.tasks.prepare import Prepared, prepare
+
+try:
+    from pocketlm.compress.pieces import student_pieces
+    from pocketlm.export.pocket import untrained_latency
+    from pocketlm.model.encoder import load_pretrained
+    from pocketlm.recipe.recipe import Recipe
+    from pocketlm.recipe.run import Prefixes
+    from pocketlm.search.candidates import Facts, candidates
+    from pocketlm.search.sequential import Judge, Outcome, search
+    from pocketlm.search.trial import Trial, run_trial
+    from pocketlm.train.context import Context
+    from pocketlm.train.lesson import text_of
+    from pocketlm.train.teach import ask, judge, predictions
+    from pocketlm.train.teacher import Classroom, Teacher, prepare_teacher, taught_lesson, teacher_latency
+except ModuleNotFoundError as error:
+    raise MissingExtraError(f"fit (the package {error.name})", "build") from None
+
+logger = logging.getLogger(__name__)
+
+# An untrained student this much slower than allowed is not worth training.
+HOPELESS = 1.25
+LOST_EXAMPLES = 20
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `fit` did. pocket: the file written, or None. data: all of it, as the report shows it."""
+
+    pocket: Path | None
+    report: Path
+    data: dict[str, Any]
+
+    @property
+    def met(self) -> bool:
+        """Whether the Pocket meets every limit that was set."""
+        return bool(self.data["status"] != "missed")
+
+
+def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) -> Result:
+    """The Pocket that meets the job's budget, written with its report.
+
+    job: a Job, or what its `data` is with the other settings as keywords: fit("train.csv", max_size="1MB").
+    Raises UserError for wrong input, and BudgetMissed (with `result`) where nothing meets the budget; its
+    report is written all the same.
+    """
+    job = Job(job, **settings) if isinstance(job, str) else replace(job, **settings)
+    began, progress, deadline = time.monotonic(), progress or Silent(), Deadline.after(job.seconds)
+    job.budget  # noqa: B018  (a wrong budget is said before any work)
+    for path in (Path(job.output), job.report):
+        check_output(path, replace=job.force)
+    progress.stage("reading the data")
+    prepared = prepare(job)
+    pretrained = load_pretrained(job.teacher) if job.teacher else None
+    work = WorkFolder(job.work_folder)
+    with work.locked():
+        room = Classroom(
+            prepared.task, prepared.outputs, prepared.train, prepared.dev, _data_hash(prepared), job.max_length,
+            job.seed, work, progress, deadline,
+        )  # fmt: skip
+        teacher = prepare_teacher(room, pretrained) if pretrained else None
+        context = Context(
+            prepared.task, prepared.outputs, taught_lesson(room, teacher, prepared.unlabelled, job.variants),
+            prepared.dev, job.max_length, pretrained, teacher.model if teacher else None, job.seed,
+            progress=progress, deadline=deadline,
+        )  # fmt: skip
+        outcomes, judged = _search(job, prepared, teacher, context, work)
+        progress.stage("measuring the chosen Pocket")
+        result = _conclude(job, prepared, teacher, outcomes, judged)
+    result["seconds"] = time.monotonic() - began
+    write_report(result, job.report, replace=job.force)
+    done = Result(Path(result["pocket"]) if result["pocket"] else None, job.report, result)
+    if not done.met:
+        raise BudgetMissed(result["verdict"]["text"], done)
+    return done
+
+
+def _data_hash(prepared: Prepared) -> str:
+    splits = prepared.about["splits"]
+    return f"{splits['train']['sha256']}{splits['dev']['sha256']}"
+
+
+def _search(
+    job: Job, prepared: Prepared, teacher: Teacher | None, context: Context, work: WorkFolder
+) -> tuple[list[Outcome], Judge]:
+    """Every candidate's outcome, and the judge who compares them."""
+    budget = job.budget
+    judged = Judge(budget, prepared.task.main_metric, teacher.quality if teacher else None, len(prepared.dev))
+    head = _manifest_head(job, prepared, teacher)
+    prefixes = Prefixes()
+    depends = {
+        "teacher": teacher.key if teacher else None, "data": _data_hash(prepared), "seed": job.seed,
+        "texts": len(context.lesson), "max_length": job.max_length, "pocketlm": __version__, "head": head,
+    }  # fmt: skip
+
+    def run(recipe: Recipe) -> Trial:
+        step = work.step("student", {**depends, "recipe": recipe.to_json()})
+        return run_trial(recipe, context, step, head, prefixes)
+
+    def too_slow(recipe: Recipe) -> str:
+        if budget.max_latency is None or not recipe.family.startswith("small-"):
+            return ""
+        found = untrained_latency(recipe.steps[0](None, context), context)
+        if found <= HOPELESS * budget.max_latency:
+            return ""
+        return f"its untrained int8 graph already takes {found:.3g} ms, over {budget.max_latency:g} ms"
+
+    facts = Facts.of(context, len(student_pieces(context, None).counts))
+    tried = candidates(facts, budget)
+    return search(tried, run, too_slow, judged, context.progress, context.deadline), judged
+
+
+def _manifest_head(job: Job, prepared: Prepared, teacher: Teacher | None) -> dict[str, Any]:
+    """What the manifest says that does not depend on the candidate, and nothing of when and where it was made."""
+    return {
+        "budget": _budget_json(job),
+        "provenance": {
+            "data": {"source": prepared.about["source"], "splits": prepared.about["splits"]},
+            "teacher": {"name": teacher.pretrained.name, "sha256": teacher.pretrained.digest} if teacher else None,
+            "seed": job.seed,
+        },
+    }
+
+
+def _budget_json(job: Job) -> dict[str, Any]:
+    budget = job.budget
+    floor = None if budget.min_quality is None else str(budget.min_quality)
+    return {
+        "max_size": budget.max_size, "max_latency": budget.max_latency,
+        "max_memory": budget.max_memory, "min_quality": floor,
+    }  # fmt: skip
+
+
+def _conclude(
+    job: Job, prepared: Prepared, teacher: Teacher | None, outcomes: list[Outcome], judged: Judge
+) -> dict[str, Any]:
+    """Read the test split once for the chosen candidate, write the Pocket if it may be, and gather the result."""
+    chosen = judged.choose(outcomes)
+    test_texts = [text_of(one, prepared.outputs) for one in prepared.test]
+    said = ask(teacher.model, test_texts) if teacher else None
+    teacher_test = judge(said, prepared.test, prepared.outputs, prepared.task) if said else None
+    result: dict[str, Any] = {
+        "schema": 1, "pocket": None, "report": str(job.report), "task": prepared.task.name,
+        "main_metric": prepared.task.main_metric, "budget": _budget_json(job), "data": prepared.about,
+        "teacher": _teacher_json(teacher, teacher_test, test_texts), "chosen": None,
+        "candidates": [_candidate_json(one, one is chosen, judged) for one in outcomes],
+        "environment": describe(), "seed": job.seed,
+    }  # fmt: skip
+    if chosen is None or chosen.trial is None:
+        text = "no candidate fits the budget: " + (outcomes[0].why if outcomes else "nothing so small can be made")
+        return {**result, "status": "missed", "verdict": {"met": False, "limits": [], "text": text}}
+    staged = chosen.trial.pocket.with_name("chosen.pocket")
+    teacher_said = predictions(said, test_texts, prepared.outputs) if said else None
+    measured, verdict, details = _final(prepared, chosen.trial, staged, teacher_said, judged, teacher_test)
+    result["chosen"] = {"name": chosen.recipe.name, "recipe": chosen.recipe.to_json(), **details}
+    met = verdict.met
+    free = not verdict.limits
+    result["status"] = "best" if free else "met" if met else "missed"
+    result["verdict"] = {
+        "met": met, "limits": [{**vars(one), "holds": one.holds, "text": str(one)} for one in verdict.limits],
+        "text": _sentence(chosen, verdict, measured, judged, len(outcomes)),
+    }  # fmt: skip
+    if met or job.keep_best:
+        file = read_pocket(staged)
+        write_pocket(Path(job.output), file.manifest, file.members, replace=job.force)
+        result["pocket"] = job.output
+    return result
+
+
+def _final(
+    prepared: Prepared, trial: Trial, staged: Path, teacher_said: list[dict[str, Any]] | None, judged: Judge,
+    teacher_test: Mapping[str, float] | None,
+) -> tuple[Measurement, Verdict, dict[str, Any]]:  # fmt: skip
+    """The chosen Pocket with its test figures inside, measured again as the file that will be written."""
+    pocket = load(trial.pocket)
+    texts = texts_for(pocket, prepared.test)
+    said = pocket.predict(texts, batch_size=1)
+    scores = prepared.task.score(prepared.test, said, prepared.outputs, seed=0)
+    file = read_pocket(trial.pocket)
+    figures = {name: vars(figure) for name, figure in scores.metrics.items()}
+    quality = {"dev": trial.measurement.quality, "test": {"n": scores.n, "metrics": figures}}
+    members = {**file.members, "CARD.md": _card(pocket, prepared, figures).encode()}
+    write_pocket(staged, {**file.manifest, "quality": quality}, members, replace=True)
+    taken = measure_pocket(staged, texts)
+    measured = Measurement(
+        {name: figure.value for name, figure in scores.metrics.items()}, taken["size_bytes"],
+        taken["latency_p50_ms"], taken["latency_p95_ms"], taken["memory_bytes"], split="test",
+    )  # fmt: skip
+    details = {
+        **trial.details,
+        "measurement": taken,
+        "dev": dict(trial.measurement.quality),
+        "test": scores.to_json(),
+        "lost_examples": _lost(prepared, said, teacher_said),
+    }
+    return measured, judged.budget.check(measured, judged.metric, teacher_test), details
+
+
+def _sentence(chosen: Outcome, verdict: Verdict, measured: Measurement, judged: Judge, count: int) -> str:
+    """The verdict in a sentence."""
+    figure = f"{judged.metric} {measured.quality[judged.metric]:.4f} on test"
+    if not verdict.limits:
+        return f"{chosen.recipe.name} is the best trade-off of {count}: the smallest within 1 % of the best dev quality; {figure}"
+    word = "meets the budget" if verdict.met else "is the nearest miss"
+    return f"{chosen.recipe.name} {word}: {verdict}; {figure}"
+
+
+def _card(pocket: Pocket, prepared: Prepared, figures: Mapping[str, Mapping[str, float]]) -> str:
+    """A page for people who find the file without its report."""
+    lines = [f"# A PocketLM model: {prepared.task.name}", "", f"Trained on {prepared.about['source']}.", ""]
+    lines += [f"- {name}: {one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f})" for name, one in figures.items()]
+    lines += ["", "Test figures with 95 % intervals. Run it: `pip install pocketlm`, then", ""]
+    lines += ['    pocketlm run FILE.pocket "some text"', ""]
+    return "\n".join(lines)
+
+
+def _teacher_json(teacher: Teacher | None, test: Mapping[str, float] | None, texts: list[Any]) -> dict[str, Any] | None:
+    if teacher is None:
+        return None
+    return {
+        "name": teacher.pretrained.name,
+        "quality": {"dev": teacher.quality, "test": dict(test or {})},
+        "size_bytes": 4 * teacher.model.parameters,
+        "latency_p50_ms": teacher_latency(teacher.model, texts),
+        "seconds": teacher.seconds,
+        "notes": [*teacher.notes, "size: float32 weights; latency: torch, one text on one thread"],
+    }
+
+
+def _candidate_json(outcome: Outcome, chosen: bool, judged: Judge) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "name": outcome.recipe.name, "family": outcome.recipe.family, "status": outcome.status, "why": outcome.why,
+        "met": outcome.met, "chosen": chosen, "recipe": outcome.recipe.to_json(),
+    }  # fmt: skip
+    if outcome.trial is not None:
+        measured = outcome.trial.measurement
+        about |= {
+            "quality": dict(measured.quality), "size_bytes": measured.size_bytes,
+            "latency_p50_ms": measured.latency_p50_ms, "latency_p95_ms": measured.latency_p95_ms,
+            "memory_bytes": measured.memory_bytes, "seconds": outcome.trial.details["seconds"],
+        }  # fmt: skip
+    return about
+
+
+def _lost(
+    prepared: Prepared, said: list[dict[str, Any]], teacher_said: list[dict[str, Any]] | None
+) -> list[dict[str, str]]:
+    """Test texts that the teacher gets right and the student wrong."""
+    if teacher_said is None:
+        return []
+    lost = []
+    for example, own, theirs in zip(prepared.test, said, teacher_said, strict=True):
+        gold, student, taught = _answer(example, None), _answer(example, own), _answer(example, theirs)
+        if taught == gold != student:
+            lost.append({"text": example.text, "gold": gold, "teacher": taught, "student": student})
+    return lost[:LOST_EXAMPLES]
+
+
+def _answer(example: Any, said: Mapping[str, Any] | None) -> str:
+    """An answer as one string: labels, and the tagged words where there are any."""
+    if said is None:
+        labels, tags = list(example.labels), list(example.tags)
+    else:
+        labels = said["labels"] if "labels" in said else [said.get("intent", said.get("label"))]
+        tags = said.get("slots", [])
+    words = [f"{tag}:{word}" for tag, word in zip(tags, example.tokens, strict=False) if tag != "O"]
+    return " ".join([", ".join(sorted(map(str, labels))), *words])

@@ -1,0 +1,77 @@
+"""pocketlm bench: what a Pocket costs here, measured in a fresh process, against a budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pocketlm.budget import Budget, Measurement
+from pocketlm.cli.show import print_json, say
+from pocketlm.errors import BudgetMissed
+from pocketlm.units import format_latency, format_size
+
+_EXAMPLES = (
+    "turn off the kitchen lamp",
+    "How long does a transfer take until it arrives in my account?",
+    "a short one",
+    "Please set the temperature in the living room to twenty one degrees tonight",
+)
+
+
+def command(
+    pocket: Annotated[str, typer.Argument(help="The Pocket.")],
+    data: Annotated[str | None, typer.Option(help="Rows whose texts are timed, and judged where quality has a floor.")] = None,
+    text: Annotated[str | None, typer.Option(help="Column with the text.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column with the label or intent.")] = None,
+    slots: Annotated[str | None, typer.Option(help="Column with BIO tags.")] = None,
+    max_size: Annotated[str | None, typer.Option(help='Largest file, such as "1MB".')] = None,
+    max_latency: Annotated[str | None, typer.Option(help='Slowest median answer on one thread, such as "1ms".')] = None,
+    max_memory: Annotated[str | None, typer.Option(help='Largest peak memory, such as "100MB".')] = None,
+    min_quality: Annotated[str | None, typer.Option(help="Least quality, such as accuracy>=0.9 (or 0.9); needs --data.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> int:
+    """Measure size, load time, latency (one text at a time, one thread) and peak memory in a fresh process.
+
+    With limits, exit code 3 says that the file misses them.
+    """
+    from pocketlm.measure.fresh import measure_pocket
+    from pocketlm.measure.machine import describe
+    from pocketlm.measure.quality import evaluate, texts_for
+    from pocketlm.runtime.load import load
+    from pocketlm.tasks.prepare import read_labelled
+    from pocketlm.tasks.table import TASKS
+
+    budget = Budget.parse(max_size, max_latency, max_memory, min_quality)
+    if budget.min_quality is not None and data is None:
+        raise typer.BadParameter("--min-quality needs --data: quality is measured on labelled rows")
+    model = load(pocket)
+    examples = read_labelled(data, model.task, text, label, slots) if data else []
+    taken = measure_pocket(Path(pocket), texts_for(model, examples) or list(_EXAMPLES))
+    quality: dict[str, float] = {}
+    if budget.min_quality is not None:
+        quality = {name: figure.value for name, figure in evaluate(model, examples).metrics.items()}
+    measured = Measurement(
+        quality, taken["size_bytes"], taken["latency_p50_ms"], taken["latency_p95_ms"], taken["memory_bytes"], "given"
+    )
+    verdict = budget.check(measured, TASKS[model.task].main_metric)
+    report: dict[str, Any] = {**taken, "quality": quality, "machine": describe()}
+    report |= {"met": verdict.met, "limits": [{**vars(one), "holds": one.holds} for one in verdict.limits]}
+    if json_output:
+        print_json(report)
+    else:
+        _print(taken, str(verdict))
+    if not verdict.met:
+        raise BudgetMissed(f"{pocket} misses the budget: {verdict}")
+    return 0
+
+
+def _print(taken: dict[str, Any], verdict: str) -> None:
+    low, high = format_latency(taken["latency_p50_low_ms"]), format_latency(taken["latency_p50_high_ms"])
+    say(f"size    {format_size(taken['size_bytes'])} ({taken['size_bytes']:,} bytes)")
+    say(f"load    {format_latency(taken['load_ms'])}")
+    say(f"p50     {format_latency(taken['latency_p50_ms'])} ({low} to {high} over blocks of {taken['calls']:,} calls)")
+    say(f"p95     {format_latency(taken['latency_p95_ms'])}")
+    say(f"memory  {format_size(taken['memory_bytes'])} peak of the process")
+    say(f"budget  {verdict}")

@@ -1,0 +1,57 @@
+"""pocketlm evaluate: how well a Pocket does on labelled rows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pocketlm.cli.show import print_json
+
+
+def command(
+    pocket: Annotated[str, typer.Argument(help="The Pocket.")],
+    data: Annotated[str, typer.Argument(help="Labelled rows: a file, a folder, smart-home:LANG or a hub name.")],
+    text: Annotated[str | None, typer.Option(help="Column with the text; several joined by commas.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column with the label or intent.")] = None,
+    slots: Annotated[str | None, typer.Option(help="Column with BIO tags.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> int:
+    """Judge a Pocket on labelled rows: every metric with its 95 % interval, per class and per slot."""
+    from pocketlm.measure.quality import evaluate
+    from pocketlm.runtime.load import load
+    from pocketlm.tasks.prepare import read_labelled
+
+    model = load(pocket)
+    scores = evaluate(model, read_labelled(data, model.task, text, label, slots))
+    about = scores.to_json()
+    if json_output:
+        flat = {name: figure["value"] for name, figure in about["metrics"].items()}
+        print_json({"n": scores.n, **flat, "intervals": about["metrics"], **{k: about[k] for k in ("per_class", "per_slot", "confusion")}})
+        return 0
+    _print(scores.n, about)
+    return 0
+
+
+def _print(rows: int, about: dict[str, Any]) -> None:
+    out = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, title=f"{rows:,} rows", title_justify="left")
+    for name in ("metric", "value", "95 % interval"):
+        table.add_column(name, justify="left" if name == "metric" else "right")
+    for name, one in about["metrics"].items():
+        table.add_row(name, f"{one['value']:.4f}", f"{one['low']:.4f} to {one['high']:.4f}")
+    out.print(table)
+    for title in ("per_class", "per_slot"):
+        if about[title]:
+            out.print(_labels(title.removeprefix("per_"), about[title]))
+
+
+def _labels(kind: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in (kind, "precision", "recall", "f1", "support"):
+        table.add_column(name, justify="left" if name == kind else "right")
+    for row in rows:
+        table.add_row(row["label"], *(f"{row[name]:.3f}" for name in ("precision", "recall", "f1")), str(row["support"]))
+    return table

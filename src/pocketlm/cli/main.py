@@ -1,0 +1,86 @@
+"""`pocketlm`: the commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import typer
+
+from pocketlm import __version__
+from pocketlm.cli.show import complain
+from pocketlm.errors import PocketLMError
+
+EXIT_INTERRUPTED = 130
+
+# Command, module and function; each is imported only when it is run or asked for help.
+COMMANDS = {
+    "fit": "pocketlm.cli.fit",
+    "run": "pocketlm.cli.run",
+    "evaluate": "pocketlm.cli.evaluate",
+    "bench": "pocketlm.cli.bench",
+    "inspect": "pocketlm.cli.inspect",
+    "data": "pocketlm.cli.data",
+}
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Small language models that meet a budget, in one file, measured where they run.",
+    epilog="Exit codes: 0 done, 1 a check failed, 2 wrong input, 3 the budget was missed, 130 interrupted. "
+    "--debug (anywhere) shows the traceback of an error.",
+)
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version.")) -> None:
+    pass
+
+
+for _name, _module in COMMANDS.items():
+    app.command(_name)(import_module(_module).command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code; an error is one line on stderr unless --debug is given."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [word for word in given if word != "--debug"]
+    logging.basicConfig(level=logging.INFO if debug else logging.ERROR, stream=sys.stderr, format="%(message)s")
+    try:
+        code: Any = app(given, standalone_mode=False)
+    except PocketLMError as error:
+        if debug:
+            raise
+        complain(str(error))
+        code = error.exit_code
+    except KeyboardInterrupt:
+        complain("interrupted; run the same command again and it goes on from here")
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except Exception as error:
+        if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
+            complain(error.format_message())
+            code = getattr(error, "exit_code", 2)
+        else:
+            raise
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

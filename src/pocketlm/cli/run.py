@@ -1,0 +1,75 @@
+"""pocketlm run: predictions for texts from the command line or stdin."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from pocketlm.cli.show import print_json
+from pocketlm.errors import DataError
+
+
+def command(
+    pocket: Annotated[str, typer.Argument(help="The Pocket.")],
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, JSON Lines are read from stdin.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Lines predicted at once from stdin.", min=1)] = 32,
+) -> int:
+    """Predict, one JSON object a text on stdout.
+
+    From stdin each line is a JSON string, an object with "text" or "tokens" (its other fields come back), or
+    plain text. Answers stream: a batch is answered as soon as it is full or the input pauses at its end.
+    """
+    from pocketlm.runtime.load import load
+
+    model = load(pocket)
+    if texts:
+        for prediction in model.predict(texts):
+            print_json(prediction)
+        return 0
+    batch: list[tuple[dict[str, Any], Any]] = []
+    for one in _lines():
+        batch.append(one)
+        if len(batch) >= batch_size or sys.stdin.isatty():
+            _answer(model, batch)
+            batch = []
+    if batch:
+        _answer(model, batch)
+    return 0
+
+
+def _answer(model: Any, batch: list[tuple[dict[str, Any], Any]]) -> None:
+    for (row, _), prediction in zip(batch, model.predict([text for _, text in batch], batch_size=len(batch)), strict=True):
+        print_json({**row, **prediction})
+    sys.stdout.flush()
+
+
+def _lines() -> Iterator[tuple[dict[str, Any], Any]]:
+    for number, raw in enumerate(sys.stdin.buffer, 1):
+        try:
+            line = raw.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"stdin, line {number}: byte {error.start} is not UTF-8") from None
+        if line.strip():
+            yield _read(line, number)
+
+
+def _read(line: str, number: int) -> tuple[dict[str, Any], Any]:
+    """The fields to give back, and the text or tokens."""
+    if not line.lstrip().startswith(("{", '"')):
+        return {}, line
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"stdin, line {number} begins like JSON but is not ({error})") from None
+    if isinstance(value, str):
+        return {}, value
+    tokens, text = value.get("tokens"), value.get("text")
+    if isinstance(tokens, list) and all(isinstance(token, str) for token in tokens) and tokens:
+        return value, tokens
+    if not isinstance(text, str):
+        raise DataError(f'stdin, line {number}: an object needs "text" (a string) or "tokens" (a list of strings)')
+    return value, text

@@ -1,0 +1,91 @@
+"""What the command line prints: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pocketlm.units import format_latency, format_size
+
+
+def console() -> Console:
+    """Where people read: stderr."""
+    return Console(stderr=True, highlight=False)
+
+
+def complain(text: str) -> None:
+    """One line on stderr."""
+    sys.stderr.write("error: " + " ".join(text.split()) + "\n")
+
+
+def print_json(value: Mapping[str, Any] | list[Any]) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def say(text: str) -> None:
+    """A line of the result on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+class Bars:
+    """Progress as bars on a terminal, and as lines where stderr is none."""
+
+    def __init__(self) -> None:
+        self._console = console()
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+            console=self._console, transient=True, disable=not self._console.is_terminal,
+        )  # fmt: skip
+        self._task: TaskID | None = None
+        self._best = ""
+
+    def __enter__(self) -> Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *stopped: object) -> None:
+        self._bars.stop()
+
+    def stage(self, name: str) -> None:
+        """A new line, and a bar for it."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._console.print(name, style="bold", markup=False)
+        self._task = self._bars.add_task(name, total=None, note="")
+
+    def step(self, done: int, total: int, note: str = "") -> None:
+        """The bar moves; rich works out the rate and the time left."""
+        if self._task is not None:
+            best = f"best {self._best}" if self._best else ""
+            self._bars.update(self._task, completed=done, total=total, note=" · ".join(filter(None, (note, best))))
+
+    def best(self, text: str) -> None:
+        """Said once in a line, and kept beside the bars."""
+        if text != self._best:
+            self._best = text
+            self._console.print(f"  best so far: {text}", markup=False)
+
+
+def candidates_table(result: Mapping[str, Any]) -> Table:
+    """All candidates with what they were measured to cost and reach."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("candidate", result["main_metric"] + " (dev)", "size", "p50", "memory", ""):
+        table.add_column(name, justify="left" if name in ("candidate", "") else "right")
+    for one in result["candidates"]:
+        mark = "chosen" if one["chosen"] else one["why"]
+        if "quality" not in one:
+            table.add_row(one["name"], "", "", "", "", mark)
+            continue
+        table.add_row(
+            one["name"], f"{one['quality'][result['main_metric']]:.4f}", format_size(one["size_bytes"]),
+            format_latency(one["latency_p50_ms"]), format_size(one["memory_bytes"]), mark,
+        )  # fmt: skip
+    return table

@@ -1,0 +1,44 @@
+"""Unlabelled variants of training texts, for a teacher to label: words dropped, replaced, or spliced.
+
+More text for the student to hear its teacher on; as in TinyBERT's task distillation (Jiao et al. 2019,
+arXiv:1909.10351) variants only need to lie near the data, since the teacher and not a label says what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pocketlm.runtime.inputs import Text
+
+DROP = 0.2
+REPLACE = 0.2
+
+
+def variants(texts: Sequence[Text], rounds: int, seed: int) -> list[Text]:
+    """`rounds` variants of each text, of the same kind (a text, or a tuple of tokens), none empty or known."""
+    random = np.random.default_rng((seed, 0x7A12))
+    split = [text.split() if isinstance(text, str) else list(text) for text in texts]
+    pool = [word for words in split for word in words]
+    known = {tuple(words) for words in split}
+    made: list[Text] = []
+    for _ in range(rounds):
+        for text, words in zip(texts, split, strict=True):
+            new = tuple(_vary(words, split, pool, random))
+            if new and new not in known:
+                known.add(new)
+                made.append(" ".join(new) if isinstance(text, str) else new)
+    return made
+
+
+def _vary(words: list[str], split: list[list[str]], pool: list[str], random: np.random.Generator) -> list[str]:
+    way = random.integers(3)
+    if way == 0:
+        return [word for word, kept in zip(words, random.random(len(words)) >= DROP, strict=True) if kept]
+    if way == 1:
+        replaced = random.random(len(words)) < REPLACE
+        others = random.integers(len(pool), size=len(words))
+        return [pool[other] if swap else word for word, swap, other in zip(words, replaced, others, strict=True)]
+    other = split[random.integers(len(split))]
+    return words[: random.integers(len(words) + 1)] + other[random.integers(len(other) + 1) :]

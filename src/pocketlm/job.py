@@ -1,0 +1,101 @@
+"""What `fit` is asked to do: one frozen description, from Python, a YAML file or the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pocketlm.budget import Budget
+from pocketlm.errors import RecipeError
+from pocketlm.tables import did_you_mean
+from pocketlm.units import parse_duration
+
+
+@dataclass(frozen=True)
+class Job:
+    """A fit. Sizes, times and shares are texts with units, as on the command line.
+
+    data: a file, a folder, smart-home:LANG or a hub name; dev, test, unlabelled: files. text, label, slots:
+    columns. teacher: a folder, hub name or pypi:PACKAGE. output: the Pocket to write. work: folder for what
+    can be resumed (default: beside the output). variants: unlabelled variants a training text, labelled by
+    the teacher. max_length: pieces read of a text. keep_best: write the nearest miss too. force: replace files.
+    """
+
+    data: str
+    dev: str | None = None
+    test: str | None = None
+    unlabelled: str | None = None
+    text: str | None = None
+    label: str | None = None
+    slots: str | None = None
+    multi_label: bool = False
+    teacher: str | None = None
+    max_size: str | None = None
+    max_latency: str | None = None
+    max_memory: str | None = None
+    min_quality: str | None = None
+    output: str = "model.pocket"
+    work: str | None = None
+    seed: int = 0
+    variants: int = 4
+    max_length: int = 64
+    time_limit: str | None = None
+    keep_best: bool = False
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.variants < 0 or self.max_length < 8:
+            raise RecipeError("variants is at least 0 and max_length at least 8")
+        if not self.output.endswith(".pocket"):
+            raise RecipeError(f"the output {self.output!r} must end in .pocket")
+
+    @property
+    def budget(self) -> Budget:
+        """The limits. Raises UnitError or BudgetError."""
+        return Budget.parse(self.max_size, self.max_latency, self.max_memory, self.min_quality)
+
+    @property
+    def seconds(self) -> float | None:
+        """The time limit in seconds."""
+        return None if self.time_limit is None else parse_duration(self.time_limit)
+
+    @property
+    def report(self) -> Path:
+        """Where the report goes: report.html beside the Pocket, named after it."""
+        return Path(self.output).with_suffix(".report.html")
+
+    @property
+    def work_folder(self) -> Path:
+        """Where unfinished and measured work is kept."""
+        return Path(self.work) if self.work else Path(self.output).with_suffix(".work")
+
+
+def job_from_mapping(value: Mapping[str, Any], where: str = "job") -> Job:
+    """The job described by plain data. Raises RecipeError for unknown keys, with the nearest name."""
+    allowed = {one.name: one for one in fields(Job)}
+    for key, setting in value.items():
+        if key not in allowed:
+            raise RecipeError(f"{where}: unknown key {key!r}; there is {', '.join(allowed)}.{did_you_mean(key, list(allowed))}")
+        kind = str(allowed[key].type).partition(" ")[0]
+        if setting is not None and type(setting).__name__ != kind:
+            raise RecipeError(f"{where}: {key} is {setting!r}; it must be a {kind}" + (' such as "1MB"' if kind == "str" else ""))
+    if "data" not in value:
+        raise RecipeError(f"{where}: the key 'data' is missing; it names a file, a folder, smart-home:LANG or a hub data set")
+    return Job(**value)
+
+
+def read_job(path: Path, overrides: Mapping[str, Any]) -> Job:
+    """The job in a YAML file, with `overrides` in place of its own settings. Raises RecipeError."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: is not YAML ({' '.join(str(error).split())[:120]})") from None
+    if not isinstance(value, dict):
+        raise RecipeError(f"{path}: is not a mapping of settings such as data: train.csv")
+    return job_from_mapping({**value, **overrides}, str(path))

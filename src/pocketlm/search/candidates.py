@@ -1,0 +1,166 @@
+"""The recipes tried for a budget, from cheap to dear; sizes are chosen so that each fits the bytes allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pocketlm.budget import Budget
+from pocketlm.compress.distill import Distill
+from pocketlm.compress.ngrams import HashedNgrams
+from pocketlm.compress.convnet import SmallConvnet
+from pocketlm.compress.prune_rows import PruneRows
+from pocketlm.compress.quantize import Quantize
+from pocketlm.compress.static import StaticEmbeddings
+from pocketlm.compress.transformer import SmallTransformer
+from pocketlm.recipe.recipe import Recipe
+from pocketlm.train.context import Context
+
+# Texts a student sees in all, epochs times rows: bags are cheap to train, encoders are not.
+BAG_TEXTS = 450_000
+ENCODER_TEXTS = 190_000
+# Bags beyond this gain nothing more; a transformer makes better use of the bytes.
+LARGEST_BAG = 1_600_000
+SMALLEST_BAG = 12_000
+# Bytes of a file that are no weights: manifest, card, zip frames.
+FRAME = 4_000
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe with the bytes it is expected to take."""
+
+    recipe: Recipe
+    expected_bytes: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What sizes depend on. texts: of the lesson; labels: over all outputs; pieces: of the trimmed vocabulary."""
+
+    texts: int
+    labels: int
+    tagging: bool
+    pieces: int
+    width: int
+    layers: int
+    heads: int
+    ffn: int
+
+    @classmethod
+    def of(cls, context: Context, pieces: int) -> Facts:
+        """The facts of a job."""
+        config: Any = None if context.pretrained is None else context.pretrained.config
+        return cls(
+            len(context.lesson),
+            sum(len(output.labels) for output in context.outputs),
+            context.tagging,
+            pieces,
+            getattr(config, "hidden_size", 192),
+            getattr(config, "num_hidden_layers", getattr(config, "n_layers", 2)),
+            getattr(config, "num_attention_heads", 6),
+            getattr(config, "intermediate_size", 384),
+        )
+
+    def epochs(self, seen: int) -> int:
+        """Epochs after which `seen` texts were seen, within reason."""
+        return max(3, min(60, round(seen / max(1, self.texts))))
+
+
+def candidates(facts: Facts, budget: Budget) -> list[Candidate]:
+    """Recipes that may fit `budget`, cheap ones first."""
+    found = [*_bags(facts, budget), *_statics(facts, budget), *_convnets(facts), *_transformers(facts, budget)]
+    allowed = budget.max_size
+    fitting = [one for one in found if allowed is None or one.expected_bytes <= allowed]
+    order = {"hashed-ngrams": 0, "static-embeddings": 0, "small-convnet": 1, "small-transformer": 2}
+    return sorted(fitting, key=lambda one: (order[one.recipe.family], one.expected_bytes))
+
+
+def _bags(facts: Facts, budget: Budget) -> list[Candidate]:
+    """Hashed n-grams filling the bytes allowed, and a smaller one that may do as well."""
+    top = min(LARGEST_BAG, budget.max_size or 1_000_000)
+    sizes = sorted({max(SMALLEST_BAG, round(top * share)) for share in (1.0, 0.25)})
+    if budget.max_size is None:
+        sizes = [60_000, *sizes]
+    return [_bag(facts, size) for size in sizes]
+
+
+def _bag(facts: Facts, size: int) -> Candidate:
+    width = 32 if size < 50_000 else 48 if size < 150_000 else 64 if size < 700_000 else 96
+    bits = 4
+    context_width = max(width, 64)
+    heads = facts.labels * (context_width + 4 + 14) + (6 * width * context_width if facts.tagging else 0)
+    a_row = width * bits / 8 + 2 + 1.1  # weights, scale, and its place in the map of kept buckets
+    rows = int((size * 0.97 - FRAME - heads) / a_row)
+    rows = max(64, min(60_000, rows))
+    expected = round(rows * a_row + heads + FRAME)
+    epochs = facts.epochs(BAG_TEXTS)
+    recipe = Recipe(
+        f"n-grams {rows:,}×{width}, {bits} bit",
+        (
+            HashedNgrams(width=width),
+            Distill(epochs=epochs, rate=5e-3, patience=epochs),
+            PruneRows(rows=rows),
+            Distill(epochs=epochs, rate=2e-3, patience=epochs),
+            Quantize(bits=4, epochs=max(2, epochs // 3), rate=1e-3),
+        ),
+    )
+    return Candidate(recipe, expected)
+
+
+def _statics(facts: Facts, budget: Budget) -> list[Candidate]:
+    width = 96
+    epochs = facts.epochs(BAG_TEXTS)
+    expected = facts.pieces * (width + 2 + 6) + facts.labels * (width + 18) + FRAME
+    recipe = Recipe(
+        f"static embeddings {width}, 8 bit",
+        (
+            StaticEmbeddings(width=width),
+            Distill(epochs=epochs, rate=3e-3, patience=epochs),
+            Quantize(bits=8, epochs=2),
+        ),
+    )
+    return [Candidate(recipe, expected)]
+
+
+def _encoder(name: str, student: Any, facts: Facts, weights: int) -> Candidate:
+    epochs = facts.epochs(ENCODER_TEXTS)
+    recipe = Recipe(
+        name,
+        (
+            student,
+            Distill(epochs=epochs, rate=5e-4, batch_size=32, beta=1.0, decay=0.01, patience=max(4, epochs // 3)),
+            Quantize(bits=8),
+        ),
+    )
+    # embeddings, matrices in int8 (a zip takes a little off), the tokenizer's pieces, the graph's own nodes
+    expected = facts.pieces * (student.rank + 10) + weights + facts.labels * (facts.width + 18) + 25_000 + FRAME
+    return Candidate(recipe, round(expected))
+
+
+def _convnets(facts: Facts) -> list[Candidate]:
+    student = SmallConvnet(depth=2, width=128, reach=1, rank=64)
+    return [_encoder("convnet 2×128", student, facts, 2 * 3 * 128 * 128 + 64 * 128)]
+
+
+def _transformers(facts: Facts, budget: Budget) -> list[Candidate]:
+    """The two largest of a ladder that fit; without a limit, a small and a middle one."""
+    ladder: list[Mapping[str, int]] = [
+        {"depth": 1, "heads": 4, "ffn": 256, "rank": 64},
+        {"depth": 2, "heads": 4, "ffn": 256, "rank": 64},
+        {"depth": 2, "heads": 6, "ffn": 512, "rank": 96},
+        {"depth": 3, "heads": 6, "ffn": 512, "rank": 128},
+        {"depth": min(6, facts.layers), "heads": facts.heads, "ffn": facts.ffn, "rank": 256},
+    ]
+    made = []
+    for sizes in ladder:
+        student = SmallTransformer(**{**sizes, "heads": min(sizes["heads"], facts.heads)})
+        head_width = facts.width // facts.heads
+        layer = 4 * facts.width * student.heads * head_width + 2 * facts.width * student.ffn
+        weights = student.depth * layer + student.rank * facts.width
+        name = f"transformer {student.depth} layers, {student.heads} heads, ffn {student.ffn}"
+        made.append(_encoder(name, student, facts, weights))
+    if budget.max_size is None:
+        return [made[0], made[2]]
+    return [one for one in made if one.expected_bytes <= budget.max_size][-2:]

@@ -1,0 +1,153 @@
+"""Try candidates from cheap to dear, and choose."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pocketlm.budget import Budget, Verdict
+from pocketlm.errors import PocketLMError
+from pocketlm.progress import Deadline, Progress
+from pocketlm.recipe.recipe import Recipe
+from pocketlm.search.candidates import Candidate
+from pocketlm.search.trial import Trial
+from pocketlm.units import format_latency, format_size
+
+logger = logging.getLogger(__name__)
+
+# Without a budget: the smallest Pocket within this share of the best quality is the best trade-off.
+TRADE_OFF = 0.01
+# The final file also states its test figures: candidates leave this room.
+TEST_FIGURES_BYTES = 1_200
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a candidate. verdict: against the budget, on dev."""
+
+    recipe: Recipe
+    status: Literal["measured", "skipped", "failed"]
+    why: str
+    trial: Trial | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def met(self) -> bool:
+        return self.verdict is not None and self.verdict.met
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How candidates are held against the budget and each other.
+
+    metric: the task's main metric. teacher: its figures on dev, or None. dev_rows: how many rows dev has.
+    """
+
+    budget: Budget
+    metric: str
+    teacher: Mapping[str, float] | None
+    dev_rows: int
+
+    def verdict(self, trial: Trial) -> Verdict:
+        """Against the budget, with room for the test figures that the final file will state."""
+        roomy = replace(trial.measurement, size_bytes=trial.measurement.size_bytes + TEST_FIGURES_BYTES)
+        verdict = self.budget.check(roomy, self.metric, self.teacher)
+        if self.budget.min_quality is None:
+            return verdict
+        limits = [
+            replace(limit, over=limit.over + self._margin(limit.limit)) if limit.name not in ("size", "latency", "memory") else limit
+            for limit in verdict.limits
+        ]
+        return Verdict(tuple(limits))
+
+    def _margin(self, floor: float) -> float:
+        """Half a standard error of dev, as a share of the floor: a figure just above it may fall below on test."""
+        error: float = (floor * (1 - min(floor, 0.999)) / max(1, self.dev_rows)) ** 0.5
+        return 0.5 * error / floor
+
+    def quality(self, outcome: Outcome) -> float:
+        """The main metric on dev."""
+        assert outcome.trial is not None
+        return outcome.trial.measurement.quality[self.metric]
+
+    def choose(self, outcomes: Sequence[Outcome]) -> Outcome | None:
+        """The best outcome, or the nearest miss; None where nothing was measured.
+
+        With a limit on size, latency or memory: the best quality that meets it. With a floor on quality alone:
+        the smallest file that reaches it. Without any limit: the smallest file within TRADE_OFF of the best.
+        """
+        measured = [one for one in outcomes if one.trial is not None]
+        if not measured:
+            return None
+        met = [one for one in measured if one.met]
+        if not met:
+            return min(measured, key=lambda one: (one.verdict.distance if one.verdict else 0.0, -self.quality(one)))
+        budget = self.budget
+        if budget.max_size is None and budget.max_latency is None and budget.max_memory is None:
+            if budget.min_quality is None:
+                floor = max(self.quality(one) for one in met) * (1 - TRADE_OFF)
+                met = [one for one in met if self.quality(one) >= floor]
+            return min(met, key=_size)
+        return max(met, key=lambda one: (round(self.quality(one), 4), -_size(one)))
+
+    @property
+    def first_is_enough(self) -> bool:
+        """Whether the first candidate that meets the budget ends the search: only a floor on quality was set."""
+        budget = self.budget
+        free = budget.max_size is None and budget.max_latency is None and budget.max_memory is None
+        return free and budget.min_quality is not None
+
+
+def _size(outcome: Outcome) -> int:
+    assert outcome.trial is not None
+    return outcome.trial.measurement.size_bytes
+
+
+def search(
+    tried: Sequence[Candidate],
+    run: Callable[[Recipe], Trial],
+    too_slow: Callable[[Recipe], str],
+    judge: Judge,
+    progress: Progress,
+    deadline: Deadline,
+) -> list[Outcome]:
+    """The outcome of every candidate, in order.
+
+    run: trains, exports and measures. too_slow: why an untrained student already misses the latency allowed, or "".
+    """
+    outcomes: list[Outcome] = []
+    for place, candidate in enumerate(tried, 1):
+        recipe = candidate.recipe
+        if deadline.passed and any(one.trial for one in outcomes):
+            outcomes.append(Outcome(recipe, "skipped", "time was up"))
+            continue
+        progress.stage(f"candidate {place}/{len(tried)}: {recipe.name}")
+        outcome = _try(recipe, run, too_slow, judge)
+        outcomes.append(outcome)
+        logger.info("%s: %s", recipe.name, outcome.why)
+        best = judge.choose(outcomes)
+        if best is not None and best.trial is not None:
+            measured = best.trial.measurement
+            progress.best(
+                f"{best.recipe.name}: {judge.metric} {judge.quality(best):.4f}, {format_size(measured.size_bytes)}, "
+                f"{format_latency(measured.latency_p50_ms)}"
+            )
+        if outcome.met and judge.first_is_enough:
+            outcomes += [Outcome(one.recipe, "skipped", "a smaller one reaches the quality") for one in tried[place:]]
+            break
+    return outcomes
+
+
+def _try(recipe: Recipe, run: Callable[[Recipe], Trial], too_slow: Callable[[Recipe], str], judge: Judge) -> Outcome:
+    reason = too_slow(recipe)
+    if reason:
+        return Outcome(recipe, "skipped", reason)
+    try:
+        trial = run(recipe)
+    except PocketLMError as error:
+        return Outcome(recipe, "failed", str(error))
+    verdict = judge.verdict(trial)
+    missed = "; ".join(str(limit) for limit in verdict.limits if not limit.holds)
+    return Outcome(recipe, "measured", missed or "meets the budget", trial, verdict)

@@ -1,0 +1,89 @@
+"""One candidate's whole way: trained, exported, written, measured in a fresh process, remembered."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pocketlm import __version__
+from pocketlm.budget import Measurement
+from pocketlm.measure.fresh import measure_pocket
+from pocketlm.pocket.format import write_pocket
+from pocketlm.pocket.work import Step
+from pocketlm.recipe.recipe import Recipe
+from pocketlm.recipe.run import Prefixes, run_recipe
+from pocketlm.runtime.load import load
+from pocketlm.tasks.table import Task
+from pocketlm.train.context import Context
+from pocketlm.train.lesson import text_of
+
+POCKET = "student.pocket"
+# Latency is taken over at most so many dev texts.
+TIMED_TEXTS = 300
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A measured candidate. pocket: its file in the work folder. details: pass records, int8 verdict, seconds."""
+
+    recipe: Recipe
+    pocket: Path
+    measurement: Measurement
+    details: dict[str, Any]
+
+
+def run_trial(recipe: Recipe, context: Context, step: Step, head: Mapping[str, Any], prefixes: Prefixes) -> Trial:
+    """The candidate measured now, or as it was measured before where `step` is done.
+
+    head: what the manifest says beside the model. prefixes: students that recipes of this job share.
+    """
+    done = step.result
+    pocket = step.folder / POCKET
+    if done is None or not pocket.is_file():
+        began = time.monotonic()
+        built = run_recipe(recipe, context, step.folder, prefixes)
+        exported = built.exported
+        manifest = {
+            **head,
+            "pocketlm": __version__,
+            "task": context.task.name,
+            "outputs": [output.to_json() for output in context.outputs],
+            "model": exported.about,
+            "provenance": {**head["provenance"], "recipe": recipe.to_json()},
+        }
+        write_pocket(pocket, manifest, exported.members, replace=True)
+        done = {
+            "measurement": _measure(pocket, context),
+            "passes": [record.to_json() for record in built.records],
+            "int8": exported.int8.to_json() if exported.int8 else None,
+            "agreement": exported.agreement,
+            "seconds": time.monotonic() - began,
+        }
+        for checkpoint in step.folder.glob("*.checkpoint"):
+            checkpoint.unlink()
+        step.finish(done)
+        done = json.loads(json.dumps(done))
+    measured = Measurement(**done["measurement"])
+    return Trial(recipe, pocket, measured, {key: value for key, value in done.items() if key != "measurement"})
+
+
+def _measure(pocket: Path, context: Context) -> dict[str, Any]:
+    """Whole-file bytes, latency and memory in a fresh process, quality on dev by the runtime itself."""
+    texts = [text_of(example, context.outputs) for example in context.dev]
+    measured = measure_pocket(pocket, texts[:: max(1, len(texts) // TIMED_TEXTS)])
+    task: Task = context.task
+    predictions = load(pocket).predict(texts, batch_size=1)
+    return {
+        "quality": task.figures(context.dev, predictions, context.outputs),
+        "size_bytes": measured["size_bytes"],
+        "latency_p50_ms": measured["latency_p50_ms"],
+        "latency_p95_ms": measured["latency_p95_ms"],
+        "memory_bytes": measured["memory_bytes"],
+        "extra": {
+            key: measured[key] for key in ("load_ms", "latency_p50_low_ms", "latency_p50_high_ms", "calls")
+        },
+    }

@@ -1,0 +1,135 @@
+"""The teacher of a job: fine-tuned once, asked once, both remembered in the work folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pocketlm.data.variants import variants
+from pocketlm.model.encoder import EncoderModule, Pretrained, teacher_model
+from pocketlm.model.model import Model
+from pocketlm.outputs import Example, Output
+from pocketlm.pocket.work import WorkFolder, digest
+from pocketlm.progress import Deadline, Progress
+from pocketlm.runtime.inputs import Text, plain_text, tokens_of
+from pocketlm.tasks.table import Task
+from pocketlm.train.lesson import Lesson, lesson, text_of
+from pocketlm.train.loop import gains_from_bf16
+from pocketlm.train.teach import ask, fine_tune, judge, keeps_hidden, load_taught, save_taught, teacher_schedule
+
+# Part of the time left that fine-tuning may take.
+TIME_SHARE = 0.5
+# Change this when training changes what a teacher becomes: remembered teachers are then trained anew.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A fine-tuned encoder. quality: its figures on dev. key: what it depends on, hashed."""
+
+    pretrained: Pretrained
+    model: Model
+    quality: dict[str, float]
+    key: str
+    seconds: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Classroom:
+    """What teaching needs of a job. data_hash: of the training and dev rows."""
+
+    task: Task
+    outputs: tuple[Output, ...]
+    train: Sequence[Example]
+    dev: Sequence[Example]
+    data_hash: str
+    max_length: int
+    seed: int
+    work: WorkFolder
+    progress: Progress
+    deadline: Deadline
+
+
+def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
+    """The encoder fine-tuned on the job's labels, or as it was fine-tuned before."""
+    schedule = teacher_schedule(len(room.train))
+    key = {
+        "version": VERSION, "model": pretrained.digest, "data": room.data_hash, "seed": room.seed,
+        "max_length": room.max_length, "schedule": vars(schedule),
+    }  # fmt: skip
+    step = room.work.step("teacher", key)
+    torch.manual_seed(room.seed)
+    model = teacher_model(pretrained, room.outputs, room.max_length)
+    weights = step.folder / "teacher.pt"
+    done = step.result
+    if done is None or not weights.is_file():
+        room.progress.stage(f"fine-tuning the teacher {pretrained.name}")
+        began = time.monotonic()
+        history = fine_tune(
+            model, room.train, room.dev, room.task, seed=room.seed, checkpoint=step.folder / "training.checkpoint",
+            progress=room.progress, deadline=room.deadline.share(TIME_SHARE),
+        )  # fmt: skip
+        torch.save(model.module.state_dict(), weights)
+        quality = judge(ask(model, [text_of(one, room.outputs) for one in room.dev]), room.dev, room.outputs, room.task)
+        notes = [f"fine-tuned for {len(history.figures)} epochs, best after {history.best_epoch + 1}; {history.ended}"]
+        done = {"quality": quality, "seconds": time.monotonic() - began, "notes": notes}
+        step.finish(done)
+        (step.folder / "training.checkpoint").unlink(missing_ok=True)
+    else:
+        model.module.load_state_dict(torch.load(weights, weights_only=True))
+        model.module.eval()
+    return Teacher(pretrained, model, done["quality"], digest(key), done["seconds"], tuple(done["notes"]))
+
+
+def taught_lesson(room: Classroom, teacher: Teacher | None, unlabelled: Sequence[str], rounds: int) -> Lesson:
+    """The training lesson; with a teacher, also its outputs on the texts, their variants and unlabelled texts."""
+    base = lesson(room.train, room.outputs)
+    if teacher is None:
+        return base
+    tagging = any(output.kind == "tags" for output in room.outputs)
+    more: list[Text] = [tuple(tokens_of(text)) if tagging else text for text in unlabelled]
+    more += variants(base.texts, rounds, room.seed)
+    labels: dict[str, list[Any]] = {
+        name: [*own, *lesson([Example(plain_text(text)) for text in more], room.outputs).labels[name]]
+        for name, own in base.labels.items()
+    }
+    whole = Lesson((*base.texts, *more), labels)
+    step = room.work.step("taught", {"teacher": teacher.key, "texts": digest(list(whole.texts)), "version": VERSION})
+    path = step.folder / "outputs.npz"
+    if step.result is None or not path.is_file():
+        room.progress.stage(f"asking the teacher about {len(whole):,} texts")
+        module = teacher.model.module
+        assert isinstance(module, EncoderModule)
+        width = int(module.backbone.config.hidden_size)
+        hidden = keeps_hidden(len(whole), _mean_pieces(teacher.model, whole.texts), width)
+        with torch.autocast("cpu", torch.bfloat16, enabled=gains_from_bf16()):
+            taught = ask(teacher.model, whole.texts, hidden=hidden, progress=room.progress)
+        save_taught(taught, path)
+        step.finish({"texts": len(whole), "hidden": hidden})
+    return whole.with_teacher(load_taught(path))
+
+
+def _mean_pieces(model: Model, texts: Sequence[Text]) -> float:
+    sample = model.inputs.encode(texts[:: max(1, len(texts) // 500)])
+    return sum(one.length for one in sample) / max(1, len(sample))
+
+
+def teacher_latency(model: Model, texts: Sequence[Text], calls: int = 40) -> float:
+    """Median milliseconds of one text on one thread in torch."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    spent = []
+    try:
+        for place in range(calls + 5):
+            began = time.perf_counter()
+            ask(model, [texts[place % len(texts)]])
+            spent.append((time.perf_counter() - began) * 1e3)
+    finally:
+        torch.set_num_threads(threads)
+    return sorted(spent[5:])[calls // 2]
+
