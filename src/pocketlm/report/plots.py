@@ -1,0 +1,89 @@
+"""The figures of a result as plots: candidates on two planes, and passes as a waterfall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pocketlm.report.figures import figure, latency, metric_name, part, percent, recipe_summary, rows, size, step_name
+from pocketlm.report.markup import Markup, element
+from pocketlm.report.scatter import Mark, Scatter, legend, scatter
+from pocketlm.report.waterfall import Stage, waterfall
+
+
+def families(result: Mapping[str, Any]) -> list[str]:
+    """The candidates' families, in the order they were tried; a family's place is its colour and shape."""
+    return list(dict.fromkeys(str(one.get("family", "")) for one in rows(result, "candidates")))
+
+
+def quality_floor(result: Mapping[str, Any]) -> float | None:
+    """The least main metric the budget allows, or None."""
+    found = (figure(one, "limit") for one in rows(part(result, "verdict"), "limits")
+             if one.get("name") == result.get("main_metric"))  # fmt: skip
+    return next(found, None)
+
+
+def section(result: Mapping[str, Any]) -> Markup:
+    """Size–quality and latency–quality, with one legend."""
+    quality = f"{metric_name(str(result.get('main_metric', '')))} on dev"
+    planes: list[tuple[str, str, str, Callable[[float], str], str]] = [
+        ("Size and quality", "size_bytes", "whole file (log scale)", size, "max_size"),
+        ("Latency and quality", "latency_p50_ms", "p50, one text on one thread (log scale)", latency, "max_latency"),
+    ]
+    drawn = []
+    for heading, key, axis, write, limit in planes:
+        marks = _marks(result, key)
+        plot = Scatter(heading, axis, quality, write, marks, figure(result, "budget", limit), quality_floor(result))
+        drawn.append(element("figure", element("figcaption", heading), scatter(plot), class_="tipped"))
+    missed = any(not mark.met for _, key, *_ in planes for mark in _marks(result, key) if mark.family is not None)
+    return element(
+        "section",
+        element("h2", "Candidates", id="candidates"),
+        legend(families(result), teacher=bool(part(result, "teacher")), missed=missed),
+        element("div", *drawn, class_="pair"),
+    )
+
+
+def _marks(result: Mapping[str, Any], key: str) -> tuple[Mark, ...]:
+    """Measured candidates and the teacher, where both figures are known."""
+    metric, kinds, found = str(result.get("main_metric", "")), families(result), []
+    for one in rows(result, "candidates"):
+        cost, quality = figure(one, key), figure(one, "quality", metric)
+        if cost and cost > 0 and quality is not None:
+            kind = kinds.index(str(one.get("family", "")))
+            shown = _details(one, quality, metric)
+            met, chosen = bool(one.get("met")), bool(one.get("chosen"))
+            found.append(Mark(str(one.get("name", "")), cost, quality, kind, shown, met, chosen))
+    teacher = part(result, "teacher")
+    cost, quality = figure(teacher, key), figure(teacher, "quality", "dev", metric)
+    if cost and cost > 0 and quality is not None:
+        found.append(Mark(str(teacher.get("name", "")), cost, quality, None, _details(teacher, quality, metric)))
+    return tuple(found)
+
+
+def _details(one: Mapping[str, Any], quality: float, metric: str) -> tuple[str, ...]:
+    """The lines a person sees on asking: size and p50, quality, recipe."""
+    figures = f"{size(one.get('size_bytes'))}, p50 {latency(one.get('latency_p50_ms'))}"
+    lines = [figures, f"{metric_name(metric)} {percent(quality)} on dev"]
+    recipe = rows(one, "recipe")
+    return tuple([*lines, recipe_summary(recipe)] if recipe else lines)
+
+
+def passes_figure(result: Mapping[str, Any], passes: Sequence[Mapping[str, Any]]) -> Markup:
+    """The waterfall of the chosen Pocket's passes, ending with the finished file."""
+    metric, chosen = str(result.get("main_metric", "")), part(result, "chosen")
+    stages = [
+        Stage(
+            f"{place}. {step_name(one)}",
+            *(figure(one, key) for key in ("size_bytes_before", "size_bytes_after", "quality_before", "quality_after")),
+        )
+        for place, one in enumerate(passes, 1)
+    ]
+    whole, reached = figure(chosen, "measurement", "size_bytes"), figure(chosen, "dev", metric)
+    if whole is not None:
+        stages.append(Stage("the finished file, as measured", None, whole, None, reached, whole=True))
+    teacher = figure(result, "teacher", "quality", "dev", metric)
+    note = "Dotted line: the teacher. " if teacher is not None else ""
+    caption = f"{note}Bytes are of the weights as they would be stored after the pass; the file adds its own frame."
+    drawn = waterfall(stages, metric_name(metric), teacher)
+    return element("figure", drawn, element("figcaption", caption, class_="muted"), class_="wide")

@@ -1,0 +1,173 @@
+"""The body of the page, one function a section; an empty one where the result has nothing to show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pocketlm.report import tables
+from pocketlm.report.confusion import MOST_LABELLED, Confusion, matrix
+from pocketlm.report.figures import duration, figure, latency, metric_name, part, percent, plain, rows, size
+from pocketlm.report.markup import Markup, data, element
+from pocketlm.report.plots import passes_figure
+
+# Lost examples shown at once; the rest unfold.
+_SHOWN_LOST = 10
+
+HOW_TAKEN = (
+    "Dev chose: every candidate was trained on train, exported, and measured on dev; limits are held against those "
+    "figures.",
+    "Test was read once, for the chosen Pocket; intervals are 95 % percentile bootstraps over its rows.",
+    "Size is the whole file, tokenizer and manifest included.",
+    "Latency is one text at a time on one thread in a fresh process, over real inputs, from text to answer; "
+    "p50 and p95 are over calls, after a warm-up.",
+    "Memory is the peak resident set of that process, Python and the runtime included.",
+)
+
+
+def _section(name: str, heading: str, *parts: object) -> Markup:
+    return element("section", element("h2", heading, id=name), *parts)
+
+
+def _metric(result: Mapping[str, Any]) -> str:
+    return str(result.get("main_metric", ""))
+
+
+def candidates(result: Mapping[str, Any]) -> Markup:
+    """The table of candidates."""
+    made = tables.candidates_table(result, _metric(result), metric_name(_metric(result)))
+    return made or element("p", "No candidate was tried.", class_="muted")
+
+
+def passes(result: Mapping[str, Any]) -> Markup:
+    """What each pass of the chosen Pocket cost and bought."""
+    found = rows(part(result, "chosen"), "passes")
+    if not found:
+        return Markup("")
+    made = tables.passes_table(found, metric_name(_metric(result)))
+    return _section("passes", "What each pass cost and bought", passes_figure(result, found), made)
+
+
+def int8(result: Mapping[str, Any]) -> Markup:
+    """The int8 gate's verdict."""
+    if not part(result, "chosen"):
+        return Markup("")
+    verdict = part(part(result, "chosen"), "int8")
+    if not verdict:
+        text = "The gate did not run: the chosen model has no graph whose matrix products could be int8."
+        return _section("int8", "int8 gate", element("p", text))
+    shown = {"integer_matmuls": "integer matrix products", "fused": "of them fused", "unfused": "not fused"}
+    figures = {
+        label: plain(verdict[key]) for key, label in shown.items() if verdict.get(key) is not None
+    }
+    for key, label in (("quality", "dev, int8"), ("float_quality", "dev, float")):
+        if figure(verdict, key) is not None:
+            figures[f"{metric_name(_metric(result))} on {label}"] = percent(verdict[key])
+    if figure(verdict, "ratio") is not None:
+        figures["int8's time over float's"] = f"{verdict['ratio']:.2f}×"
+    known = {*shown, "quality", "float_quality", "ratio", "verdict", "why"}
+    figures.update({key.replace("_", " "): plain(value) for key, value in verdict.items() if key not in known})
+    line = element("p", element("strong", data(verdict.get("verdict", ""))), ": ", data(verdict.get("why") or ""))
+    return _section("int8", "int8 gate", line, tables.facts(figures))
+
+
+def labels(result: Mapping[str, Any]) -> Markup:
+    """Per class, and per slot where the task has slots."""
+    test = part(part(result, "chosen"), "test")
+    classes, slots = rows(test, "per_class"), rows(test, "per_slot")
+    noun = "intent" if result.get("task") == "understanding" else "class"
+    made = [
+        tables.labels_table(f"Per {noun}, on test", noun, classes),
+        tables.labels_table("Per slot, on test", "slot", slots),
+    ]
+    if not any(made):
+        return Markup("")
+    others = {metric_name(key): _with_interval(one) for key, one in part(test, "metrics").items()}
+    return _section("labels", "Quality on test", tables.facts(others), *made)
+
+
+def _with_interval(one: object) -> str:
+    shown = percent(figure(one, "value"))
+    low, high = figure(one, "low"), figure(one, "high")
+    return shown if low is None or high is None else f"{shown} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def confusion(result: Mapping[str, Any]) -> Markup:
+    """The confusion matrix and the most confused pairs."""
+    found = Confusion.of(part(part(part(result, "chosen"), "test"), "confusion"))
+    if found is None:
+        return Markup("")
+    pairs = tables.pairs_table(found) or element("p", "No row of test was confused.")
+    grid = element("div", matrix(found), class_="box matrix-box", tabindex="0", role="region", aria_label="Matrix")
+    note = "Rows are gold, columns predicted; blue is right, orange wrong, ink the share of a row."
+    if len(found.labels) > MOST_LABELLED:
+        note += " Point at a cell, or tap it, for its labels."
+    drawn = element("figure", grid, element("figcaption", note, class_="muted"), class_="tipped")
+    return _section("confusion", "Confusions on test", element("div", drawn, pairs, class_="pair"))
+
+
+def lost(result: Mapping[str, Any]) -> Markup:
+    """Examples of test the teacher had right and the student wrong."""
+    found = [one for one in rows(part(result, "chosen"), "lost_examples") if isinstance(one, Mapping)]
+    if not found:
+        return Markup("")
+    items = [_lost(one) for one in found]
+    shown = [element("ul", *items[:_SHOWN_LOST], class_="lost")]
+    if len(items) > _SHOWN_LOST:
+        summary = element("summary", f"{len(items) - _SHOWN_LOST} more")
+        shown.append(element("details", summary, element("ul", *items[_SHOWN_LOST:], class_="lost")))
+    return _section("lost", "Lost against the teacher", *shown)
+
+
+def _lost(one: Mapping[str, Any]) -> Markup:
+    said = [
+        element("div", element("dt", key), element("dd", data(plain(one.get(key)))), class_=key)
+        for key in ("gold", "teacher", "student")
+    ]
+    return element("li", element("p", one.get("text", ""), dir="auto"), element("dl", *said))
+
+
+def about_data(result: Mapping[str, Any]) -> Markup:
+    """Splits, hashes, columns, notes, and the teacher."""
+    found, teacher = part(result, "data"), part(result, "teacher")
+    columns = found.get("columns")
+    parts: list[object] = [tables.splits_table(part(found, "splits"))]
+    if columns:
+        parts.append(element("p", "Columns: ", data(plain(columns))))
+    notes = [element("li", data(note)) for note in rows(found, "notes")]
+    parts.append(element("ul", *notes) if notes else None)
+    if teacher:
+        parts += [element("h3", "Teacher"), tables.facts(_teacher_facts(teacher))]
+        remarks = [element("li", data(note)) for note in rows(teacher, "notes")]
+        parts.append(element("ul", *remarks) if remarks else None)
+    return _section("data", "Data", *(one for one in parts if one))
+
+
+def _teacher_facts(teacher: Mapping[str, Any]) -> dict[str, Any]:
+    known: dict[str, Any] = {"name": teacher.get("name", "")}
+    for key, label, write in (
+        ("size_bytes", "size", size),
+        ("latency_p50_ms", "p50", latency),
+        ("seconds", "training took", duration),
+    ):
+        if figure(teacher, key) is not None:
+            known[label] = write(teacher[key])
+    for split, metrics in part(teacher, "quality").items():
+        if isinstance(metrics, Mapping) and metrics:
+            known[f"on {split}"] = ", ".join(f"{metric_name(key)} {percent(one)}" for key, one in metrics.items())
+    return known
+
+
+def environment(result: Mapping[str, Any]) -> Markup:
+    """How the figures were taken, on what, with which seed and time."""
+    known: dict[str, Any] = {}
+    for key, value in part(result, "environment").items():
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{name} {plain(one)}" for name, one in value.items())
+        known[str(key).replace("_", " ")] = value
+    known["seed"] = result.get("seed")
+    if figure(result, "seconds") is not None:
+        known["the whole run took"] = duration(result["seconds"])
+    shown = {key: value for key, value in known.items() if value is not None}
+    how = element("ul", *(element("li", line) for line in HOW_TAKEN))
+    return _section("how", "How the figures were taken", how, tables.facts(shown))

@@ -1,0 +1,84 @@
+"""What each pass did to bytes and quality, as floating bars one under the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pocketlm.report.axes import Axis, share_axis
+from pocketlm.report.figures import percent, size
+from pocketlm.report.markup import Markup, element
+
+WIDTH, ROW, HEAD, FOOT = 440, 44, 26, 8
+BYTES_END, QUALITY_BEGIN, QUALITY_END = 190, 250, 400
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The student before and after a pass; None where a figure was not taken. whole: the finished file, no pass."""
+
+    name: str
+    bytes_before: float | None
+    bytes_after: float | None
+    quality_before: float | None
+    quality_after: float | None
+    whole: bool = False
+
+
+def waterfall(stages: Sequence[Stage], quality_name: str, teacher: float | None = None) -> Markup:
+    """The stages as inline SVG: bytes on the left from zero, quality on the right. teacher: its quality, a line."""
+    height = HEAD + ROW * len(stages) + FOOT
+    most = max((size for stage in stages for size in (stage.bytes_before, stage.bytes_after) if size), default=1.0)
+    across = Axis(0.0, most, 0.0, BYTES_END)
+    taken = [q for stage in stages for q in (stage.quality_before, stage.quality_after, teacher) if q is not None]
+    shares = share_axis(taken or [0.0, 1.0], QUALITY_BEGIN, QUALITY_END)
+    parts = [
+        element("text", "bytes stored", class_="axis", x=0, y=12),
+        element("text", f"{quality_name} on dev", class_="axis", x=QUALITY_BEGIN, y=12),
+    ]
+    if teacher is not None:
+        x = shares.at(teacher)
+        parts.append(element("line", class_="teacher-line", x1=x, x2=x, y1=HEAD - 6, y2=height))
+    for place, stage in enumerate(stages):
+        top = HEAD + ROW * place
+        parts += [_name(stage, top), _bytes_bar(stage, across, top), _quality_bar(stage, shares, top)]
+    text = "; ".join(f"{stage.name}: {size(stage.bytes_after)}, {percent(stage.quality_after)}" for stage in stages)
+    return element(
+        "svg", *parts, class_="plot waterfall", viewBox=f"0 0 {WIDTH} {height}", role="img",
+        aria_label=f"Bytes and {quality_name} after each pass. {text}",
+    )  # fmt: skip
+
+
+def _name(stage: Stage, top: float) -> Markup:
+    return element("text", stage.name, class_="stage", x=0, y=top + 14)
+
+
+def _bytes_bar(stage: Stage, across: Axis, top: float) -> Markup:
+    if stage.bytes_after is None:
+        return Markup("")
+    before, after = stage.bytes_before or 0.0, stage.bytes_after
+    begin, end = (0.0, after) if stage.whole else sorted((before, after))
+    kind = "whole" if stage.whole else "less" if after < before else "more"
+    x, until = across.at(begin), across.at(end)
+    width = max(1.5, until - x)
+    return element(
+        "g",
+        element("rect", class_=f"bar {kind}", x=x, y=top + 19, width=width, height=13, rx=1.5),
+        element("text", size(after), class_="value", x=x + width + 4, y=top + 29.5),
+    )
+
+
+def _quality_bar(stage: Stage, shares: Axis, top: float) -> Markup:
+    if stage.quality_after is None:
+        return element("text", "not taken", class_="value", x=QUALITY_BEGIN, y=top + 29.5)
+    after = shares.at(stage.quality_after)
+    before = after if stage.quality_before is None else shares.at(stage.quality_before)
+    kind = "whole" if stage.whole else "less" if after < before else "more"
+    begin, width = min(before, after), abs(after - before)
+    return element(
+        "g",
+        element("line", class_="grid", x1=QUALITY_BEGIN, x2=QUALITY_END, y1=top + 25.5, y2=top + 25.5),
+        element("rect", class_=f"bar {kind}", x=begin, y=top + 19, width=width, height=13) if width else None,
+        element("circle", class_=f"dot {kind}", cx=after, cy=top + 25.5, r=5),
+        element("text", percent(stage.quality_after, 1), class_="value", x=max(before, after) + 8, y=top + 29.5),
+    )
