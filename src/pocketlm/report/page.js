@@ -1,36 +1,93 @@
+"use strict";
 (() => {
-  const tip = document.getElementById('tip');
-  const show = (mark, x, y) => {
-    tip.textContent = mark.dataset.tip;
-    tip.style.display = 'block';
-    tip.style.left = Math.max(4, Math.min(x + 12, innerWidth - tip.offsetWidth - 4)) + 'px';
-    tip.style.top = Math.max(4, Math.min(y + 12, innerHeight - tip.offsetHeight - 4)) + 'px';
+  const tip = document.getElementById("tip");
+  let shown = null;
+
+  // Tooltips: on hover, on keyboard focus, and on a tap (which also moves the focus).
+  const hide = () => { tip.hidden = true; if (shown) shown.classList.remove("asked"); shown = null; };
+  const show = (point) => {
+    if (shown === point) return;
+    hide();
+    shown = point;
+    point.classList.add("asked");
+    const [name, ...lines] = JSON.parse(point.dataset.tip);
+    const head = document.createElement("b");
+    head.textContent = name;
+    tip.replaceChildren(head, ...lines.map((line) => {
+      const row = document.createElement("span");
+      row.textContent = line;
+      return row;
+    }));
+    tip.hidden = false;
+    const mark = (point.querySelector(".mark") || point).getBoundingClientRect();
+    const own = tip.getBoundingClientRect();
+    const width = document.documentElement.clientWidth;
+    const left = Math.min(Math.max(8, mark.left + mark.width / 2 - own.width / 2), width - own.width - 8);
+    const above = mark.top - own.height - 10;
+    tip.style.left = `${left + scrollX}px`;
+    tip.style.top = `${(above > 4 ? above : mark.bottom + 10) + scrollY}px`;
   };
-  const hide = () => { tip.style.display = 'none'; };
-  document.querySelectorAll('[data-tip]').forEach(mark => {
-    mark.addEventListener('pointermove', e => show(mark, e.clientX, e.clientY));
-    mark.addEventListener('click', e => show(mark, e.clientX, e.clientY));
-    mark.addEventListener('focus', () => { const b = mark.getBoundingClientRect(); show(mark, b.right, b.bottom); });
-    mark.addEventListener('pointerleave', hide);
-    mark.addEventListener('blur', hide);
+  const pointAt = (event) => event.target instanceof Element ? event.target.closest("[data-tip]") : null;
+  document.addEventListener("pointerover", (event) => {
+    if (event.pointerType === "touch") return;
+    const point = pointAt(event);
+    if (point) show(point); else if (shown && shown !== document.activeElement) hide();
   });
-  document.querySelectorAll('table.sortable th').forEach(head => {
-    head.tabIndex = 0;
-    const sort = () => {
-      const table = head.closest('table'), body = table.tBodies[0];
-      const column = [...head.parentNode.children].indexOf(head);
-      const down = head.dataset.order !== 'down';
-      table.querySelectorAll('th').forEach(other => { delete other.dataset.order; other.removeAttribute('aria-sort'); });
-      head.dataset.order = down ? 'down' : 'up';
-      head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
-      const key = row => row.children[column].dataset.value ?? row.children[column].textContent;
-      const compare = (a, b) => {
-        const x = key(a), y = key(b), n = Number(x) - Number(y);
-        return Number.isNaN(n) || x === '' || y === '' ? x.localeCompare(y) : n;
-      };
-      [...body.rows].sort((a, b) => (down ? -1 : 1) * compare(a, b)).forEach(row => body.append(row));
-    };
-    head.addEventListener('click', sort);
-    head.addEventListener('keydown', e => { if (e.key === 'Enter') sort(); });
+  document.addEventListener("click", (event) => { const point = pointAt(event); if (point) show(point); else hide(); });
+  document.addEventListener("focusin", (event) => { const point = pointAt(event); if (point) show(point); else hide(); });
+  document.addEventListener("focusout", hide);
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+
+  // Tables: a click on a heading sorts by it, another turns the order; rows without a figure stay last.
+  const figureOf = (cell) => cell.dataset.sort === undefined ? null : Number(cell.dataset.sort);
+  const compare = (one, other, numeric) => numeric
+    ? figureOf(one) - figureOf(other)
+    : one.textContent.localeCompare(other.textContent, undefined, { numeric: true });
+  for (const button of document.querySelectorAll("table.sortable th button")) {
+    button.addEventListener("click", () => {
+      const heading = button.parentElement, place = heading.cellIndex, numeric = heading.classList.contains("num");
+      const was = heading.getAttribute("aria-sort");
+      const down = was ? was === "ascending" : numeric;
+      for (const other of heading.parentElement.children) other.removeAttribute("aria-sort");
+      heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const body = heading.closest("table").tBodies[0];
+      const absent = (row) => numeric && figureOf(row.cells[place]) === null;
+      const rows = [...body.rows].sort((one, other) => absent(one) - absent(other)
+        || (absent(one) ? 0 : compare(one.cells[place], other.cells[place], numeric) * (down ? -1 : 1)));
+      body.append(...rows);
+    });
+  }
+
+  // Commands: a button that copies.
+  for (const block of document.querySelectorAll(".command pre")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      const code = block.querySelector("code");
+      try {
+        await navigator.clipboard.writeText(code.textContent);
+        button.textContent = "Copied";
+      } catch {
+        getSelection().selectAllChildren(code);
+        button.textContent = "Selected";
+      }
+      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    });
+    block.parentElement.querySelector("h3").append(button);
+  }
+
+  // The figures behind the page, as a file.
+  const save = document.createElement("button");
+  save.type = "button";
+  save.textContent = "Save all figures as JSON";
+  save.addEventListener("click", () => {
+    const text = JSON.stringify(JSON.parse(document.getElementById("result").textContent), null, 1);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+    link.download = "result.json";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   });
+  document.querySelector("main").append(save);
 })();

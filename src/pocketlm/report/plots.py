@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pocketlm.report.figures import figure, latency, metric_name, part, percent, recipe_summary, rows, size, step_name
-from pocketlm.report.markup import Markup, element
+from pocketlm.report.markup import Markup, element, join
 from pocketlm.report.scatter import Mark, Scatter, legend, scatter
 from pocketlm.report.waterfall import Stage, waterfall
 
@@ -17,31 +18,34 @@ def families(result: Mapping[str, Any]) -> list[str]:
 
 
 def quality_floor(result: Mapping[str, Any]) -> float | None:
-    """The least main metric the budget allows, or None."""
-    found = (figure(one, "limit") for one in rows(part(result, "verdict"), "limits")
-             if one.get("name") == result.get("main_metric"))  # fmt: skip
-    return next(found, None)
+    """The least main metric on dev that the budget allows, or None.
+
+    A share of the teacher's quality is held against the teacher's figure on dev, as the choice was.
+    """
+    metric, text = str(result.get("main_metric", "")), str(part(result, "budget").get("min_quality") or "")
+    share = re.fullmatch(r"([0-9.e-]+) of the teacher's", text)
+    floor = re.fullmatch(r"(\w+)>=([0-9.e-]+)", text)
+    if share:
+        teacher = figure(result, "teacher", "quality", "dev", metric)
+        return float(share[1]) * (1.0 if teacher is None else teacher)
+    return float(floor[2]) if floor and floor[1] in ("quality", metric) else None
 
 
-def section(result: Mapping[str, Any]) -> Markup:
+def planes(result: Mapping[str, Any]) -> Markup:
     """Size–quality and latency–quality, with one legend."""
     quality = f"{metric_name(str(result.get('main_metric', '')))} on dev"
-    planes: list[tuple[str, str, str, Callable[[float], str], str]] = [
+    shown: list[tuple[str, str, str, Callable[[float], str], str]] = [
         ("Size and quality", "size_bytes", "whole file (log scale)", size, "max_size"),
         ("Latency and quality", "latency_p50_ms", "p50, one text on one thread (log scale)", latency, "max_latency"),
     ]
     drawn = []
-    for heading, key, axis, write, limit in planes:
+    for heading, key, axis, write, limit in shown:
         marks = _marks(result, key)
         plot = Scatter(heading, axis, quality, write, marks, figure(result, "budget", limit), quality_floor(result))
         drawn.append(element("figure", element("figcaption", heading), scatter(plot), class_="tipped"))
-    missed = any(not mark.met for _, key, *_ in planes for mark in _marks(result, key) if mark.family is not None)
-    return element(
-        "section",
-        element("h2", "Candidates", id="candidates"),
-        legend(families(result), teacher=bool(part(result, "teacher")), missed=missed),
-        element("div", *drawn, class_="pair"),
-    )
+    missed = any(not mark.met for _, key, *_ in shown for mark in _marks(result, key) if mark.family is not None)
+    key = legend(families(result), teacher=bool(part(result, "teacher")), missed=missed)
+    return join((key, element("div", *drawn, class_="pair")))
 
 
 def _marks(result: Mapping[str, Any], key: str) -> tuple[Mark, ...]:

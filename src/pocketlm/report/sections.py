@@ -9,18 +9,19 @@ from pocketlm.report import tables
 from pocketlm.report.confusion import MOST_LABELLED, Confusion, matrix
 from pocketlm.report.figures import duration, figure, latency, metric_name, part, percent, plain, rows, size
 from pocketlm.report.markup import Markup, data, element
-from pocketlm.report.plots import passes_figure
+from pocketlm.report.plots import passes_figure, planes
 
 # Lost examples shown at once; the rest unfold.
 _SHOWN_LOST = 10
 
 HOW_TAKEN = (
-    "Dev chose: every candidate was trained on train, exported, and measured on dev; limits are held against those "
-    "figures.",
-    "Test was read once, for the chosen Pocket; intervals are 95 % percentile bootstraps over its rows.",
+    "Dev chose: every candidate was trained on train, exported, and measured on dev. The plots and the table of "
+    "candidates show dev.",
+    "Test was read once, for the chosen Pocket, and the verdict is about those figures; intervals are 95 % percentile "
+    "bootstraps over the rows of test.",
     "Size is the whole file, tokenizer and manifest included.",
-    "Latency is one text at a time on one thread in a fresh process, over real inputs, from text to answer; "
-    "p50 and p95 are over calls, after a warm-up.",
+    "Latency is one text at a time on one thread in a fresh process, over real texts, from text to answer; p50 and "
+    "p95 are over calls, after a warm-up.",
     "Memory is the peak resident set of that process, Python and the runtime included.",
 )
 
@@ -34,9 +35,11 @@ def _metric(result: Mapping[str, Any]) -> str:
 
 
 def candidates(result: Mapping[str, Any]) -> Markup:
-    """The table of candidates."""
+    """Candidates on two planes and in a table."""
     made = tables.candidates_table(result, _metric(result), metric_name(_metric(result)))
-    return made or element("p", "No candidate was tried.", class_="muted")
+    if not made:
+        return _section("candidates", "Candidates", element("p", "No candidate was tried.", class_="muted"))
+    return _section("candidates", "Candidates", planes(result), made)
 
 
 def passes(result: Mapping[str, Any]) -> Markup:
@@ -57,9 +60,7 @@ def int8(result: Mapping[str, Any]) -> Markup:
         text = "The gate did not run: the chosen model has no graph whose matrix products could be int8."
         return _section("int8", "int8 gate", element("p", text))
     shown = {"integer_matmuls": "integer matrix products", "fused": "of them fused", "unfused": "not fused"}
-    figures = {
-        label: plain(verdict[key]) for key, label in shown.items() if verdict.get(key) is not None
-    }
+    figures = {label: plain(verdict[key]) for key, label in shown.items() if verdict.get(key) is not None}
     for key, label in (("quality", "dev, int8"), ("float_quality", "dev, float")):
         if figure(verdict, key) is not None:
             figures[f"{metric_name(_metric(result))} on {label}"] = percent(verdict[key])
@@ -165,6 +166,9 @@ def environment(result: Mapping[str, Any]) -> Markup:
         if isinstance(value, Mapping):
             value = ", ".join(f"{name} {plain(one)}" for name, one in value.items())
         known[str(key).replace("_", " ")] = value
+    agreement = figure(result, "chosen", "agreement")
+    if agreement is not None:
+        known["exported model agrees with training's"] = f"on {percent(agreement)} of dev"
     known["seed"] = result.get("seed")
     if figure(result, "seconds") is not None:
         known["the whole run took"] = duration(result["seconds"])

@@ -21,6 +21,7 @@ from pocketlm.report.figures import (
 )
 from pocketlm.report.markup import Markup, data, element
 
+_STATUS = {"met": "Budget met.", "missed": "Budget missed.", "best": "Best trade-off."}
 _RELATION = {"size": "≤", "memory": "≤", "latency": "≤"}
 
 
@@ -47,10 +48,10 @@ def header(result: Mapping[str, Any]) -> Markup:
 def sentence(result: Mapping[str, Any]) -> Markup:
     """The verdict against the budget: met, best trade-off, or missed and by how much."""
     chosen = part(result, "chosen")
-    status = {"met": "Budget met.", "missed": "Budget missed.", "best": "Best trade-off."}.get(str(result.get("status")))
-    start = element("strong", status or "Result.")
+    start = element("strong", _STATUS.get(str(result.get("status")), "Result."))
     if not chosen:
-        return element("span", start, " No candidate could be measured; the table below says why.")
+        why = part(result, "verdict").get("text") or "no candidate could be measured; the table below says why"
+        return element("span", start, " ", data(why))
     name, figures = data(chosen.get("name", "")), _in_short(result, chosen)
     if result.get("status") == "missed":
         missed = " and ".join(_miss(one) for one in _limits(result) if not one.get("holds")) or "a limit"

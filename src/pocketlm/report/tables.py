@@ -8,6 +8,7 @@ from typing import Any
 
 from pocketlm.report.confusion import Confusion
 from pocketlm.report.figures import (
+    ABSENT,
     count,
     duration,
     figure,
@@ -134,7 +135,7 @@ def _difference(one: Mapping[str, Any]) -> float | None:
 def _change(before: object, after: object) -> str:
     """ "+0.31 points"; a dash where one is absent."""
     change = _difference({"quality_before": before, "quality_after": after})
-    return "–" if change is None else f"{100 * change:+.2f} points".replace("-", "−")
+    return ABSENT if change is None else f"{100 * change:+.2f} points".replace("-", "−")
 
 
 def _settings(one: Mapping[str, Any]) -> str:
@@ -177,7 +178,7 @@ def splits_table(splits: Mapping[str, Any]) -> Markup:
         [
             Cell(data(name), heading=True),
             figure_cell(count(figure(one, "rows")), figure(one, "rows")),
-            Cell(element("code", data(one.get("sha256") or "–")), class_="hash"),
+            Cell(element("code", data(one.get("sha256") or ABSENT)), class_="hash"),
         ]
         for name, one in splits.items()
         if isinstance(one, Mapping)

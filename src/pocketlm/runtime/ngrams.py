@@ -130,7 +130,7 @@ class _Hashes:
         before = np.cumsum(spaces)  # spaces up to and with each place, so before - 1 is the word it belongs to
         chars, char_words = _char_ngrams(codes, before, settings)
         place = np.arange(len(codes)) - starts[np.minimum(before - 1, len(starts) - 1)]
-        power = _POWERS[place & 63]
+        power = np.where(spaces, np.uint32(0), _POWERS[place & 63])
         digits = np.where((codes >= 48) & (codes <= 57), np.uint32(48), codes)
         return cls(
             chars,

@@ -1,0 +1,60 @@
+"""Tags come out well formed, and as likely as they can be."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pocketlm.outputs import Output
+from pocketlm.runtime.decode import best_tags, decode, softmax, tag_spans
+
+LABELS = ("O", "B-a", "I-a", "B-b", "I-b")
+
+
+def well_formed(tags):
+    return all(
+        not tag.startswith("I-") or (place > 0 and tags[place - 1] in (f"B-{tag[2:]}", tag))
+        for place, tag in enumerate(tags)
+    )
+
+
+@given(st.integers(1, 4), st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_best_tags_are_the_best_of_all_well_formed_ones(length, seed):
+    logits = np.random.default_rng(seed).normal(size=(length, 5)).astype(np.float32) * 3
+    logs = np.log(softmax(logits))
+    found = best_tags(logits, LABELS)
+    assert well_formed(found)
+    every = [path for path in itertools.product(range(5), repeat=length) if well_formed([LABELS[tag] for tag in path])]
+    best = max(sum(logs[place, tag] for place, tag in enumerate(path)) for path in every)
+    score = sum(logs[place, LABELS.index(tag)] for place, tag in enumerate(found))
+    assert score == pytest.approx(best, abs=1e-4)
+
+
+def test_entities_have_the_offsets_of_the_text():
+    output = (Output("intent", "single", ("off", "on")), Output("slots", "tags", LABELS))
+    text = "switch  the kitchen lamp, on"
+    logits = np.full((6, 5), -5.0, np.float32)
+    for word, tag in enumerate([0, 0, 1, 3, 0, 0]):
+        logits[word, tag] = 5
+    said = decode([text], output, {"intent": np.array([[0.0, 1.0]], np.float32), "slots": logits}, [6])[0]
+    assert said["intent"] == "on"
+    assert [text[one["start"] : one["end"]] for one in said["entities"]] == ["kitchen", "lamp"]
+    assert said["score"] == pytest.approx(0.7311, abs=1e-4)
+
+
+def test_words_beyond_the_cut_are_tagged_o():
+    output = (Output("slots", "tags", LABELS),)
+    logits = np.array([[0, 9, 0, 0, 0]], np.float32)
+    assert decode([("a", "b", "c")], output, {"slots": logits}, [1])[0]["slots"] == ["B-a", "O", "O"]
+
+
+def test_multi_label_takes_what_is_likelier_than_not():
+    said = decode(["x"], (Output("label", "multi", ("p", "q")),), {"label": np.array([[2.0, -2.0]], np.float32)}, [0])[0]
+    assert said["labels"] == ["p"]
+    assert set(said["scores"]) == {"p", "q"}
+
+
+def test_spans_of_neighbours_stay_apart():
+    assert tag_spans(["B-a", "B-a", "I-a", "O", "B-b"]) == [("a", 0, 0), ("a", 1, 2), ("b", 4, 4)]
