@@ -35,8 +35,9 @@ class Axis:
             found = [tick for tick in found if self.low <= tick <= self.high]
             if len(found) <= most:
                 break
-        found = found[:: math.ceil(len(found) / most)]
-        return found if len(found) > 1 else _linear_ticks(self.low, self.high, 4)
+        if len(found) < 2:
+            return _linear_ticks(self.low, self.high, 4)
+        return found[:: math.ceil(len(found) / most)]
 
 
 def log_axis(values: Sequence[float], begin: float, end: float) -> Axis:

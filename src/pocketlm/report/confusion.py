@@ -45,16 +45,20 @@ class Confusion:
 
 
 def matrix(confusion: Confusion) -> Markup:
-    """The grid as inline SVG: rows are gold, columns predicted, ink the share of a row."""
+    """The grid as inline SVG: rows are gold, columns predicted, ink the share of a row.
+
+    Where it is wrong, full ink is the worst share, so that small confusions can be seen.
+    """
     labelled = len(confusion.labels) <= MOST_LABELLED
     cell = _CELL if labelled else _SMALL_CELL
     margin = _margin(confusion.labels) if labelled else 18
     across = cell * len(confusion.labels)
     width, height = margin + across + 2, margin + across + 2
+    worst = max((share for *_, share in confusion.pairs()), default=1.0)
     parts = [element("rect", class_="frame", x=margin, y=margin, width=across, height=across)]
     parts += _labels(confusion.labels, margin) if labelled else _titles(margin)
     parts += [
-        _cell(confusion, gold, predicted, margin, cell)
+        _cell(confusion, gold, predicted, worst, (margin, cell))
         for gold, row in enumerate(confusion.counts)
         for predicted, count in enumerate(row)
         if count
@@ -72,11 +76,13 @@ def matrix(confusion: Confusion) -> Markup:
     )
 
 
-def _cell(confusion: Confusion, gold: int, predicted: int, margin: int, cell: int) -> Markup:
+def _cell(confusion: Confusion, gold: int, predicted: int, worst: float, sizes: tuple[int, int]) -> Markup:
+    """A cell with what it says on asking. worst: the largest share confused; sizes: (margin, cell)."""
+    margin, cell = sizes
     count, right = confusion.counts[gold][predicted], gold == predicted
     share = count / sum(confusion.counts[gold])
     x, y = margin + predicted * cell, margin + gold * cell
-    ink = _MOST_INK * (0.12 + 0.88 * share if right else 0.3 + 0.7 * share**0.5)
+    ink = _MOST_INK * (0.12 + 0.88 * share if right else 0.3 + 0.7 * share / worst)
     verb = "right" if right else f"taken for {confusion.labels[predicted]}"
     tip = json.dumps([confusion.labels[gold], f"{verb}: {count} ({percent(share, 1)})"], ensure_ascii=False)
     number = element("text", count, class_="count", x=x + cell / 2, y=y + cell / 2 + 4, text_anchor="middle")

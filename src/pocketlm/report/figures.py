@@ -9,6 +9,8 @@ from typing import Any
 from pocketlm.units import format_duration, format_latency, format_size
 
 ABSENT = "–"
+# A figure and its unit stay on one line.
+_HOLD = "\u00a0"
 _METRICS = {
     "f1_macro": "macro F1",
     "f1_micro": "micro F1",
@@ -49,25 +51,25 @@ def rows(of: object, key: str) -> list[Any]:
 
 
 def size(value: object) -> str:
-    """ "267 kB"; a dash where it is absent."""
+    """A size such as "267 kB"; a dash where it is absent."""
     known = number(value)
-    return ABSENT if known is None else f"−{format_size(-known)}" if known < 0 else format_size(known)
+    return ABSENT if known is None else format_size(known).replace(" ", _HOLD)
 
 
 def latency(value: object) -> str:
-    """ "85 µs"; a dash where it is absent."""
+    """A latency such as "85 µs"; a dash where it is absent."""
     known = number(value)
-    return ABSENT if known is None else format_latency(known)
+    return ABSENT if known is None else format_latency(known).replace(" ", _HOLD)
 
 
 def duration(value: object) -> str:
-    """ "3m 05s"; a dash where it is absent."""
+    """A duration such as "3m 05s"; a dash where it is absent."""
     known = number(value)
-    return ABSENT if known is None else format_duration(known)
+    return ABSENT if known is None else format_duration(known).replace(" ", _HOLD)
 
 
 def count(value: object) -> str:
-    """ "1,204,224"; a dash where it is absent."""
+    """A count such as "1,204,224"; a dash where it is absent."""
     known = number(value)
     return ABSENT if known is None else f"{known:,.0f}"
 
@@ -75,15 +77,15 @@ def count(value: object) -> str:
 def percent(value: object, digits: int = 2) -> str:
     """A share as "92.31 %"; a dash where it is absent."""
     known = number(value)
-    return ABSENT if known is None else f"{100 * known:.{digits}f} %"
+    return ABSENT if known is None else f"{100 * known:.{digits}f}{_HOLD}%"
 
 
 def interval(low: object, high: object) -> str:
-    """ "91.3 to 92.8 %"; empty where it is absent."""
+    """An interval such as "91.3 to 92.8 %"; empty where it is absent."""
     bounds = number(low), number(high)
     if bounds[0] is None or bounds[1] is None:
         return ""
-    return f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %"
+    return f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}{_HOLD}%"
 
 
 def metric_name(name: str) -> str:

@@ -55,6 +55,12 @@ def data(text: object) -> Markup:
     return element("bdi", text)
 
 
+def label(text: object) -> Markup:
+    """A label of the data, which may be broken between its words: a_b, a.b, a/b, aB."""
+    pieces = re.split(r"(?<=[_./])(?=\w)|(?<=[a-z])(?=[A-Z])", str(text))
+    return element("bdi", join(pieces, Markup("<wbr>")))
+
+
 def inline_json(value: object) -> Markup:
     """JSON that may stand inside a <script> element: no character of it can end the element.
 

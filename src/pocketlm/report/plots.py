@@ -79,7 +79,10 @@ def passes_figure(result: Mapping[str, Any], passes: Sequence[Mapping[str, Any]]
     stages = [
         Stage(
             f"{place}. {step_name(one)}",
-            *(figure(one, key) for key in ("size_bytes_before", "size_bytes_after", "quality_before", "quality_after")),
+            figure(one, "size_bytes_before"),
+            figure(one, "size_bytes_after"),
+            figure(one, "quality_before"),
+            figure(one, "quality_after"),
         )
         for place, one in enumerate(passes, 1)
     ]
@@ -87,7 +90,10 @@ def passes_figure(result: Mapping[str, Any], passes: Sequence[Mapping[str, Any]]
     if whole is not None:
         stages.append(Stage("the finished file, as measured", None, whole, None, reached, whole=True))
     teacher = figure(result, "teacher", "quality", "dev", metric)
-    note = "Dotted line: the teacher. " if teacher is not None else ""
-    caption = f"{note}Bytes are of the weights as they would be stored after the pass; the file adds its own frame."
+    note = " Dotted: the teacher." if teacher is not None else ""
+    caption = (
+        f"Green bought (fewer bytes, more quality), orange cost.{note} Bytes are of the weights as they would be "
+        "stored after the pass; the file adds its own frame."
+    )
     drawn = waterfall(stages, metric_name(metric), teacher)
     return element("figure", drawn, element("figcaption", caption, class_="muted"), class_="wide")

@@ -81,7 +81,7 @@ def scatter(plot: Scatter) -> Markup:
 
 def _grid(plot: Scatter, across: Axis, up: Axis) -> Markup:
     floor, parts = HEIGHT - BOTTOM, []
-    ticks = up.ticks(5)
+    ticks = up.ticks(7)
     digits = max(0, math.ceil(-math.log10(100 * (ticks[1] - ticks[0])) - 1e-9)) if len(ticks) > 1 else 1
     for tick in ticks:
         y = up.at(tick)
@@ -105,13 +105,16 @@ def _limits(plot: Scatter, across: Axis, up: Axis) -> Markup:
         x = across.at(plot.cost_limit)
         parts.append(element("rect", class_="beyond", x=x, y=TOP, width=right - x, height=floor - TOP))
         parts.append(element("line", class_="limit", x1=x, x2=x, y1=TOP, y2=floor))
+        # beside the line, on the side that is allowed unless there is no room
+        aside, anchor = (x - 5, "end") if x > LEFT + 80 else (x + 5, "start")
         text = f"≤ {plot.cost_format(plot.cost_limit)}"
-        parts.append(element("text", text, class_="limit-text", x=x - 5, y=floor - 6, text_anchor="end"))
+        parts.append(element("text", text, class_="limit-text", x=aside, y=floor - 6, text_anchor=anchor))
     if plot.quality_limit is not None:
         y = up.at(plot.quality_limit)
         parts.append(element("rect", class_="beyond", x=LEFT, y=y, width=right - LEFT, height=floor - y))
         parts.append(element("line", class_="limit", x1=LEFT, x2=right, y1=y, y2=y))
-        parts.append(element("text", f"≥ {percent(plot.quality_limit)}", class_="limit-text", x=LEFT + 5, y=y - 5))
+        text = f"≥ {percent(plot.quality_limit)}"
+        parts.append(element("text", text, class_="limit-text", x=right - 4, y=y + 15, text_anchor="end"))
     return element("g", *parts, aria_hidden="true")
 
 
@@ -189,5 +192,3 @@ def _key(class_: str, family: int | None) -> Markup:
 def _ring() -> Markup:
     circle = element("circle", class_="ring", cx=9, cy=9, r=7)
     return element("svg", circle, viewBox="0 0 18 18", width=16, height=16, aria_hidden="true")
-
-

@@ -166,5 +166,5 @@ def _teacher_tile(result: Mapping[str, Any], chosen: Mapping[str, Any]) -> Marku
     metric = str(result.get("main_metric", ""))
     theirs = percent(figure(result, "teacher", "quality", share[1], metric), 1)
     times = figure(result, "teacher", "size_bytes"), figure(chosen, "measurement", "size_bytes")
-    smaller = f", {times[0] / times[1]:,.0f}× its size" if times[0] and times[1] else ""
+    smaller = f", {times[0] / times[1]:,.0f}× larger" if times[0] and times[1] else ""
     return _tile("Kept of the teacher", percent(share[0], 1), f"teacher: {theirs} on {share[1]}{smaller}")

@@ -22,7 +22,7 @@ from pocketlm.report.figures import (
     size,
     step_text,
 )
-from pocketlm.report.markup import Markup, data, element, escape
+from pocketlm.report.markup import Markup, data, element, escape, join, label
 
 
 @dataclass(frozen=True)
@@ -80,18 +80,18 @@ def candidates_table(result: Mapping[str, Any], metric: str, metric_title: str) 
     if teacher and lines:
         shown = {**teacher, "quality": part(part(teacher, "quality"), "dev"), "family": "teacher", "status": "teacher"}
         lines.append(_candidate(shown, metric))
-    headings = ("candidate", "family", "status", f"{metric_title}, dev", "size", "p50", "p95", "memory", "took", "why")
+    headings = ("candidate", "status", f"{metric_title}, dev", "size", "p50", "p95", "memory", "took", "why")
     return table("Candidates, in the order they were tried", headings, lines)
 
 
 def _candidate(one: Mapping[str, Any], metric: str) -> list[Cell]:
     tag = "chosen" if one.get("chosen") else one.get("status", "")
     recipe = rows(one, "recipe")
-    name = data(one.get("name", "")) if not recipe else _with_recipe(str(one.get("name", "")), recipe)
+    name = _with_recipe(str(one.get("name", "")), recipe) if recipe else data(one.get("name", ""))
+    family = element("span", data(one.get("family", "")), class_="family")
     quality = figure(one, "quality", metric)
     return [
-        Cell(name, heading=True),
-        Cell(data(one.get("family", ""))),
+        Cell(join((name, family)), heading=True),
         Cell(element("span", tag, class_=f"tag {'chosen' if one.get('chosen') else 'plain'}")),
         figure_cell(percent(quality), quality),
         figure_cell(size(one.get("size_bytes")), one.get("size_bytes")),
@@ -133,7 +133,7 @@ def _difference(one: Mapping[str, Any]) -> float | None:
 
 
 def _change(before: object, after: object) -> str:
-    """ "+0.31 points"; a dash where one is absent."""
+    """A difference such as "+0.31 points"; a dash where one is absent."""
     change = _difference({"quality_before": before, "quality_after": after})
     return ABSENT if change is None else f"{100 * change:+.2f} points".replace("-", "−")
 
@@ -147,7 +147,7 @@ def labels_table(caption: str, noun: str, lines: Sequence[Mapping[str, Any]]) ->
     """Support, precision, recall and F1 of each label."""
     body = [
         [
-            Cell(data(one.get("label", "")), heading=True),
+            Cell(label(one.get("label", "")), heading=True),
             figure_cell(count(one.get("support")), one.get("support")),
             *(figure_cell(_bar(one.get(key)), one.get(key)) for key in ("precision", "recall", "f1")),
         ]
@@ -166,7 +166,12 @@ def _bar(value: object) -> Markup:
 def pairs_table(confusion: Confusion, most: int = 15) -> Markup:
     """The most confused pairs of labels."""
     body = [
-        [Cell(data(gold), heading=True), Cell(data(taken)), figure_cell(n, n), figure_cell(percent(share, 1), share)]
+        [
+            Cell(label(gold), heading=True),
+            Cell(label(taken), class_="label"),
+            figure_cell(n, n),
+            figure_cell(percent(share, 1), share),
+        ]
         for gold, taken, n, share in confusion.pairs()[:most]
     ]
     return table("Most confused pairs", ("gold", "taken for", "rows", "share of gold"), body)

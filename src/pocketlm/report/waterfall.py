@@ -9,8 +9,8 @@ from pocketlm.report.axes import Axis, share_axis
 from pocketlm.report.figures import percent, size
 from pocketlm.report.markup import Markup, element
 
-WIDTH, ROW, HEAD, FOOT = 440, 44, 26, 8
-BYTES_END, QUALITY_BEGIN, QUALITY_END = 190, 250, 400
+WIDTH, ROW, HEAD, FOOT = 440, 50, 26, 4
+BYTES_END, QUALITY_BEGIN, QUALITY_END = 165, 240, 385
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,12 @@ def waterfall(stages: Sequence[Stage], quality_name: str, teacher: float | None 
 
 
 def _name(stage: Stage, top: float) -> Markup:
-    return element("text", stage.name, class_="stage", x=0, y=top + 14)
+    return element("text", stage.name, class_="stage", x=0, y=top + 16)
+
+
+def _kind(bought: float) -> str:
+    """The colour of a change, by what it bought."""
+    return "same" if not bought else "gain" if bought > 0 else "loss"
 
 
 def _bytes_bar(stage: Stage, across: Axis, top: float) -> Markup:
@@ -58,27 +63,27 @@ def _bytes_bar(stage: Stage, across: Axis, top: float) -> Markup:
         return Markup("")
     before, after = stage.bytes_before or 0.0, stage.bytes_after
     begin, end = (0.0, after) if stage.whole else sorted((before, after))
-    kind = "whole" if stage.whole else "less" if after < before else "more"
+    kind = "whole" if stage.whole else "made" if not before else _kind(before - after)
     x, until = across.at(begin), across.at(end)
     width = max(1.5, until - x)
     return element(
         "g",
-        element("rect", class_=f"bar {kind}", x=x, y=top + 19, width=width, height=13, rx=1.5),
-        element("text", size(after), class_="value", x=x + width + 4, y=top + 29.5),
+        element("rect", class_=f"bar {kind}", x=x, y=top + 22, width=width, height=13, rx=1.5),
+        element("text", size(after), class_="value", x=x + width + 4, y=top + 32.5),
     )
 
 
 def _quality_bar(stage: Stage, shares: Axis, top: float) -> Markup:
     if stage.quality_after is None:
-        return element("text", "not taken", class_="value", x=QUALITY_BEGIN, y=top + 29.5)
+        return element("text", "not taken", class_="value", x=QUALITY_BEGIN, y=top + 32.5)
     after = shares.at(stage.quality_after)
     before = after if stage.quality_before is None else shares.at(stage.quality_before)
-    kind = "whole" if stage.whole else "less" if after < before else "more"
+    kind = "whole" if stage.whole else _kind(after - before)
     begin, width = min(before, after), abs(after - before)
     return element(
         "g",
-        element("line", class_="grid", x1=QUALITY_BEGIN, x2=QUALITY_END, y1=top + 25.5, y2=top + 25.5),
-        element("rect", class_=f"bar {kind}", x=begin, y=top + 19, width=width, height=13) if width else None,
-        element("circle", class_=f"dot {kind}", cx=after, cy=top + 25.5, r=5),
-        element("text", percent(stage.quality_after, 1), class_="value", x=max(before, after) + 8, y=top + 29.5),
+        element("line", class_="grid", x1=QUALITY_BEGIN, x2=QUALITY_END, y1=top + 28.5, y2=top + 28.5),
+        element("rect", class_=f"bar {kind}", x=begin, y=top + 22, width=width, height=13) if width else None,
+        element("circle", class_="dot", cx=after, cy=top + 28.5, r=5),
+        element("text", percent(stage.quality_after, 1), class_="value", x=QUALITY_END + 8, y=top + 32.5),
     )
