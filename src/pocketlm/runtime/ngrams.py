@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,10 @@ _PUNCTUATION = re.escape("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~¡¿«»“”„‘
 _WORD = re.compile(rf"[{_PUNCTUATION}]+|[^\s{_PUNCTUATION}](?:\S*[^\s{_PUNCTUATION}])?")
 _SPACE = 32
 _STEP = np.uint32(0x01000193)  # FNV's 32-bit prime, as the base of a rolling polynomial
-_POWERS = np.cumprod(np.full(64, _STEP, np.uint32), dtype=np.uint32)
+_SPREAD = np.uint32(0x9E3779B1)
+_DIGITS = str.maketrans(dict.fromkeys("123456789", "0"))
+# 1 + ln of how often an n-gram occurs; beyond the table it stays at the last.
+_LOG_WEIGHT = np.concatenate(([0.0], 1 + np.log(np.arange(1, 256)))).astype(np.float32)
 
 
 def normalize(text: str) -> str:
@@ -81,118 +85,83 @@ class Bags:
 
 def text_bags(texts: Sequence[Sequence[str]], settings: Ngrams) -> Bags:
     """One bag a text. texts: the words of each."""
-    hashes = _Hashes.of(texts, settings)
-    groups = [hashes.text_of_word[words] for words in hashes.char_words]
-    parts = list(hashes.chars)
-    if settings.word_max >= 1:
-        parts.append(hashes.words)
-        groups.append(hashes.text_of_word)
-    for order in range(2, settings.word_max + 1):
-        grams, owners = hashes.word_ngrams(order)
-        parts.append(grams)
-        groups.append(owners)
-    return _bags(parts, groups, len(texts), settings.buckets)
+    chars, char_words = _char_ngrams(texts, settings)
+    runs = [_word_ngrams(words, settings.word_max) for words in texts]
+    hashes = np.concatenate((chars, np.array([run for own in runs for run in own], np.uint32)))
+    if len(texts) == 1:
+        return _bags(hashes, None, 1, settings.buckets)
+    text_of_word = np.repeat(np.arange(len(texts)), [len(words) for words in texts])
+    owners = np.concatenate((text_of_word[char_words], np.repeat(np.arange(len(texts)), [len(own) for own in runs])))
+    return _bags(hashes, owners, len(texts), settings.buckets)
 
 
 def word_bags(texts: Sequence[Sequence[str]], settings: Ngrams) -> Bags:
     """One bag a word, over all texts in order: its character n-grams, itself, and itself with digits as 0."""
-    hashes = _Hashes.of(texts, settings)
-    count = np.arange(len(hashes.words))
-    return _bags(
-        [*hashes.chars, hashes.words, hashes.shapes],
-        [*hashes.char_words, count, count],
-        len(count),
-        settings.buckets,
-    )
+    chars, char_words = _char_ngrams(texts, settings)
+    words = [word for own in texts for word in own]
+    whole = [crc32(word.encode("utf-8", "surrogatepass")) for word in words]
+    shapes = [crc32(b"\0" + word.translate(_DIGITS).encode("utf-8", "surrogatepass")) for word in words]
+    count = np.arange(len(words))
+    hashes = np.concatenate((chars, np.array(whole + shapes, np.uint32)))
+    return _bags(hashes, np.concatenate((char_words, count, count)), len(words), settings.buckets)
 
 
-@dataclass(frozen=True)
-class _Hashes:
-    """32-bit hashes of a batch's n-grams: `chars[k]` with the words they stand in, and whole words."""
-
-    chars: list[NDArray[np.uint32]]
-    char_words: list[Ints]
-    words: NDArray[np.uint32]
-    shapes: NDArray[np.uint32]
-    text_of_word: Ints
-
-    @classmethod
-    def of(cls, texts: Sequence[Sequence[str]], settings: Ngrams) -> _Hashes:
-        lengths = [len(words) for words in texts]
-        text_of_word = np.repeat(np.arange(len(texts)), lengths)
-        if not len(text_of_word):
-            empty = np.zeros(0, np.uint32)
-            return cls([], [], empty, empty, text_of_word)
-        joined = " " + " ".join([word for words in texts for word in words]) + " "
-        codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
-        spaces = codes == _SPACE
-        starts = np.flatnonzero(spaces)[:-1]
-        before = np.cumsum(spaces)  # spaces up to and with each place, so before - 1 is the word it belongs to
-        chars, char_words = _char_ngrams(codes, before, settings)
-        place = np.arange(len(codes)) - starts[np.minimum(before - 1, len(starts) - 1)]
-        power = np.where(spaces, np.uint32(0), _POWERS[place & 63])
-        digits = np.where((codes >= 48) & (codes <= 57), np.uint32(48), codes)
-        return cls(
-            chars,
-            char_words,
-            np.add.reduceat(codes * power, starts, dtype=np.uint32)[: len(starts)],
-            np.add.reduceat(digits * power, starts, dtype=np.uint32)[: len(starts)] ^ np.uint32(0x5BD1E995),
-            text_of_word,
-        )
-
-    def word_ngrams(self, order: int) -> tuple[NDArray[np.uint32], Ints]:
-        """Hashes of runs of `order` words inside one text, and the text of each."""
-        count = len(self.words) - order + 1
-        if count <= 0:
-            return np.zeros(0, np.uint32), np.zeros(0, np.int64)
-        grams = self.words[:count]
-        for shift in range(1, order):
-            grams = (grams ^ np.uint32(0x9E3779B9)) * _STEP + self.words[shift : shift + count]
-        inside = self.text_of_word[:count] == self.text_of_word[order - 1 :]
-        return grams[inside], self.text_of_word[:count][inside]
+def _word_ngrams(words: Sequence[str], most: int) -> list[int]:
+    """Hashes of all runs of 1 to `most` words."""
+    encoded = [word.encode("utf-8", "surrogatepass") for word in words] if most else []
+    hashes = [crc32(word) for word in encoded]
+    for order in range(2, most + 1):
+        hashes += [crc32(b" ".join(encoded[at : at + order])) for at in range(len(encoded) - order + 1)]
+    return hashes
 
 
-def _char_ngrams(
-    codes: NDArray[np.uint32], before: Ints, settings: Ngrams
-) -> tuple[list[NDArray[np.uint32]], list[Ints]]:
-    rolling = codes
-    chars: list[NDArray[np.uint32]] = []
-    owners: list[Ints] = []
+def _char_ngrams(texts: Sequence[Sequence[str]], settings: Ngrams) -> tuple[NDArray[np.uint32], Ints]:
+    """Rolling polynomial hashes of all character n-grams, and the number of the word each stands in."""
+    joined = " " + " ".join([word for words in texts for word in words]) + " "
+    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
+    spaces = codes == _SPACE
+    # spaces up to and with each place; the word a place belongs to follows the space before it
+    before = np.cumsum(spaces)
+    rolling, count = codes, len(codes)
+    hashes, inside, words = [], [], []
     for order in range(1, settings.char_max + 1):
         if order > 1:
             rolling = rolling[:-1] * _STEP + codes[order - 1 :]
-        if order < settings.char_min or not len(rolling):
-            continue
-        last = len(codes) - order
-        # no space strictly inside the window, and the window is not a lone space
-        inner = before[order - 2 : order - 1 + last] == before[: last + 1] if order > 2 else slice(None)
-        kept = np.flatnonzero(inner) if order > 2 else np.arange(last + 1)
-        if order == 1:
-            kept = np.flatnonzero(codes != _SPACE)
-        chars.append(rolling[kept] + np.uint32(order * 0x27D4EB2F & 0xFFFFFFFF))
-        owners.append(before[kept] - 1)
-    return chars, owners
+        if order >= settings.char_min and order <= count:
+            starts = before[: count - order + 1]
+            # a window may begin and end with a space, but has none inside, and is no lone space
+            inner = ~spaces if order == 1 else before[order - 2 : count - 1] == starts
+            hashes.append(rolling + np.uint32(order * 0x27D4EB2F & 0xFFFFFFFF))
+            inside.append(inner)
+            words.append(starts)
+    if not hashes or count <= 2:
+        return np.zeros(0, np.uint32), np.zeros(0, np.int64)
+    kept = np.concatenate(inside)
+    return np.concatenate(hashes)[kept], np.concatenate(words)[kept] - 1
 
 
-def _mix(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """MurmurHash3's 32-bit finalizer: every input bit reaches every output bit."""
-    hashes = (hashes ^ (hashes >> np.uint32(16))) * np.uint32(0x85EBCA6B)
-    hashes = (hashes ^ (hashes >> np.uint32(13))) * np.uint32(0xC2B2AE35)
-    return hashes ^ (hashes >> np.uint32(16))
-
-
-def _bags(parts: list[NDArray[np.uint32]], groups: list[Ints], count: int, buckets: int) -> Bags:
-    if not parts:
+def _bags(hashes: NDArray[np.uint32], owners: Ints | None, count: int, buckets: int) -> Bags:
+    """Hashes put in buckets, counted and weighted in each group; owners: the group of each, None for one group."""
+    if not len(hashes):
         return Bags(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(count + 1, np.int64))
-    bucket = (_mix(np.concatenate(parts)) & np.uint32(buckets - 1)).astype(np.int64)
-    keys = np.concatenate(groups) * buckets + bucket
+    # multiplicative hashing (Knuth 1973, vol. 3, 6.4): the product's top bits depend on all bits
+    keys = ((hashes * _SPREAD) >> np.uint32(33 - buckets.bit_length())).astype(np.int64)
+    if owners is not None:
+        keys += owners * buckets
     keys.sort()
-    first = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))) if len(keys) else np.zeros(0, np.int64)
-    frequency = np.diff(first, append=len(keys))
+    edges = np.empty(len(keys), bool)
+    edges[0] = True
+    np.not_equal(keys[1:], keys[:-1], out=edges[1:])
+    first = edges.nonzero()[0]
     kept = keys[first]
+    frequency = np.empty(len(first), np.int64)
+    np.subtract(first[1:], first[:-1], out=frequency[:-1])
+    frequency[-1] = len(keys) - first[-1]
+    weights = _LOG_WEIGHT[np.minimum(frequency, len(_LOG_WEIGHT) - 1)]
+    if owners is None:
+        return Bags(kept, weights / np.sqrt(weights @ weights), np.array([0, len(kept)]))
     owner = kept // buckets
-    weights = (1 + np.log(frequency)).astype(np.float32)
     offsets = np.searchsorted(owner, np.arange(count + 1))
     squares = np.concatenate(([0.0], np.cumsum(weights.astype(np.float64) ** 2)))
-    norms = np.sqrt(np.maximum(squares[offsets[1:]] - squares[offsets[:-1]], 1e-12))
-    return Bags(kept - owner * buckets, (weights / norms[owner]).astype(np.float32), offsets)
+    norms = np.sqrt(np.maximum(squares[offsets[1:]] - squares[offsets[:-1]], 1e-12)).astype(np.float32)
+    return Bags(kept - owner * buckets, weights / norms[owner], offsets)

@@ -112,7 +112,9 @@ class _Run:
 
     def __init__(self, model: Model, schedule: Schedule, steps: int) -> None:
         self.model, self.schedule, self.steps = model, schedule, steps
-        self.optimizer = torch.optim.AdamW(_groups(model.module, schedule), betas=(0.9, schedule.second_moment))
+        self.optimizer = torch.optim.AdamW(
+            _groups(model.module, schedule), betas=(0.9, schedule.second_moment), fused=True
+        )
         total = max(1, schedule.epochs * steps)
         warm = max(1.0, schedule.warmup * total)
         self.rate = torch.optim.lr_scheduler.LambdaLR(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,8 @@ from pocketlm.train.losses import Objective
 
 # Teacher states kept for hidden losses, float16; beyond this they cost more than they teach.
 HIDDEN_BYTES = 600_000_000
-# From how many texts on the share of training time for one epoch calls for fewer epochs.
-MANY_TEXTS = 30_000
+# Epochs of fine-tuning for fewer than so many texts: some 1,000 to 2,000 steps.
+EPOCHS = ((1_000, 20), (3_000, 10), (8_000, 5), (30_000, 6), (sys.maxsize, 3))
 
 
 @torch.no_grad()
@@ -93,8 +94,7 @@ class DevFigure:
 
 def teacher_schedule(texts: int) -> Schedule:
     """The schedule a teacher is fine-tuned with: few epochs on much text, more on little, no label smoothing."""
-    epochs = 6 if texts >= 5_000 else 10 if texts >= 1_000 else 20
-    epochs = 3 if texts > MANY_TEXTS else epochs
+    epochs = next(epochs for most, epochs in EPOCHS if texts < most)
     return Schedule(
         epochs, rate=1e-4, head_rate=1e-3, batch_size=32 if texts >= 1_000 else 16, autocast=gains_from_bf16()
     )

@@ -1,0 +1,77 @@
+"""Small data and a small teacher, made here so that nothing is downloaded."""
+
+import csv
+import itertools
+import random
+
+import pytest
+
+COLOURS = ("red", "green", "blue", "white")
+ROOMS = ("kitchen", "bedroom", "garage", "hall", "office", "attic")
+
+
+def command_rows():
+    """Rows of a small understanding task that words decide."""
+    rows = []
+    for verb, intent in (("turn on", "on"), ("switch on", "on"), ("turn off", "off"), ("switch off", "off"), ("dim", "dim")):
+        for room, colour in itertools.product(ROOMS, COLOURS):
+            tokens = [*verb.split(), "the", room, colour, "lamp"]
+            tags = ["O"] * len(tokens)
+            tags[-3], tags[-2] = "B-room", "B-colour"
+            rows.append({"text": " ".join(tokens), "tokens": tokens, "intent": intent, "slots": tags})
+    random.Random(0).shuffle(rows)
+    return rows
+
+
+@pytest.fixture(scope="session")
+def understanding_rows():
+    return command_rows()
+
+
+@pytest.fixture(scope="session")
+def csv_file(tmp_path_factory):
+    """120 rows of three classes as CSV."""
+    path = tmp_path_factory.mktemp("data") / "commands.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "category"])
+        writer.writerows([row["text"], row["intent"]] for row in command_rows())
+    return path
+
+
+@pytest.fixture(scope="session")
+def jsonl_file(tmp_path_factory):
+    """The same rows with tokens and slots as JSON Lines."""
+    import json
+
+    path = tmp_path_factory.mktemp("data") / "commands.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in command_rows()), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(tmp_path_factory):
+    """A BERT of two layers with random weights and a WordPiece tokenizer of the rows' words."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("teacher")
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator([row["text"] for row in command_rows()] + ["hello unused words zebra"] * 3, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
+    )
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder

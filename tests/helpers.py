@@ -1,0 +1,27 @@
+"""What several tests need: a context with a small teacher that was really trained."""
+
+from pathlib import Path
+
+from pocketlm.job import Job
+from pocketlm.model.encoder import load_pretrained
+from pocketlm.pocket.work import WorkFolder
+from pocketlm.progress import Deadline, Silent
+from pocketlm.tasks.prepare import prepare
+from pocketlm.train.context import Context
+from pocketlm.train.lesson import lesson
+from pocketlm.train.teacher import Classroom, prepare_teacher, taught_lesson
+
+
+def make_context(data: Path, teacher: Path | None, work: Path) -> Context:
+    """A context on small data; with a teacher, fine-tuned and asked."""
+    prepared = prepare(Job(str(data)))
+    if teacher is None:
+        return Context(prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev, 32)
+    room = Classroom(
+        prepared.task, prepared.outputs, prepared.train, prepared.dev, "hash", 32, 0, WorkFolder(work), Silent(), Deadline()
+    )
+    pretrained = load_pretrained(str(teacher))
+    taught = prepare_teacher(room, pretrained)
+    return Context(
+        prepared.task, prepared.outputs, taught_lesson(room, taught, [], 1), prepared.dev, 32, pretrained, taught.model
+    )

@@ -1,0 +1,96 @@
+"""Training learns, repeats itself, and resumes as if it had not stopped."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import make_context
+from pocketlm.compress.ngrams import HashedNgrams
+from pocketlm.compress.transformer import SmallTransformer
+from pocketlm.progress import Deadline
+from pocketlm.train.loop import Schedule, train
+from pocketlm.train.losses import Objective
+
+SCHEDULE = Schedule(epochs=4, rate=5e-3, batch_size=16, patience=9)
+
+
+@pytest.fixture(scope="module")
+def context(jsonl_file, tmp_path_factory):
+    return make_context(jsonl_file, None, tmp_path_factory.mktemp("work"))
+
+
+def fresh(context):
+    return HashedNgrams(buckets=2**12, width=16, min_texts=1)(None, context)
+
+
+def run(model, context, **options):
+    return train(model, context.lesson, Objective(), options.pop("schedule", SCHEDULE), context.figure, **options)
+
+
+def state(model):
+    return {name: weight.clone() for name, weight in model.module.state_dict().items()}
+
+
+def assert_same(left, right):
+    for name, weight in left.items():
+        assert torch.equal(weight, right[name]), name
+
+
+def test_it_learns(context):
+    model = fresh(context)
+    before = context.figure(model)
+    history = run(model, context)
+    assert history.best > before + 0.3
+    assert context.figure(model) == history.best
+
+
+@pytest.mark.parametrize("student", [None, SmallTransformer(depth=1, width=16, heads=2, ffn=16, rank=8)])
+def test_a_resumed_run_ends_with_the_same_weights(context, tmp_path, student):
+    build = (lambda: student(None, context)) if student else (lambda: fresh(context))
+    whole = build()
+    run(whole, context, seed=3)
+
+    class Stop(Exception):
+        pass
+
+    calls = []
+
+    def stopping(model):
+        calls.append(1)
+        if len(calls) == 3:
+            raise Stop
+        return context.figure(model)
+
+    checkpoint = tmp_path / "c.checkpoint"
+    with pytest.raises(Stop):
+        train(build(), context.lesson, Objective(), SCHEDULE, stopping, seed=3, checkpoint=checkpoint)
+    resumed = build()
+    history = run(resumed, context, seed=3, checkpoint=checkpoint)
+    assert len(history.figures) == SCHEDULE.epochs
+    assert_same(state(whole), state(resumed))
+
+
+def test_the_best_epoch_is_kept(context):
+    figures = iter([0.1, 0.9, 0.2, 0.3])
+    kept = []
+    model = fresh(context)
+
+    def evaluate(one):
+        kept.append(state(one))
+        return next(figures)
+
+    history = train(model, context.lesson, Objective(), SCHEDULE, evaluate)
+    assert history.best_epoch == 1
+    assert_same(kept[1], state(model))
+
+
+def test_patience_ends_training(context):
+    history = run(fresh(context), context, schedule=replace(SCHEDULE, epochs=30, rate=1e-9, patience=2))
+    assert len(history.figures) <= 4
+    assert "no better" in history.ended
+
+
+def test_a_deadline_ends_training(context):
+    history = run(fresh(context), context, deadline=Deadline.after(0))
+    assert len(history.figures) == 1
+    assert history.ended == "time was up"
