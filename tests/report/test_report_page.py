@@ -155,7 +155,7 @@ def test_sections_stand_in_order_and_empty_ones_are_left_out():
     order = [place for place, _, _ in SECTIONS]
     assert [one for one in Page(render(full())).values("id") if one in order] == order
     shown = Page(render(bare())).values("id")
-    assert [one for one in shown if one in order] == ["candidates", "run", "data", "how"]
+    assert [one for one in shown if one in order] == ["candidates", "how"]
 
 
 def test_verdicts():
@@ -174,6 +174,9 @@ def test_limits_are_chips():
     chips = [attributes for tag, attributes in page.tags if (attributes.get("class") or "").startswith("chip ")]
     assert [one["class"] for one in chips] == ["chip good"] * 3
     assert "✓ accuracy 92.73 % ≥ 90.51 % holds" in page.text
+    assert "no limit was set" in Page(render(without_teacher())).text
+    unjudged = Page(render(nothing_measured())).text
+    assert all(limit in unjudged for limit in ("size ≤ 2 MB", "latency ≤ 500 µs", "at least 0.97 of the teacher's"))
     assert "✗ latency 58.1 µs ≤ 50 µs missed" in Page(render(missed())).text
 
 

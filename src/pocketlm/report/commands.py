@@ -47,7 +47,9 @@ def _exact_size(size_bytes: int) -> str:
 
 
 def section(result: Mapping[str, Any]) -> Markup:
-    """How to run the model; the script adds a copy button to each command."""
+    """How to run the model; the script adds a copy button to each command. Empty where there is no model."""
+    if not part(result, "chosen"):
+        return Markup("")
     blocks = [
         element("div", element("h3", what), element("pre", element("code", command), tabindex="0"), class_="command")
         for what, command in commands(result)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pocketlm.report.axes import Axis, log_axis, share_axis
 from pocketlm.report.figures import percent
-from pocketlm.report.markup import Markup, element
+from pocketlm.report.markup import Markup, data, element
 
 WIDTH, HEIGHT = 440, 340
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 22, 50
@@ -181,7 +181,7 @@ def legend(families: Sequence[str], *, teacher: bool, missed: bool) -> Markup:
         entries.append((_key("mark missed hollow", 0), "hollow: misses the budget"))
     entries.append((element("i", class_="key-line front-key"), "Pareto front"))
     entries.append((element("i", class_="key-line limit-key"), "limit"))
-    return element("ul", *(element("li", key, " ", text) for key, text in entries), class_="legend")
+    return element("ul", *(element("li", key, data(text)) for key, text in entries), class_="legend")
 
 
 def _key(class_: str, family: int | None) -> Markup:

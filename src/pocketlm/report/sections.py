@@ -100,7 +100,7 @@ def confusion(result: Mapping[str, Any]) -> Markup:
         return Markup("")
     pairs = tables.pairs_table(found) or element("p", "No row of test was confused.")
     grid = element("div", matrix(found), class_="box matrix-box", tabindex="0", role="region", aria_label="Matrix")
-    note = "Rows are gold, columns predicted; blue is right, orange wrong, ink the share of a row."
+    note = "Rows are gold, columns predicted; blue is right, orange wrong; more ink is a larger share of the row."
     if len(found.labels) > MOST_LABELLED:
         note += " Point at a cell, or tap it, for its labels."
     drawn = element("figure", grid, element("figcaption", note, class_="muted"), class_="tipped")
@@ -124,6 +124,7 @@ def _lost(one: Mapping[str, Any]) -> Markup:
     said = [
         element("div", element("dt", key), element("dd", data(plain(one.get(key)))), class_=key)
         for key in ("gold", "teacher", "student")
+        if key in one
     ]
     return element("li", element("p", one.get("text", ""), dir="auto"), element("dl", *said))
 
@@ -141,7 +142,8 @@ def about_data(result: Mapping[str, Any]) -> Markup:
         parts += [element("h3", "Teacher"), tables.facts(_teacher_facts(teacher))]
         remarks = [element("li", data(note)) for note in rows(teacher, "notes")]
         parts.append(element("ul", *remarks) if remarks else None)
-    return _section("data", "Data", *(one for one in parts if one))
+    shown = [one for one in parts if one]
+    return _section("data", "Data", *shown) if shown else Markup("")
 
 
 def _teacher_facts(teacher: Mapping[str, Any]) -> dict[str, Any]:

@@ -86,10 +86,22 @@ def _miss(limit: Mapping[str, Any]) -> str:
 
 
 def _chips(result: Mapping[str, Any]) -> Markup:
-    limits = _limits(result)
-    if not limits:
-        return element("ul", element("li", "no limit was set: the less the better", class_="chip"), class_="chips")
-    return element("ul", *map(_chip, limits), class_="chips", aria_label="Limits")
+    chips = [_chip(limit) for limit in _limits(result)] or [
+        element("li", text, class_="chip") for text in _unjudged(result) or ["no limit was set: the less the better"]
+    ]
+    return element("ul", *chips, class_="chips", aria_label="Limits")
+
+
+def _unjudged(result: Mapping[str, Any]) -> list[str]:
+    """The limits that were set, where nothing was measured that could be held against them."""
+    budget = part(result, "budget")
+    set_limits = [
+        f"{name} ≤ {limit_figure(name, budget[f'max_{name}'])}"
+        for name in ("size", "latency", "memory")
+        if figure(budget, f"max_{name}") is not None
+    ]
+    floor = budget.get("min_quality")
+    return [*set_limits, f"quality: at least {floor}"] if floor else set_limits
 
 
 def _chip(limit: Mapping[str, Any]) -> Markup:
@@ -97,7 +109,9 @@ def _chip(limit: Mapping[str, Any]) -> Markup:
     return element(
         "li",
         element("span", "✓" if holds else "✗", aria_hidden="true"),
-        f" {metric_name(name)} ",
+        " ",
+        data(metric_name(name)),
+        " ",
         element("b", limit_figure(name, limit.get("measured"))),
         f" {_RELATION.get(name, '≥')} {limit_figure(name, limit.get('limit'))} ",
         element("span", "holds" if holds else "missed", class_="unseen"),
