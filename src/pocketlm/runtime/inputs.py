@@ -144,7 +144,8 @@ class PieceInputs:
         if not self.tagging:
             read = self.tokenizer.encode_batch_fast([plain_text(text) for text in texts])
             return [Encoded((np.array(one.ids, np.int64),), 0, len(one.ids)) for one in read]
-        read = self.tokenizer.encode_batch_fast([tokens_of(text) for text in texts], is_pretokenized=True)
+        # the fast way keeps no word numbers
+        read = self.tokenizer.encode_batch([tokens_of(text) for text in texts], is_pretokenized=True)
         encoded = []
         for one in read:
             starts = _word_starts(one.word_ids)
@@ -189,7 +190,8 @@ class PieceBagInputs:
     def encode(self, texts: Sequence[Text]) -> list[Encoded]:
         """Each text's pieces without specials, weighted 1 / sqrt(count)."""
         tokenizer = self.pieces.tokenizer
-        read = tokenizer.encode_batch_fast(
+        encode = tokenizer.encode_batch if self.tagging else tokenizer.encode_batch_fast
+        read = encode(
             [tokens_of(text) if self.tagging else plain_text(text) for text in texts],
             is_pretokenized=self.tagging,
             add_special_tokens=False,

@@ -12,6 +12,9 @@ from torch import Tensor
 from pocketlm.outputs import Output
 from pocketlm.train.lesson import Batch
 
+# Cosines are in [-1, 1]: without a factor their softmax would be almost flat.
+RELATION_SHARPNESS = 5.0
+
 
 def label_loss(logits: Tensor, labels: Tensor, output: Output) -> Tensor:
     """Mean cross-entropy with the labels (binary a label for multi); texts without a label do not count."""
@@ -55,13 +58,11 @@ def relation_loss(states: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """KL between the pieces' scaled dot-product relations, so that widths may differ.
 
     As MiniLMv2 (Wang et al. 2020, arXiv:2012.15828, eq. 4), on last hidden states of unit length times the
-    root of the width instead of queries, keys and values. states: (texts, pieces, any width).
+    constant sharpness instead of queries, keys and values. states: (texts, pieces, any width).
     """
     blocked = (1 - mask.to(states.dtype))[:, None, :] * -1e4
-    own, given = (
-        (unit @ unit.transpose(1, 2)) * x.shape[-1] ** 0.5 / 4 + blocked
-        for x, unit in ((states, F.normalize(states, dim=-1)), (teacher, F.normalize(teacher, dim=-1)))
-    )
+    units = (F.normalize(states, dim=-1), F.normalize(teacher, dim=-1))
+    own, given = ((unit @ unit.transpose(1, 2)) * RELATION_SHARPNESS + blocked for unit in units)
     divergence = F.kl_div(own.log_softmax(-1), given.log_softmax(-1), reduction="none", log_target=True).sum(-1)
     weight = mask.to(states.dtype)
     return (divergence * weight).sum() / weight.sum().clamp(min=1)

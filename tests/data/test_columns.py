@@ -1,0 +1,71 @@
+"""Columns are found, said, and refused with names."""
+
+import pytest
+from pocketlm.data.columns import check_labels, detect, examples
+from pocketlm.errors import DataError
+from pocketlm.outputs import Example
+
+ROWS = [{"id": str(n), "headline": f"head {n}", "body": f"some longer text number {n}", "topic": "ab"[n % 2]} for n in range(40)]
+
+
+def test_text_and_label_are_found_and_said():
+    columns = detect(ROWS)
+    assert (columns.text, columns.label, columns.task) == (("headline",), "topic", "classification")
+    assert "text from 'headline'" in columns.chosen
+
+
+def test_columns_are_joined():
+    columns = detect(ROWS, text="headline,body", label="topic")
+    assert examples(ROWS[:1], columns, "x") == [Example("head 0 some longer text number 0", ("a",))]
+
+
+@pytest.mark.parametrize("names", [{"text": "headlin"}, {"label": "headlin"}, {"slots": "headlin"}])
+def test_a_wrong_name_suggests_the_nearest(names):
+    with pytest.raises(DataError, match=r"no column 'headlin'.*Did you mean 'headline'"):
+        detect(ROWS, **names)
+
+
+def test_understanding_is_found():
+    rows = [{"tokens": ["go", "home"], "slots": ["O", "B-place"], "intent": "go"}] * 3
+    columns = detect(rows)
+    assert columns.task == "understanding"
+    assert examples(rows[:1], columns, "x")[0].tags == ("O", "B-place")
+
+
+def test_lists_of_labels_are_multi_label():
+    columns = detect([{"text": "a", "labels": ["x", "y"]}, {"text": "b", "labels": []}])
+    assert columns.task == "multi-label"
+    assert examples([{"text": "b", "labels": []}], columns, "x")[0].labels == ()
+
+
+def test_cells_of_labels_are_split_when_asked():
+    rows = [{"text": "a", "label": "x|y"}, {"text": "b", "label": "y"}]
+    assert [one.labels for one in examples(rows, detect(rows, multi_label=True), "x")] == [("x", "y"), ("y",)]
+    assert [one.labels for one in examples(rows, detect(rows), "x")] == [("x|y",), ("y",)]
+
+
+@pytest.mark.parametrize("wrong", [None, "", "  ", "nan", float("nan")])
+def test_missing_labels_are_counted(wrong):
+    rows = [{"text": "a", "label": "x"}, {"text": "b", "label": wrong}, {"text": "c", "label": "y"}]
+    with pytest.raises(DataError, match=r"f.csv: 1 row have no label in column 'label' .*: row 2"):
+        examples(rows, detect(rows, label="label", text="text"), "f.csv")
+
+
+def test_empty_text_is_refused():
+    rows = [{"text": "a", "label": "x"}, {"text": " ", "label": "y"}]
+    with pytest.raises(DataError, match="no text: row 2"):
+        examples(rows, detect(rows), "f")
+
+
+def test_tags_must_fit_and_be_bio():
+    rows = [{"tokens": ["a", "b"], "slots": ["O", "B-x"], "intent": "i"}] * 60
+    columns = detect(rows)
+    with pytest.raises(DataError, match="row 1: 1 tokens but 2 tags"):
+        examples([{"tokens": ["a"], "slots": ["O", "O"], "intent": "i"}], columns, "f")
+    with pytest.raises(DataError, match="'X' is not a BIO tag"):
+        examples([{"tokens": ["a"], "slots": ["X"], "intent": "i"}], columns, "f")
+
+
+def test_unseen_labels_are_named():
+    with pytest.raises(DataError, match="test.csv: has 1 label that no training row has: 'z'"):
+        check_labels([Example("a", ("x",))], [Example("b", ("z",))], "test.csv")

@@ -1,0 +1,56 @@
+"""Splits do not depend on order, keep equal texts together, and leak nothing."""
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pocketlm.data.splits import drop_shared, normal_text, split_off
+from pocketlm.data.variants import variants
+
+rows_of = st.lists(
+    st.builds(lambda text, label: {"text": text, "label": label}, st.text("abcAB ", min_size=1, max_size=5), st.sampled_from("xyz")),
+    max_size=60,
+)
+
+
+def split(rows, seed=0, share=0.2):
+    return split_off(rows, share, text_of=lambda row: row["text"], class_of=lambda row: row["label"], seed=seed)
+
+
+@given(rows_of)
+@settings(max_examples=60, deadline=None)
+def test_nothing_is_lost_and_no_text_is_on_both_sides(rows):
+    rest, part = split(rows)
+    assert sorted(map(str, rest + part)) == sorted(map(str, rows))
+    assert not {normal_text(row["text"]) for row in rest} & {normal_text(row["text"]) for row in part}
+
+
+def test_order_does_not_matter_and_the_seed_does():
+    rows = [{"text": f"text {n}", "label": "xy"[n % 2]} for n in range(100)]
+    shuffled = random.Random(1).sample(rows, len(rows))
+    keys = [{row["text"] for row in split(own, seed)[1]} for own, seed in ((rows, 0), (shuffled, 0), (rows, 1))]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_classes_keep_their_share():
+    rows = [{"text": f"text {n}", "label": "x" if n < 80 else "y"} for n in range(100)]
+    _, part = split(rows)
+    assert sorted(row["label"] for row in part) == ["x"] * 16 + ["y"] * 4
+
+
+def test_shared_rows_leave_training_and_are_said():
+    train = [{"text": "Hello  There"}, {"text": "bye"}]
+    kept, note = drop_shared(train, [{"text": "hello there"}], text_of=lambda row: row["text"], name="test")
+    assert kept == [{"text": "bye"}]
+    assert note == "1 training row also in test left out of training, such as 'Hello  There'"
+    assert drop_shared(kept, [], text_of=lambda row: row["text"], name="test") == (kept, None)
+
+
+def test_variants_are_new_seeded_and_of_the_same_kind():
+    texts = ["turn on the light", ("stop", "the", "music"), "go home now please"]
+    made = variants(texts, 5, seed=1)
+    assert made == variants(texts, 5, seed=1) != variants(texts, 5, seed=2)
+    assert not set(made) & set(texts)
+    assert len(set(made)) == len(made)
+    assert {type(one) for one in made} == {str, tuple}
+    assert variants(texts, 0, seed=1) == []

@@ -1,0 +1,148 @@
+"""Every student says in the runtime what it said in torch; int8 is counted, gated, and repeats its bytes."""
+
+import numpy as np
+import onnx
+import pytest
+from helpers import make_context
+from onnx import numpy_helper
+from pocketlm.compress.passes import PASSES
+from pocketlm.compress.quantize import Quantize
+from pocketlm.errors import PocketLMError
+from pocketlm.export import pocket as export_module
+from pocketlm.export.int8 import count_integer_products, dynamic_int8, gate
+from pocketlm.export.onnx import store_floats, store_tables, to_bytes, trace
+from pocketlm.export.pocket import agreement, export
+from pocketlm.outputs import Output
+from pocketlm.pocket.format import pocket_bytes, write_pocket
+from pocketlm.runtime.graph import GraphModel
+from pocketlm.runtime.load import load
+from pocketlm.train.teach import ask
+
+STUDENTS = {
+    "hashed-ngrams": {"buckets": 2**12, "width": 16, "min_texts": 1},
+    "static-embeddings": {"width": 12},
+    "small-convnet": {"depth": 2, "width": 24, "rank": 8},
+    "small-transformer": {"depth": 2, "heads": 2, "ffn": 48, "rank": 16},
+}
+
+
+@pytest.fixture(scope="module")
+def context(jsonl_file, teacher_folder, tmp_path_factory):
+    return make_context(jsonl_file, teacher_folder, tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture(scope="module")
+def flat(csv_file, teacher_folder, tmp_path_factory):
+    return make_context(csv_file, teacher_folder, tmp_path_factory.mktemp("work"))
+
+
+def pocket_of(model, context, path):
+    exported = export(model, context)
+    manifest = {"task": context.task.name, "outputs": [one.to_json() for one in context.outputs], "model": exported.about}
+    write_pocket(path, manifest, exported.members, replace=True)
+    return load(path)
+
+
+@pytest.mark.parametrize("tagging", [True, False])
+@pytest.mark.parametrize("name", STUDENTS)
+def test_float_pockets_say_what_torch_says(name, tagging, context, flat, tmp_path):
+    own = context if tagging else flat
+    model = PASSES[name](**STUDENTS[name])(None, own)
+    pocket = pocket_of(model, own, tmp_path / "x.pocket")
+    texts = [*own.lesson.texts[:40], "never seen WORDS, 17!" if not tagging else ("never", "seen", "17", "!")]
+    said = ask(model, texts)
+    for place, text in enumerate(texts):
+        logits = pocket.logits([text])
+        for output in own.outputs:
+            row = np.atleast_2d(said.logits[output.name][place])
+            np.testing.assert_allclose(logits[output.name], row, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_a_batch_says_what_single_texts_say(name, context, tmp_path):
+    pocket = pocket_of(PASSES[name](**STUDENTS[name])(None, context), context, tmp_path / "x.pocket")
+    texts = list(context.lesson.texts[:9])
+    assert [one["slots"] for one in pocket.predict(texts)] == [pocket.predict([text])[0]["slots"] for text in texts]
+    assert pocket.predict([]) == []
+    assert pocket.predict(["", "x"])[0]["slots"] == []
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_quantized_pockets_are_smaller_close_and_repeat_their_bytes(name, flat):
+    model = PASSES[name](**STUDENTS[name])(None, flat)
+    whole = export(model, flat)
+    small = [export(Quantize(bits=8, max_loss=1.0)(model.copy(), flat), flat) for _ in range(2)]
+    assert sum(map(len, small[0].members.values())) < sum(map(len, whole.members.values()))
+    if "graph.onnx" not in whole.members or small[0].int8.kind == small[1].int8.kind:
+        assert pocket_bytes(small[0].about, small[0].members) == pocket_bytes(small[1].about, small[1].members)
+
+
+def graph_of(context):
+    return trace(PASSES["small-transformer"](**STUDENTS["small-transformer"])(None, context))
+
+
+def test_integer_products_are_counted_and_fused(flat):
+    assert count_integer_products(to_bytes(graph_of(flat))) == (0, 0)
+    fused, unfused = count_integer_products(to_bytes(dynamic_int8(graph_of(flat))))
+    assert (fused, unfused) == (10, 0)  # embedding map, two layers of qkv, out, up, down, one head
+
+
+def test_weights_use_seven_bits_so_that_no_processor_saturates(flat):
+    graph = dynamic_int8(graph_of(flat)).graph
+    quantized = [numpy_helper.to_array(one) for one in graph.initializer if one.name.endswith("_quantized")]
+    assert len(quantized) == 10
+    assert max(np.abs(one.astype(int)).max() for one in quantized) <= 64
+
+
+@pytest.mark.parametrize(
+    ("kinds", "loss", "kept", "why"),
+    [
+        (["worse"], 0.0, "float", "loses more"),
+        (["same"], 1.0, "float", "none of its 0 integer products"),
+    ],
+)
+def test_the_gate_keeps_float_and_says_why(flat, kinds, loss, kept, why):
+    graph = graph_of(flat)
+    data = {"worse": to_bytes(dynamic_int8(graph)), "same": to_bytes(graph)}
+    figures = {id(data["worse"]): 0.5}
+    texts = flat.lesson.texts[:4]
+    model = PASSES["small-transformer"](**STUDENTS["small-transformer"])(None, flat)
+    batches = [model.inputs.collate(model.inputs.encode([text])) for text in texts]
+    import pocketlm.export.int8 as int8
+
+    saved, int8.LEAST_GAIN = int8.LEAST_GAIN, 1e9  # this test is not about time
+    try:
+        verdict = gate(data["same"], [(kind, data[kind]) for kind in kinds], batches, lambda one: figures.get(id(one), 0.9), loss)
+    finally:
+        int8.LEAST_GAIN = saved
+    assert verdict.kind == kept
+    assert why in verdict.why
+    assert verdict.to_json()["integer_matmuls"] == verdict.fused + verdict.unfused
+
+
+@pytest.mark.parametrize("bits", [16, 8])
+def test_floats_stored_small_are_floats_again_at_load(flat, bits):
+    model = PASSES["small-transformer"](**STUDENTS["small-transformer"])(None, flat)
+    graph = trace(model)
+    before = len(to_bytes(graph))
+    stored = to_bytes(store_floats(store_tables(graph, 8), bits))
+    assert len(stored) < before * 0.8
+    assert agreement(model, GraphModel(stored, flat.outputs, 1), flat.lesson.texts[:20]) > 0.8
+
+
+def test_a_disagreeing_export_is_an_error(flat, monkeypatch):
+    model = PASSES["hashed-ngrams"](**STUDENTS["hashed-ngrams"])(None, flat)
+    monkeypatch.setattr(export_module, "agreement", lambda *given: 0.99)
+    with pytest.raises(PocketLMError, match=r"agrees with torch on 99\.00%"):
+        export(model, flat)
+
+
+def test_graphs_name_no_source_files(flat):
+    graph = graph_of(flat)
+    assert isinstance(graph, onnx.ModelProto)
+    assert b".py" not in to_bytes(graph)
+
+
+def test_outputs_round_trip():
+    output = Output("slots", "tags", ("O", "B-x"))
+    assert Output.from_json(output.to_json()) == output
