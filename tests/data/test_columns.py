@@ -47,13 +47,13 @@ def test_cells_of_labels_are_split_when_asked():
 @pytest.mark.parametrize("wrong", [None, "", "  ", "nan", float("nan")])
 def test_missing_labels_are_counted(wrong):
     rows = [{"text": "a", "label": "x"}, {"text": "b", "label": wrong}, {"text": "c", "label": "y"}]
-    with pytest.raises(DataError, match=r"f.csv: 1 row have no label in column 'label' .*: row 2"):
+    with pytest.raises(DataError, match=r"f.csv: 1 row without a label in column 'label' .*: row 2"):
         examples(rows, detect(rows, label="label", text="text"), "f.csv")
 
 
 def test_empty_text_is_refused():
     rows = [{"text": "a", "label": "x"}, {"text": " ", "label": "y"}]
-    with pytest.raises(DataError, match="no text: row 2"):
+    with pytest.raises(DataError, match="1 row without text: row 2"):
         examples(rows, detect(rows), "f")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pocketlm.data.read import Row
@@ -13,7 +13,10 @@ from pocketlm.outputs import Example
 from pocketlm.runtime.words import words
 from pocketlm.tables import did_you_mean
 
-_TEXT_NAMES = ("text", "sentence", "utterance", "tweet", "content", "query", "question", "review", "message", "headline")
+_TEXT_NAMES = (
+    *("text", "sentence", "utterance", "tweet", "content", "query", "question"),
+    *("review", "message", "headline"),
+)
 _LABEL_NAMES = ("label", "labels", "category", "intent", "class", "sentiment", "topic", "target", "tag")
 _SEPARATORS = ("|", ";", ",")
 
@@ -42,8 +45,8 @@ class Columns:
     def text_of(self, row: Row) -> str:
         """The text of a row."""
         if not self.text:
-            return " ".join(row[self.tokens or ""])
-        return " ".join(str(row.get(name) or "") for name in self.text).strip()
+            return " ".join(_parts(row.get(self.tokens or "")))
+        return " ".join("" if _is_null(row.get(name)) else str(row[name]) for name in self.text).strip()
 
     def class_of(self, row: Row) -> str:
         """What splits are stratified by."""
@@ -51,13 +54,18 @@ class Columns:
 
 
 def detect(
-    rows: Sequence[Row], text: str | None = None, label: str | None = None, slots: str | None = None, multi_label: bool = False
+    rows: Sequence[Row],
+    text: str | None = None,
+    label: str | None = None,
+    slots: str | None = None,
+    multi_label: bool = False,
 ) -> Columns:
-    """The columns named, or the likeliest ones, of rows that have the same columns.
+    """The columns named, or the likeliest ones.
 
+    text: a name, or several with commas between them. multi_label: a cell of text holds several labels.
     Raises DataError for a name that is no column, and where no column can be the text or the label.
     """
-    names = list(rows[0])
+    names = list(dict.fromkeys(name for row in rows for name in row))
     asked = tuple(part.strip() for part in text.split(",")) if text else ()
     for name in (*asked, *filter(None, (label, slots))):
         if name not in names:
@@ -65,21 +73,42 @@ def detect(
     tokens, slots = _tagging(rows, names, slots, asked, label)
     found_label = label or _find_label(rows, names, asked, slots)
     found_text = asked or _find_text(rows, names, found_label, tokens)
-    many = multi_label or isinstance(rows[0].get(found_label), list)
-    separator = _separator(rows, found_label) if many and not isinstance(rows[0].get(found_label), list) else None
+    _refuse_numbers(rows, found_text)
+    lists = any(isinstance(row.get(found_label), list) for row in rows)
+    separator = _separator(rows, found_label) if multi_label and not lists else None
+    columns = Columns(found_text, found_label, tokens, slots, multi_label or lists, separator)
+    return replace(columns, chosen=_reasons(columns, text is not None, label is not None))
+
+
+def _reasons(columns: Columns, text_asked: bool, label_asked: bool) -> str:
+    """What was chosen and why, in one line."""
+    text = columns.text or (columns.tokens or "",)
+    joined = " joined by a space" if len(text) > 1 else ""
+    why = (
+        "as asked" if text_asked else "by its name" if text[0].lower() in _TEXT_NAMES or not columns.text else "longest"
+    )
     reasons = [
-        f"text from {_named(found_text or (tokens or '',), bool(asked))}",
-        f"labels from {_named((found_label,), bool(label))}",
+        f"text from {' + '.join(map(repr, text))}{joined} ({why})",
+        f"labels from {columns.label!r} ("
+        + ("as asked" if label_asked else "by its name" if columns.label.lower() in _LABEL_NAMES else "fewest values")
+        + ")",
     ]
-    if slots:
-        reasons.append(f"tags from {slots!r}")
-    if many:
-        reasons.append("several labels a row" + (f", separated by {separator!r}" if separator else ""))
-    return Columns(found_text, found_label, tokens, slots, many, separator, ", ".join(reasons))
+    if columns.slots:
+        reasons.append(f"tags from {columns.slots!r}")
+    if columns.multi_label:
+        sign = f", separated by {columns.separator!r}" if columns.separator else ""
+        reasons.append(f"several labels a row{sign}")
+    return ", ".join(reasons)
 
 
-def _named(names: tuple[str, ...], asked: bool) -> str:
-    return " + ".join(map(repr, names)) + (" (as asked)" if asked else "")
+def _refuse_numbers(rows: Sequence[Row], text: tuple[str, ...]) -> None:
+    """Raise DataError where the text is a different number in every row: an index, not a text."""
+    for name in text if len(text) == 1 else ():
+        cells = [str(row.get(name)) for row in rows[:5000]]
+        if len(cells) > 2 and len(set(cells)) == len(cells) and all(cell.strip().isdecimal() for cell in cells):
+            raise DataError(
+                f"column {name!r} has a different number in every row, such as {cells[0]}, not text; name it with --text"
+            )
 
 
 def _tagging(
@@ -91,11 +120,13 @@ def _tagging(
     tag_names = [slots] if slots else [name for name in ("slots", "tags", "ner_tags", "seq.out") if name in names]
     for tags in tag_names:
         for tokens in (name for name in ("tokens", "words", "seq.in", *text, *names) if name in names and name != tags):
-            pairs = [(_parts(row[tokens]), _parts(row[tags])) for row in rows[:50]]
+            pairs = [(_parts(row.get(tokens)), _parts(row.get(tags))) for row in rows[:50]]
             if all(left and len(left) == len(right) for left, right in pairs):
                 return tokens, tags
         if slots:
-            raise DataError(f"column {slots!r} holds tags, but no column holds as many words; name tokens in a column 'tokens'")
+            raise DataError(
+                f"column {slots!r} holds tags, but no column holds as many words; put them in a column 'tokens'"
+            )
     return None, None
 
 
@@ -147,10 +178,10 @@ def examples(rows: Sequence[Row], columns: Columns, where: str) -> list[Example]
 
     Raises DataError for a missing text, label (NaN, null or empty) or tag, with the numbers of the first rows.
     """
-    _refuse(where, "have no text", [place for place, row in enumerate(rows) if not columns.text_of(row)])
-    if not columns.multi_label:
-        empty = [place for place, row in enumerate(rows) if _missing(row.get(columns.label))]
-        _refuse(where, f"have no label in column {columns.label!r} (empty, null or NaN)", empty)
+    _refuse_absent(where, rows, columns)
+    _refuse(where, "no text", [place for place, row in enumerate(rows) if not columns.text_of(row)])
+    empty = [place for place, row in enumerate(rows) if _unlabelled(row.get(columns.label), columns.multi_label)]
+    _refuse(where, f"no label in column {columns.label!r} (empty, null or NaN)", empty)
     return [_example(row, columns, f"{where}, row {place + 1}") for place, row in enumerate(rows)]
 
 
@@ -158,13 +189,33 @@ def _refuse(where: str, what: str, places: Sequence[int]) -> None:
     if places:
         first = ", ".join(str(place + 1) for place in places[:5])
         more = ", …" if len(places) > 5 else ""
-        raise DataError(f"{where}: {len(places)} row{'s' * (len(places) > 1)} {what}: row {first}{more}")
+        verb = "rows have" if len(places) > 1 else "row has"
+        raise DataError(f"{where}: {len(places)} {verb} {what}: row {first}{more}")
+
+
+def _refuse_absent(where: str, rows: Sequence[Row], columns: Columns) -> None:
+    """Raise DataError where a column that is needed is in none of the rows."""
+    there = {name: None for row in rows for name in row}
+    for name in (*columns.text, columns.label, columns.tokens, columns.slots):
+        if rows and name is not None and name not in there:
+            raise DataError(
+                f"{where}: has no column {name!r}; it has {', '.join(there)}.{did_you_mean(name, list(there))}"
+            )
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _missing(value: Any) -> bool:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return True
-    return isinstance(value, str) and (not value.strip() or value.strip().lower() == "nan")
+    return _is_null(value) or (isinstance(value, str) and (not value.strip() or value.strip().lower() == "nan"))
+
+
+def _unlabelled(value: Any, multi_label: bool) -> bool:
+    """Whether a cell is no label; where several are allowed, none is allowed too, but not null."""
+    if isinstance(value, list):
+        return any(_missing(label) for label in value)
+    return _is_null(value) or value == "nan" if multi_label else _missing(value)
 
 
 def _example(row: Row, columns: Columns, where: str) -> Example:
@@ -173,14 +224,14 @@ def _example(row: Row, columns: Columns, where: str) -> Example:
     if not columns.multi_label:
         labels: tuple[str, ...] = (str(cell).strip(),)
     elif isinstance(cell, list):
-        labels = tuple(str(label) for label in cell)
+        labels = tuple(str(label).strip() for label in cell)
     else:
-        parts = str(cell or "").split(columns.separator) if columns.separator else [str(cell or "")]
+        parts = str(cell).split(columns.separator) if columns.separator else [str(cell)]
         labels = tuple(part.strip() for part in parts if part.strip())
     if not columns.slots:
         return Example(text, labels)
-    tokens = _parts(row[columns.tokens]) if columns.tokens else words(text)
-    tags = _parts(row[columns.slots])
+    tokens = _parts(row.get(columns.tokens)) if columns.tokens else words(text)
+    tags = _parts(row.get(columns.slots))
     if len(tokens) != len(tags):
         raise DataError(f"{where}: {len(tokens)} tokens but {len(tags)} tags")
     for tag in tags:

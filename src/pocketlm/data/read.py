@@ -59,9 +59,9 @@ def read_text(path: Path, *, longest_line: int | None = LARGEST_ROW) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         offset = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
-        line = data.count(b"\n", 0, offset) + 1
+        number = data.count(b"\n", 0, offset) + 1
         raise DataError(
-            f"{path}: byte {offset} (line {line}) is not UTF-8 ({data[offset]:#04x}); save the file as UTF-8"
+            f"{path}: byte {offset} (line {number}) is not UTF-8 ({data[offset]:#04x}); save the file as UTF-8"
         ) from None
 
 
@@ -72,8 +72,9 @@ def _csv(path: Path) -> list[Row]:
 def _tsv(path: Path) -> list[Row]:
     """Quoted where quoting is consistent, else plain: many data sets' quotes are just characters."""
     text = read_text(path)
-    quoting = csv.QUOTE_MINIMAL if _quotes_are_quoting(text) else csv.QUOTE_NONE
-    return _table(path, csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=quoting, strict=True))
+    if _quotes_are_quoting(text):
+        return _table(path, csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True))
+    return _table(path, csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def _quotes_are_quoting(text: str) -> bool:
