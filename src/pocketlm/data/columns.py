@@ -84,14 +84,10 @@ def _reasons(columns: Columns, text_asked: bool, label_asked: bool) -> str:
     """What was chosen and why, in one line."""
     text = columns.text or (columns.tokens or "",)
     joined = " joined by a space" if len(text) > 1 else ""
-    why = (
-        "as asked" if text_asked else "by its name" if text[0].lower() in _TEXT_NAMES or not columns.text else "longest"
-    )
+    named = not columns.text or text[0].lower() in _TEXT_NAMES
     reasons = [
-        f"text from {' + '.join(map(repr, text))}{joined} ({why})",
-        f"labels from {columns.label!r} ("
-        + ("as asked" if label_asked else "by its name" if columns.label.lower() in _LABEL_NAMES else "fewest values")
-        + ")",
+        f"text from {' + '.join(map(repr, text))}{joined} ({_why(text_asked, named, 'the longest')})",
+        f"labels from {columns.label!r} ({_why(label_asked, columns.label.lower() in _LABEL_NAMES, 'the fewest values')})",
     ]
     if columns.slots:
         reasons.append(f"tags from {columns.slots!r}")
@@ -101,13 +97,17 @@ def _reasons(columns: Columns, text_asked: bool, label_asked: bool) -> str:
     return ", ".join(reasons)
 
 
+def _why(asked: bool, named: bool, otherwise: str) -> str:
+    return "as asked" if asked else "by its name" if named else otherwise
+
+
 def _refuse_numbers(rows: Sequence[Row], text: tuple[str, ...]) -> None:
     """Raise DataError where the text is a different number in every row: an index, not a text."""
     for name in text if len(text) == 1 else ():
         cells = [str(row.get(name)) for row in rows[:5000]]
         if len(cells) > 2 and len(set(cells)) == len(cells) and all(cell.strip().isdecimal() for cell in cells):
             raise DataError(
-                f"column {name!r} has a different number in every row, such as {cells[0]}, not text; name it with --text"
+                f"column {name!r} is a different number in every row, such as {cells[0]}; name the text's with --text"
             )
 
 
@@ -179,9 +179,9 @@ def examples(rows: Sequence[Row], columns: Columns, where: str) -> list[Example]
     Raises DataError for a missing text, label (NaN, null or empty) or tag, with the numbers of the first rows.
     """
     _refuse_absent(where, rows, columns)
-    _refuse(where, "no text", [place for place, row in enumerate(rows) if not columns.text_of(row)])
+    _refuse(where, "have no text", [place for place, row in enumerate(rows) if not columns.text_of(row)])
     empty = [place for place, row in enumerate(rows) if _unlabelled(row.get(columns.label), columns.multi_label)]
-    _refuse(where, f"no label in column {columns.label!r} (empty, null or NaN)", empty)
+    _refuse(where, f"have no label in column {columns.label!r} (empty, null or NaN)", empty)
     return [_example(row, columns, f"{where}, row {place + 1}") for place, row in enumerate(rows)]
 
 
@@ -189,8 +189,7 @@ def _refuse(where: str, what: str, places: Sequence[int]) -> None:
     if places:
         first = ", ".join(str(place + 1) for place in places[:5])
         more = ", …" if len(places) > 5 else ""
-        verb = "rows have" if len(places) > 1 else "row has"
-        raise DataError(f"{where}: {len(places)} {verb} {what}: row {first}{more}")
+        raise DataError(f"{where}: {len(places)} row{'s' * (len(places) > 1)} {what}: row {first}{more}")
 
 
 def _refuse_absent(where: str, rows: Sequence[Row], columns: Columns) -> None:
@@ -215,7 +214,7 @@ def _unlabelled(value: Any, multi_label: bool) -> bool:
     """Whether a cell is no label; where several are allowed, none is allowed too, but not null."""
     if isinstance(value, list):
         return any(_missing(label) for label in value)
-    return _is_null(value) or value == "nan" if multi_label else _missing(value)
+    return _missing(value) and not (multi_label and value == "")
 
 
 def _example(row: Row, columns: Columns, where: str) -> Example:
