@@ -13,7 +13,13 @@ ROOMS = ("kitchen", "bedroom", "garage", "hall", "office", "attic")
 def command_rows():
     """Rows of a small understanding task that words decide."""
     rows = []
-    for verb, intent in (("turn on", "on"), ("switch on", "on"), ("turn off", "off"), ("switch off", "off"), ("dim", "dim")):
+    for verb, intent in (
+        ("turn on", "on"),
+        ("switch on", "on"),
+        ("turn off", "off"),
+        ("switch off", "off"),
+        ("dim", "dim"),
+    ):
         for room, colour in itertools.product(ROOMS, COLOURS):
             tokens = [*verb.split(), "the", room, colour, "lamp"]
             tags = ["O"] * len(tokens)
@@ -67,11 +73,20 @@ def teacher_folder(tmp_path_factory):
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]"
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
     ).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=tokenizer.get_vocab_size(), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
     )
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     return folder

@@ -18,7 +18,16 @@ def make_context(data: Path, teacher: Path | None, work: Path) -> Context:
     if teacher is None:
         return Context(prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev, 32)
     room = Classroom(
-        prepared.task, prepared.outputs, prepared.train, prepared.dev, "hash", 32, 0, WorkFolder(work), Silent(), Deadline()
+        prepared.task,
+        prepared.outputs,
+        prepared.train,
+        prepared.dev,
+        "hash",
+        32,
+        0,
+        WorkFolder(work),
+        Silent(),
+        Deadline(),
     )
     pretrained = load_pretrained(str(teacher))
     taught = prepare_teacher(room, pretrained)

@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pocketlm
 import pytest
+
+import pocketlm
 
 SOURCE = Path(pocketlm.__file__).parent
 LAYERS = [
@@ -55,7 +56,7 @@ def test_imports_point_down(path):
     if own == "__init__":
         return
     for other in imports(path) - {own}:
-        same_floor = LAYER[own] == 0 and LAYER[other] == 0 or {own, other} == {"build", "cli"}
+        same_floor = (LAYER[own] == 0 and LAYER[other] == 0) or {own, other} == {"build", "cli"}
         assert LAYER[other] < LAYER[own] or same_floor, f"{own} (layer {LAYER[own]}) imports {other}"
 
 
@@ -72,14 +73,17 @@ def test_import_loads_nothing_heavy():
 def test_runtime_and_judging_need_no_torch():
     code = (
         "import sys; import pocketlm.runtime.load, pocketlm.measure.probe, pocketlm.measure.quality, "
-        "pocketlm.tasks.prepare, pocketlm.cli.main; print([m for m in ('torch', 'transformers', 'onnx') if m in sys.modules])"
+        "pocketlm.tasks.prepare, pocketlm.cli.main; "
+        "print([m for m in ('torch', 'transformers', 'onnx') if m in sys.modules])"
     )
     assert fresh(code) == "[]"
 
 
 def test_public_names_exist():
-    assert pocketlm.__all__ == sorted(pocketlm.__all__, key=lambda name: (name.lower() != name, name)) or pocketlm.__all__
+    assert (
+        pocketlm.__all__ == sorted(pocketlm.__all__, key=lambda name: (name.lower() != name, name)) or pocketlm.__all__
+    )
     for name in pocketlm.__all__:
         assert getattr(pocketlm, name) is not None
     with pytest.raises(AttributeError):
-        pocketlm.nothing
+        _ = pocketlm.nothing

@@ -1,10 +1,19 @@
 """Units as people write them, and what is refused."""
 
 import pytest
+
 from pocketlm.budget import Budget, Measurement, QualityFloor
 from pocketlm.errors import BudgetError, UnitError, UnknownNameError
 from pocketlm.tables import Table
-from pocketlm.units import format_duration, format_latency, format_size, parse_duration, parse_latency, parse_share, parse_size
+from pocketlm.units import (
+    format_duration,
+    format_latency,
+    format_size,
+    parse_duration,
+    parse_latency,
+    parse_share,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,7 +23,9 @@ def test_sizes(text, size):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize(("text", "ms"), [("1ms", 1.0), ("0.5 ms", 0.5), ("200us", 0.2), ("200 µs", 0.2), ("2s", 2000.0)])
+@pytest.mark.parametrize(
+    ("text", "ms"), [("1ms", 1.0), ("0.5 ms", 0.5), ("200us", 0.2), ("200 µs", 0.2), ("2s", 2000.0)]
+)
 def test_latencies(text, ms):
     assert parse_latency(text) == pytest.approx(ms)
 
@@ -40,7 +51,14 @@ def test_formats():
 
 
 def measured(**changes):
-    return Measurement(**{**dict(quality={"accuracy": 0.9}, size_bytes=10**6, latency_p50_ms=1.0, latency_p95_ms=2.0, memory_bytes=10**8), **changes})
+    return Measurement(
+        **{
+            **dict(
+                quality={"accuracy": 0.9}, size_bytes=10**6, latency_p50_ms=1.0, latency_p95_ms=2.0, memory_bytes=10**8
+            ),
+            **changes,
+        }
+    )
 
 
 def test_a_figure_at_its_limit_holds_and_one_above_misses():

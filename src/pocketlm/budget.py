@@ -37,7 +37,9 @@ class QualityFloor:
         return cls(parse_share(match.group(2)), match.group(1), of_teacher=False)
 
     def __str__(self) -> str:
-        return f"{self.metric or 'quality'}>={self.value:g}" if not self.of_teacher else f"{self.value:g} of the teacher's"
+        return (
+            f"{self.metric or 'quality'}>={self.value:g}" if not self.of_teacher else f"{self.value:g} of the teacher's"
+        )
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Limit:
 
     @property
     def holds(self) -> bool:
+        """Whether the figure is within the limit."""
         return self.over <= 0
 
     def __str__(self) -> str:
@@ -87,6 +90,7 @@ class Verdict:
 
     @property
     def met(self) -> bool:
+        """Whether every limit holds."""
         return all(limit.holds for limit in self.limits)
 
     @property

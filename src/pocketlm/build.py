@@ -30,7 +30,7 @@ try:
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import Prefixes
     from pocketlm.search.candidates import Facts, candidates
-    from pocketlm.search.sequential import Judge, Outcome, search
+    from pocketlm.search.sequential import TRADE_OFF, Judge, Outcome, search
     from pocketlm.search.trial import Trial, run_trial
     from pocketlm.train.context import Context
     from pocketlm.train.lesson import text_of
@@ -223,7 +223,8 @@ def _sentence(chosen: Outcome, verdict: Verdict, measured: Measurement, judged: 
     """The verdict in a sentence."""
     figure = f"{judged.metric} {measured.quality[judged.metric]:.4f} on test"
     if not verdict.limits:
-        return f"{chosen.recipe.name} is the best trade-off of {count}: the smallest within 1 % of the best dev quality; {figure}"
+        reason = f"the smallest of {count} within {TRADE_OFF:.0%} of the best dev quality"
+        return f"{chosen.recipe.name} is the best trade-off: {reason}; {figure}"
     word = "meets the budget" if verdict.met else "is the nearest miss"
     return f"{chosen.recipe.name} {word}: {verdict}; {figure}"
 

@@ -77,12 +77,18 @@ def job_from_mapping(value: Mapping[str, Any], where: str = "job") -> Job:
     allowed = {one.name: one for one in fields(Job)}
     for key, setting in value.items():
         if key not in allowed:
-            raise RecipeError(f"{where}: unknown key {key!r}; there is {', '.join(allowed)}.{did_you_mean(key, list(allowed))}")
+            raise RecipeError(
+                f"{where}: unknown key {key!r}; there is {', '.join(allowed)}.{did_you_mean(key, list(allowed))}"
+            )
         kind = str(allowed[key].type).partition(" ")[0]
         if setting is not None and type(setting).__name__ != kind:
-            raise RecipeError(f"{where}: {key} is {setting!r}; it must be a {kind}" + (' such as "1MB"' if kind == "str" else ""))
+            raise RecipeError(
+                f"{where}: {key} is {setting!r}; it must be a {kind}" + (' such as "1MB"' if kind == "str" else "")
+            )
     if "data" not in value:
-        raise RecipeError(f"{where}: the key 'data' is missing; it names a file, a folder, smart-home:LANG or a hub data set")
+        raise RecipeError(
+            f"{where}: the key 'data' is missing; it names a file, a folder, smart-home:LANG or a hub data set"
+        )
     return Job(**value)
 
 

@@ -24,10 +24,12 @@ class Output:
     labels: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """Plain data, as the manifest holds it."""
         return {"name": self.name, "kind": self.kind, "labels": list(self.labels)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Output:
+        """The output that `to_json` described."""
         return cls(value["name"], value["kind"], tuple(value["labels"]))
 
 

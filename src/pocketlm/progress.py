@@ -54,6 +54,7 @@ class Deadline:
 
     @property
     def passed(self) -> bool:
+        """Whether it is over."""
         return self.left <= 0
 
     def share(self, fraction: float) -> Deadline:

@@ -17,7 +17,7 @@ from pocketlm.errors import UnknownNameError
 
 
 def did_you_mean(name: str, allowed: list[str]) -> str:
-    """" Did you mean 'x'?" for the nearest allowed name, or ""."""
+    """The words " Did you mean 'x'?" for the nearest allowed name, or nothing."""
     near = get_close_matches(name, allowed, n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""
 

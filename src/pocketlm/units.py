@@ -57,7 +57,11 @@ def format_size(size_bytes: float) -> str:
     """A size for people: "57 kB", "1.58 MB"."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size_bytes >= factor:
-            return f"{size_bytes / factor:.3g} {unit}" if size_bytes < 999 * factor else f"{size_bytes / factor:,.0f} {unit}"
+            return (
+                f"{size_bytes / factor:.3g} {unit}"
+                if size_bytes < 999 * factor
+                else f"{size_bytes / factor:,.0f} {unit}"
+            )
     return f"{size_bytes:.0f} B"
 
 

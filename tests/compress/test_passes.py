@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import make_context
+
 from pocketlm.compress.ngrams import HashedNgrams
 from pocketlm.compress.passes import PASSES, pass_from_json, pass_to_json
 from pocketlm.compress.pieces import factorize

@@ -1,11 +1,15 @@
 """Columns are found, said, and refused with names."""
 
 import pytest
+
 from pocketlm.data.columns import check_labels, detect, examples
 from pocketlm.errors import DataError
 from pocketlm.outputs import Example
 
-ROWS = [{"id": str(n), "headline": f"head {n}", "body": f"some longer text number {n}", "topic": "ab"[n % 2]} for n in range(40)]
+ROWS = [
+    {"id": str(n), "headline": f"head {n}", "body": f"some longer text number {n}", "topic": "ab"[n % 2]}
+    for n in range(40)
+]
 
 
 def test_text_and_label_are_found_and_said():

@@ -3,9 +3,10 @@
 import json
 
 import pytest
+
 from pocketlm.data.read import LARGEST_ROW, iter_texts, read_rows
-from pocketlm.errors import DataError, OutputError
 from pocketlm.data.source import load, write_rows
+from pocketlm.errors import DataError, OutputError
 
 
 def write(tmp_path, name, data):
@@ -75,7 +76,11 @@ def test_missing_file_names_a_near_one(tmp_path):
 def test_folders(tmp_path):
     for split in ("train", "valid", "test"):
         write(tmp_path, f"{split}.csv", f"text,label\n{split},x\n")
-    assert {name: rows[0]["text"] for name, rows in load(str(tmp_path)).splits.items()} == {"train": "train", "dev": "valid", "test": "test"}
+    assert {name: rows[0]["text"] for name, rows in load(str(tmp_path)).splits.items()} == {
+        "train": "train",
+        "dev": "valid",
+        "test": "test",
+    }
 
 
 def test_line_aligned_folders(tmp_path):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from pocketlm.data.smart_home import _home_values, languages, smart_home
 from pocketlm.data.splits import normal_text
 from pocketlm.errors import DataError
@@ -59,7 +60,11 @@ def test_the_seed_decides_everything():
     )
     said = {
         subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in ("1", "2")
     }

@@ -4,11 +4,16 @@ import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pocketlm.data.splits import drop_shared, normal_text, split_off
 from pocketlm.data.variants import variants
 
 rows_of = st.lists(
-    st.builds(lambda text, label: {"text": text, "label": label}, st.text("abcAB ", min_size=1, max_size=5), st.sampled_from("xyz")),
+    st.builds(
+        lambda text, label: {"text": text, "label": label},
+        st.text("abcAB ", min_size=1, max_size=5),
+        st.sampled_from("xyz"),
+    ),
     max_size=60,
 )
 

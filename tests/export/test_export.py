@@ -5,6 +5,7 @@ import onnx
 import pytest
 from helpers import make_context
 from onnx import numpy_helper
+
 from pocketlm.compress.passes import PASSES
 from pocketlm.compress.quantize import Quantize
 from pocketlm.errors import PocketLMError
@@ -38,7 +39,11 @@ def flat(csv_file, teacher_folder, tmp_path_factory):
 
 def pocket_of(model, context, path):
     exported = export(model, context)
-    manifest = {"task": context.task.name, "outputs": [one.to_json() for one in context.outputs], "model": exported.about}
+    manifest = {
+        "task": context.task.name,
+        "outputs": [one.to_json() for one in context.outputs],
+        "model": exported.about,
+    }
     write_pocket(path, manifest, exported.members, replace=True)
     return load(path)
 
@@ -112,7 +117,9 @@ def test_the_gate_keeps_float_and_says_why(flat, kinds, loss, kept, why):
 
     saved, int8.LEAST_GAIN = int8.LEAST_GAIN, 1e9  # this test is not about time
     try:
-        verdict = gate(data["same"], [(kind, data[kind]) for kind in kinds], batches, lambda one: figures.get(id(one), 0.9), loss)
+        verdict = gate(
+            data["same"], [(kind, data[kind]) for kind in kinds], batches, lambda one: figures.get(id(one), 0.9), loss
+        )
     finally:
         int8.LEAST_GAIN = saved
     assert verdict.kind == kept

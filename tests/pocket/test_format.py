@@ -6,6 +6,7 @@ import os
 import zipfile
 
 import pytest
+
 from pocketlm.errors import OutputError, PocketFileError
 from pocketlm.pocket.format import pocket_bytes, read_pocket, write_pocket
 

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+
 from pocketlm.errors import UserError
 from pocketlm.pocket.work import WorkFolder, digest
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pocketlm.outputs import Output
 from pocketlm.runtime.decode import best_tags, decode, softmax, tag_spans
 
@@ -51,7 +52,9 @@ def test_words_beyond_the_cut_are_tagged_o():
 
 
 def test_multi_label_takes_what_is_likelier_than_not():
-    said = decode(["x"], (Output("label", "multi", ("p", "q")),), {"label": np.array([[2.0, -2.0]], np.float32)}, [0])[0]
+    said = decode(["x"], (Output("label", "multi", ("p", "q")),), {"label": np.array([[2.0, -2.0]], np.float32)}, [0])[
+        0
+    ]
     assert said["labels"] == ["p"]
     assert set(said["scores"]) == {"p", "q"}
 

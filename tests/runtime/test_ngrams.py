@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pocketlm.runtime.ngrams import Ngrams, ngram_words, text_bags, word_bags
 
 MANY = Ngrams(2**26)  # so many buckets that collisions do not blur the counts

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pocketlm.runtime.packed import pack, pack_integers, quantize_rows, unpack, unpack_float
 
 

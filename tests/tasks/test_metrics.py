@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pocketlm.errors import DataError
-from pocketlm.outputs import Example, Output
-from pocketlm.tasks.classification import CLASSIFICATION, MULTI_LABEL
-from pocketlm.tasks.metrics import spans
-from pocketlm.tasks.understanding import UNDERSTANDING
 from seqeval.metrics import f1_score as seqeval_f1
 from seqeval.metrics import precision_score as seqeval_precision
 from seqeval.metrics import recall_score as seqeval_recall
 from seqeval.metrics.sequence_labeling import get_entities
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
+
+from pocketlm.errors import DataError
+from pocketlm.outputs import Example, Output
+from pocketlm.tasks.classification import CLASSIFICATION, MULTI_LABEL
+from pocketlm.tasks.metrics import spans
+from pocketlm.tasks.understanding import UNDERSTANDING
 
 LABELS = ("a", "b", "c", "d")
 TAGS = ("O", "B-x", "I-x", "B-y", "I-y")
@@ -25,7 +26,9 @@ pairs = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), mi
 def test_classification_equals_scikit_learn(rows):
     gold, said = zip(*rows, strict=True)
     figures = CLASSIFICATION.figures(
-        [Example("", (label,)) for label in gold], [{"label": label} for label in said], (Output("label", "single", LABELS),)
+        [Example("", (label,)) for label in gold],
+        [{"label": label} for label in said],
+        (Output("label", "single", LABELS),),
     )
     precision, recall, f1, _ = precision_recall_fscore_support(gold, said, average="macro", zero_division=0)
     assert figures["accuracy"] == pytest.approx(accuracy_score(gold, said))
@@ -48,7 +51,9 @@ def test_multi_label_equals_scikit_learn(rows):
     assert figures["exact_match"] == pytest.approx(accuracy_score(*table))
 
 
-tag_rows = st.lists(st.lists(st.tuples(st.sampled_from(TAGS), st.sampled_from(TAGS)), min_size=1, max_size=8), min_size=1, max_size=10)
+tag_rows = st.lists(
+    st.lists(st.tuples(st.sampled_from(TAGS), st.sampled_from(TAGS)), min_size=1, max_size=8), min_size=1, max_size=10
+)
 
 
 @given(tag_rows)
@@ -89,7 +94,13 @@ def test_confusion_and_classes():
     np.testing.assert_array_equal(
         np.array(found.confusion["counts"])[:2, :2], confusion_matrix(["a"] * 10, ["a"] * 7 + ["b"] * 3)
     )
-    assert found.per_class[0] == {"label": "a", "precision": 1.0, "recall": 0.7, "f1": pytest.approx(14 / 17, abs=1e-5), "support": 10}
+    assert found.per_class[0] == {
+        "label": "a",
+        "precision": 1.0,
+        "recall": 0.7,
+        "f1": pytest.approx(14 / 17, abs=1e-5),
+        "support": 10,
+    }
 
 
 def test_one_class_is_refused():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers import make_context
+
 from pocketlm.compress.ngrams import HashedNgrams
 from pocketlm.compress.transformer import SmallTransformer
 from pocketlm.progress import Deadline

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from pocketlm.outputs import Output
 from pocketlm.train.losses import distillation_loss, hidden_loss, label_loss, relation_loss
 

@@ -22,14 +22,18 @@ _EXAMPLES = (
 
 def command(
     pocket: Annotated[str, typer.Argument(help="The Pocket.")],
-    data: Annotated[str | None, typer.Option(help="Rows whose texts are timed, and judged where quality has a floor.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Rows whose texts are timed, and judged where quality has a floor.")
+    ] = None,
     text: Annotated[str | None, typer.Option(help="Column with the text.")] = None,
     label: Annotated[str | None, typer.Option(help="Column with the label or intent.")] = None,
     slots: Annotated[str | None, typer.Option(help="Column with BIO tags.")] = None,
     max_size: Annotated[str | None, typer.Option(help='Largest file, such as "1MB".')] = None,
     max_latency: Annotated[str | None, typer.Option(help='Slowest median answer on one thread, such as "1ms".')] = None,
     max_memory: Annotated[str | None, typer.Option(help='Largest peak memory, such as "100MB".')] = None,
-    min_quality: Annotated[str | None, typer.Option(help="Least quality, such as accuracy>=0.9 (or 0.9); needs --data.")] = None,
+    min_quality: Annotated[
+        str | None, typer.Option(help="Least quality, such as accuracy>=0.9 (or 0.9); needs --data.")
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> int:
     """Measure size, load time, latency (one text at a time, one thread) and peak memory in a fresh process.

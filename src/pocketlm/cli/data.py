@@ -27,7 +27,9 @@ def command(
         raise DataError(f"{source}: has no split {split!r}; there is {', '.join(found.splits)}")
     chosen = {name: rows for name, rows in found.splits.items() if split in (None, name)}
     if output is not None:
-        write_rows([{**row, "split": name} for name, rows in chosen.items() for row in rows], Path(output), replace=force)
+        write_rows(
+            [{**row, "split": name} for name, rows in chosen.items() for row in rows], Path(output), replace=force
+        )
     counts = {name: len(rows) for name, rows in chosen.items()}
     if json_output:
         print_json({"source": found.name, "rows": counts, "notes": list(found.notes), "output": output})

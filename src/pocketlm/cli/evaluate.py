@@ -29,7 +29,14 @@ def command(
     about = scores.to_json()
     if json_output:
         flat = {name: figure["value"] for name, figure in about["metrics"].items()}
-        print_json({"n": scores.n, **flat, "intervals": about["metrics"], **{k: about[k] for k in ("per_class", "per_slot", "confusion")}})
+        print_json(
+            {
+                "n": scores.n,
+                **flat,
+                "intervals": about["metrics"],
+                **{k: about[k] for k in ("per_class", "per_slot", "confusion")},
+            }
+        )
         return 0
     _print(scores.n, about)
     return 0
@@ -53,5 +60,7 @@ def _labels(kind: str, rows: list[dict[str, Any]]) -> Table:
     for name in (kind, "precision", "recall", "f1", "support"):
         table.add_column(name, justify="left" if name == kind else "right")
     for row in rows:
-        table.add_row(row["label"], *(f"{row[name]:.3f}" for name in ("precision", "recall", "f1")), str(row["support"]))
+        table.add_row(
+            row["label"], *(f"{row[name]:.3f}" for name in ("precision", "recall", "f1")), str(row["support"])
+        )
     return table

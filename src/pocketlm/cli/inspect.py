@@ -23,7 +23,10 @@ def command(
         print_json({**file.manifest, "size_bytes": file.size_bytes})
         return 0
     manifest = file.manifest
-    say(f"{pocket}: {manifest['task']}, {format_size(file.size_bytes)}, made by PocketLM {manifest['pocketlm']}; every hash matches")
+    say(
+        f"{pocket}: {manifest['task']}, {format_size(file.size_bytes)}, made by PocketLM {manifest['pocketlm']}; "
+        "every hash matches"
+    )
     for output in manifest["outputs"]:
         shown = ", ".join(output["labels"][:8]) + (", …" if len(output["labels"]) > 8 else "")
         say(f"  predicts {output['name']} ({output['kind']}, {len(output['labels'])}): {shown}")

@@ -15,7 +15,9 @@ from pocketlm.errors import DataError
 
 def command(
     pocket: Annotated[str, typer.Argument(help="The Pocket.")],
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, JSON Lines are read from stdin.")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts; without any, JSON Lines are read from stdin.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Lines predicted at once from stdin.", min=1)] = 32,
 ) -> int:
     """Predict, one JSON object a text on stdout.
@@ -42,7 +44,9 @@ def command(
 
 
 def _answer(model: Any, batch: list[tuple[dict[str, Any], Any]]) -> None:
-    for (row, _), prediction in zip(batch, model.predict([text for _, text in batch], batch_size=len(batch)), strict=True):
+    for (row, _), prediction in zip(
+        batch, model.predict([text for _, text in batch], batch_size=len(batch)), strict=True
+    ):
         print_json({**row, **prediction})
     sys.stdout.flush()
 

@@ -1,0 +1,1 @@
+"""Passes: model to model, one file a method."""

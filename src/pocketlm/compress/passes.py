@@ -54,8 +54,10 @@ def pass_from_json(value: Mapping[str, Any]) -> Any:
     settings = {key: setting for key, setting in value.items() if key != "pass"}
     for key in settings:
         if key not in allowed:
-            raise RecipeError(f"pass {value['pass']}: unknown setting {key!r}; there is {', '.join(allowed)}."
-                              f"{did_you_mean(key, allowed)}")
+            raise RecipeError(
+                f"pass {value['pass']}: unknown setting {key!r}; there is {', '.join(allowed)}."
+                f"{did_you_mean(key, allowed)}"
+            )
     try:
         return kind(**settings)
     except (TypeError, ValueError) as error:

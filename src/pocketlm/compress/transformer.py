@@ -95,7 +95,9 @@ def _start_from_teacher(student: SmallEncoder, pieces: Pieces, context: Context,
     chosen = [round((place + 1) * layers / student.shape.depth) - 1 for place in range(student.shape.depth)]
     layout = next((one for one in _LAYOUTS if f"{one['query'].format(0)}.weight" in state), None)
     if layout is None:
-        logger.warning("the layers of %s have an unknown layout: the student's start from noise", context.pretrained.name)
+        logger.warning(
+            "the layers of %s have an unknown layout: the student's start from noise", context.pretrained.name
+        )
         return
     for layer, source in zip(student.layers, chosen, strict=True):
         assert isinstance(layer, TransformerLayer)
@@ -122,7 +124,11 @@ def start_embeddings(student: SmallEncoder, pieces: Pieces, context: Context, st
     positions = state.get("embeddings.position_embeddings.weight")
     length = student.shape.max_length
     if positions is not None and len(positions) >= length:
-        skip = min(len(positions) - length, 2) if "roberta" in str(getattr(context.pretrained.config, "model_type", "")) else 0  # type: ignore[union-attr]
+        skip = (
+            min(len(positions) - length, 2)
+            if "roberta" in str(getattr(context.pretrained.config, "model_type", ""))
+            else 0
+        )  # type: ignore[union-attr]
         types = state.get("embeddings.token_type_embeddings.weight")
         rows = positions[skip : skip + length] + (0 if types is None else types[0])
     else:

@@ -65,6 +65,7 @@ class Template:
 
     @property
     def key(self) -> str:
+        """A hash of the template's text."""
         return _hash(self.text)[:12]
 
 
@@ -96,7 +97,9 @@ def smart_home(language: str, *, seed: int = 0, per_template: float = 8.0) -> Sm
     """
     known = languages()
     if language not in known:
-        raise DataError(f"smart-home:{language}: no such language.{did_you_mean(language, known)} There is {', '.join(known)}")
+        raise DataError(
+            f"smart-home:{language}: no such language.{did_you_mean(language, known)} There is {', '.join(known)}"
+        )
     raw = json.loads((resources.files("home_assistant_intents") / "data" / f"{language}.json").read_text("utf-8"))
     own, templates = _read(language, raw)
     sides = _assign(templates, seed)
@@ -104,12 +107,16 @@ def smart_home(language: str, *, seed: int = 0, per_template: float = 8.0) -> Sm
     for intent in sorted({template.intent for template in templates}):
         mine = [template for template in templates if template.intent == intent]
         for split in splits:
-            splits[split] += _sample_intent(own, [one for one in mine if sides[one.key] == split], split, seed, per_template)
+            splits[split] += _sample_intent(
+                own, [one for one in mine if sides[one.key] == split], split, seed, per_template
+            )
     _drop_repeated(splits)
     few = [intent for intent, count in _per_intent(templates).items() if count < 3]
     notes = [f"{len(templates):,} templates of {len(_per_intent(templates))} intents, split by template"]
     if few:
-        notes.append(f"{len(few)} intents have fewer than 3 templates and are in training only: {', '.join(sorted(few))}")
+        notes.append(
+            f"{len(few)} intents have fewer than 3 templates and are in training only: {', '.join(sorted(few))}"
+        )
     if own.skipped:
         notes.append(f"{own.skipped} templates use a list or a rule that has no values here and were left out")
     return SmartHome(splits, tuple(notes))

@@ -134,7 +134,9 @@ def _hub_rows(split: Any) -> list[Row]:
     for row in rows:
         for column, own in names.items():
             value = row[column]
-            row[column] = [own[one] for one in value] if isinstance(value, list) else None if value is None else own[value]
+            row[column] = (
+                [own[one] for one in value] if isinstance(value, list) else None if value is None else own[value]
+            )
     return rows
 
 

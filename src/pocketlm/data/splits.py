@@ -74,7 +74,10 @@ def drop_shared(
         return list(train), None
     example = next(text_of(row) for row in train if normal_text(text_of(row)) in texts)
     count = len(train) - len(kept)
-    return kept, f"{count} training row{'s' * (count > 1)} also in {name} left out of training, such as {example[:60]!r}"
+    return (
+        kept,
+        f"{count} training row{'s' * (count > 1)} also in {name} left out of training, such as {example[:60]!r}",
+    )
 
 
 def describe_split(rows: Sequence[Row]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class Int8Verdict:
     float_quality: float
 
     def to_json(self) -> dict[str, Any]:
+        """Plain data, with all integer products counted."""
         return {**asdict(self), "integer_matmuls": self.fused + self.unfused}
 
 

@@ -34,7 +34,11 @@ def _quiet() -> Iterator[None]:
     levels = [one.level for one in loggers]
     for one in loggers:
         one.setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         try:
             yield
@@ -49,7 +53,10 @@ def trace(model: Model) -> ModelProto:
     assert isinstance(inputs, PieceInputs)
     sample = [["turn", "on", "the", "light"], ["stop"]] if inputs.tagging else ["turn on the light", "stop"]
     arrays = tensors(inputs.collate(inputs.encode(sample)))
-    texts, pieces = torch.export.Dim("texts", min=1, max=2**16), torch.export.Dim("pieces", min=2, max=inputs.max_length)
+    texts, pieces = (
+        torch.export.Dim("texts", min=1, max=2**16),
+        torch.export.Dim("pieces", min=2, max=inputs.max_length),
+    )
     dynamic = {"input_ids": {0: texts, 1: pieces}, "attention_mask": {0: texts, 1: pieces}}
     if inputs.tagging:
         dynamic["word_index"] = {0: torch.export.Dim("words", min=1, max=2**20)}

@@ -14,7 +14,9 @@ from typing import Any
 from pocketlm.errors import PocketLMError
 from pocketlm.runtime.inputs import Text
 
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
 # Real inputs the latency is taken over.
 MOST_TEXTS = 500
 
@@ -30,7 +32,9 @@ def measure_pocket(path: Path, texts: Sequence[Text]) -> dict[str, Any]:
     python_path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder, "texts.jsonl")
-        lines.write_text("".join(json.dumps(text, ensure_ascii=False) + "\n" for text in texts[::step][:MOST_TEXTS]), "utf-8")
+        lines.write_text(
+            "".join(json.dumps(text, ensure_ascii=False) + "\n" for text in texts[::step][:MOST_TEXTS]), "utf-8"
+        )
         done = subprocess.run(
             [sys.executable, "-m", "pocketlm.measure.probe", str(path), str(lines)],
             env={**os.environ, **ONE_THREAD, "PYTHONPATH": python_path},

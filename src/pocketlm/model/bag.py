@@ -15,11 +15,11 @@ class _RoundThrough(torch.autograd.Function):
     """Rounds forward, passes the gradient backward unchanged. Bengio et al. 2013, arXiv:1308.3432."""
 
     @staticmethod
-    def forward(ctx: object, weight: Tensor, scale: Tensor, top: int) -> Tensor:  # noqa: D102
+    def forward(ctx: object, weight: Tensor, scale: Tensor, top: int) -> Tensor:
         return (weight / scale).round().clamp(-top, top) * scale
 
     @staticmethod
-    def backward(ctx: object, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: D102
+    def backward(ctx: object, *grads: Tensor) -> tuple[Tensor, None, None]:
         return grads[0], None, None
 
 
@@ -66,9 +66,7 @@ class BagModule(nn.Module):
         if self.training and self.dropout:
             kept = torch.rand_like(weights) >= self.dropout
             weights = weights * kept / (1 - self.dropout)
-        return F.embedding_bag(
-            ids, table, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
-        )
+        return F.embedding_bag(ids, table, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True)
 
     def forward(
         self,

@@ -41,6 +41,7 @@ class Pretrained:
 
     @property
     def config(self) -> PretrainedConfig:
+        """The encoder's own configuration."""
         return self.backbone.config
 
 
@@ -57,9 +58,7 @@ class EncoderModule(nn.Module):
         states: Tensor = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return states
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, word_index: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, word_index: Tensor | None = None) -> dict[str, Tensor]:
         """{output name: logits}."""
         logits: dict[str, Tensor] = self.readout(self.hidden(input_ids, attention_mask), attention_mask, word_index)
         return logits

@@ -117,9 +117,7 @@ class SmallEncoder(nn.Module):
             states = layer(states, given)
         return states
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, word_index: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, word_index: Tensor | None = None) -> dict[str, Tensor]:
         """{output name: logits}."""
         logits: dict[str, Tensor] = self.readout(self.hidden(input_ids, attention_mask), attention_mask, word_index)
         return logits

@@ -31,6 +31,7 @@ class PassRecord:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
+        """Plain data."""
         return {**asdict(self), "settings": dict(self.settings), "notes": list(self.notes)}
 
 
@@ -76,9 +77,7 @@ class Prefixes:
         self.kept[digest(recipe.to_json()[: self.passes])] = (model.copy(), tuple(records))
 
 
-def run_recipe(
-    recipe: Recipe, context: Context, folder: Path | None = None, prefixes: Prefixes | None = None
-) -> Built:
+def run_recipe(recipe: Recipe, context: Context, folder: Path | None = None, prefixes: Prefixes | None = None) -> Built:
     """The student of `recipe`, exported and proved.
 
     folder: for checkpoints, so that it can resume. prefixes: students that began alike, to start from.
@@ -111,4 +110,3 @@ def run_recipe(
             prefixes.keep(recipe, model, records)
     assert model is not None
     return Built(model, export(model, context), tuple(records))
-

@@ -1,0 +1,1 @@
+"""Predictions from a Pocket with numpy, onnxruntime and tokenizers alone."""

@@ -69,7 +69,12 @@ def _decode_tags(
         predictions[row]["tokens"] = tokens
         predictions[row][output.name] = tags
         predictions[row]["entities"] = [
-            {"slot": slot, "value": whole[spans[first][0] : spans[last][1]], "start": spans[first][0], "end": spans[last][1]}
+            {
+                "slot": slot,
+                "value": whole[spans[first][0] : spans[last][1]],
+                "start": spans[first][0],
+                "end": spans[last][1],
+            }
             for slot, first, last in tag_spans(tags)
         ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -62,7 +63,7 @@ def _join(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 def _split(bags: Bags) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     edges = bags.offsets.tolist()
-    return [(bags.ids[a:b], bags.weights[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [(bags.ids[a:b], bags.weights[a:b]) for a, b in pairwise(edges)]
 
 
 class BagInputs:

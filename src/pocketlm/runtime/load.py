@@ -34,7 +34,9 @@ class Pocket:
     size_bytes: the whole file.
     """
 
-    def __init__(self, manifest: Mapping[str, Any], members: Mapping[str, bytes], size_bytes: int, threads: int = 0):
+    def __init__(
+        self, manifest: Mapping[str, Any], members: Mapping[str, bytes], size_bytes: int, threads: int
+    ) -> None:
         self.manifest = dict(manifest)
         self.task: str = manifest["task"]
         self.outputs = tuple(Output.from_json(output) for output in manifest["outputs"])
@@ -89,4 +91,6 @@ def load(path: str | os.PathLike[str], threads: int = 0) -> Pocket:
     try:
         return Pocket(file.manifest, file.members, file.size_bytes, threads)
     except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise PocketFileError(f"{path}: the manifest does not describe a model this version can run ({error})") from error
+        raise PocketFileError(
+            f"{path}: the manifest does not describe a model this version can run ({error})"
+        ) from error

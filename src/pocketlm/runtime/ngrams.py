@@ -61,10 +61,12 @@ class Ngrams:
             raise ValueError(f"1 <= char_min <= char_max, got {self.char_min} and {self.char_max}")
 
     def to_json(self) -> dict[str, Any]:
+        """Plain data, as the manifest holds it."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Ngrams:
+        """The settings that `to_json` described."""
         return cls(**value)
 
 

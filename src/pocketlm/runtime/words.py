@@ -12,7 +12,10 @@ import unicodedata
 from functools import lru_cache
 
 # Han, kana, Bopomofo, Thai, Lao, Myanmar, Khmer; Hangul writes spaces.
-_UNSPACED = "\u0e01-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3100-\u312f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_UNSPACED = (
+    "\u0e01-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3100-\u312f"
+    "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+)
 _PIECE = re.compile(
     rf"[{_UNSPACED}]|\d+(?:[.,:]\d+)*|[^\W\d_{_UNSPACED}]+(?:[\u200c\u200d'’ʼ\-_][^\W\d_{_UNSPACED}]+)*|\S", re.UNICODE
 )

@@ -1,0 +1,1 @@
+"""Which recipes are tried, and which one is chosen."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pocketlm.budget import Budget
+from pocketlm.compress.convnet import SmallConvnet
 from pocketlm.compress.distill import Distill
 from pocketlm.compress.ngrams import HashedNgrams
-from pocketlm.compress.convnet import SmallConvnet
 from pocketlm.compress.prune_rows import PruneRows
 from pocketlm.compress.quantize import Quantize
 from pocketlm.compress.static import StaticEmbeddings

@@ -35,6 +35,7 @@ class Outcome:
 
     @property
     def met(self) -> bool:
+        """Whether it was measured and meets the budget."""
         return self.verdict is not None and self.verdict.met
 
 
@@ -57,7 +58,9 @@ class Judge:
         if self.budget.min_quality is None:
             return verdict
         limits = [
-            replace(limit, over=limit.over + self._margin(limit.limit)) if limit.name not in ("size", "latency", "memory") else limit
+            replace(limit, over=limit.over + self._margin(limit.limit))
+            if limit.name not in ("size", "latency", "memory")
+            else limit
             for limit in verdict.limits
         ]
         return Verdict(tuple(limits))

@@ -83,7 +83,5 @@ def _measure(pocket: Path, context: Context) -> dict[str, Any]:
         "latency_p50_ms": measured["latency_p50_ms"],
         "latency_p95_ms": measured["latency_p95_ms"],
         "memory_bytes": measured["memory_bytes"],
-        "extra": {
-            key: measured[key] for key in ("load_ms", "latency_p50_low_ms", "latency_p50_high_ms", "calls")
-        },
+        "extra": {key: measured[key] for key in ("load_ms", "latency_p50_low_ms", "latency_p50_high_ms", "calls")},
     }

@@ -33,6 +33,7 @@ class Classification:
 
     @property
     def higher_is_better(self) -> dict[str, bool]:
+        """{metric: whether more is better}."""
         return dict.fromkeys(
             ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_micro", "f1_weighted"), True
         )
@@ -44,7 +45,9 @@ class Classification:
             raise DataError(f"the training rows have one class only ({', '.join(labels) or 'none'}); two are needed")
         return (Output("label", "single", tuple(labels)),)
 
-    def _measure(self, gold: NDArray[np.int64], said: NDArray[np.int64], labels: int, weights: Floats) -> dict[str, Floats]:
+    def _measure(
+        self, gold: NDArray[np.int64], said: NDArray[np.int64], labels: int, weights: Floats
+    ) -> dict[str, Floats]:
         counts = single_counts(gold, said, labels, weights)
         precision, recall, f1 = macro(counts)
         return {
@@ -56,13 +59,17 @@ class Classification:
             "f1_weighted": macro(counts, weighted=True)[2],
         }
 
-    def figures(self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output]) -> dict[str, float]:
+    def figures(
+        self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output]
+    ) -> dict[str, float]:
         """Every metric, without intervals."""
         gold, said, labels = self._places(examples, predictions, outputs)
         one = np.ones((1, len(gold)))
         return {name: float(value[0]) for name, value in self._measure(gold, said, len(labels), one).items()}
 
-    def score(self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output], seed: int = 0) -> Scores:
+    def score(
+        self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output], seed: int = 0
+    ) -> Scores:
         """Every metric with intervals, per class, and the confusion matrix."""
         gold, said, labels = self._places(examples, predictions, outputs)
         counts = single_counts(gold, said, len(labels), np.ones((1, len(gold))))
@@ -90,8 +97,18 @@ class MultiLabel:
 
     @property
     def higher_is_better(self) -> dict[str, bool]:
+        """{metric: whether more is better}."""
         return dict.fromkeys(
-            ("exact_match", "precision_micro", "recall_micro", "f1_micro", "precision_macro", "recall_macro", "f1_macro", "f1_weighted"),
+            (
+                "exact_match",
+                "precision_micro",
+                "recall_micro",
+                "f1_micro",
+                "precision_macro",
+                "recall_macro",
+                "f1_macro",
+                "f1_weighted",
+            ),
             True,
         )
 
@@ -112,12 +129,16 @@ class MultiLabel:
             "f1_weighted": macro(counts, weighted=True)[2],
         }
 
-    def figures(self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output]) -> dict[str, float]:
+    def figures(
+        self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output]
+    ) -> dict[str, float]:
         """Every metric, without intervals."""
         gold, said = self._tables(examples, predictions, outputs)
         return {name: float(value[0]) for name, value in self._measure(gold, said, np.ones((1, len(gold)))).items()}
 
-    def score(self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output], seed: int = 0) -> Scores:
+    def score(
+        self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output], seed: int = 0
+    ) -> Scores:
         """Every metric with intervals, and per class."""
         gold, said = self._tables(examples, predictions, outputs)
         return Scores(

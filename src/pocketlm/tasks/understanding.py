@@ -54,6 +54,7 @@ class Understanding:
 
     @property
     def higher_is_better(self) -> dict[str, bool]:
+        """{metric: whether more is better}."""
         return dict.fromkeys(
             ("frame_accuracy", "intent_accuracy", "intent_f1_macro", "slot_precision", "slot_recall", "slot_f1"), True
         )
@@ -67,12 +68,16 @@ class Understanding:
         tags = ("O", *(f"{mark}-{slot}" for slot in slots for mark in "BI"))
         return (Output("intent", "single", tuple(intents)), Output("slots", "tags", tags))
 
-    def figures(self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output]) -> dict[str, float]:
+    def figures(
+        self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output]
+    ) -> dict[str, float]:
         """Every metric, without intervals."""
         judged = _judge(examples, predictions, outputs)
         return {name: float(value[0]) for name, value in judged.measure(np.ones((1, len(examples)))).items()}
 
-    def score(self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output], seed: int = 0) -> Scores:
+    def score(
+        self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output], seed: int = 0
+    ) -> Scores:
         """Every metric with intervals, per intent and per slot, and the intents' confusion matrix."""
         judged = _judge(examples, predictions, outputs)
         counts = single_counts(judged.gold, judged.said, len(judged.labels), np.ones((1, len(examples))))

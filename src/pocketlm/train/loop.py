@@ -119,7 +119,11 @@ class _Run:
         warm = max(1.0, schedule.warmup * total)
         self.rate = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
-            lambda step: (step + 1) / warm if step < warm else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1.0, total - warm)),
+            lambda step: (
+                (step + 1) / warm
+                if step < warm
+                else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1.0, total - warm))
+            ),
         )
         self.history = History()
         self.best: dict[str, Tensor] = {}

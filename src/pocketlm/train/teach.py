@@ -18,7 +18,7 @@ from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.decode import Prediction, decode
 from pocketlm.runtime.inputs import Text
 from pocketlm.tasks.table import Task
-from pocketlm.train.lesson import Lesson, Taught, lesson, tensors, text_of
+from pocketlm.train.lesson import Taught, lesson, tensors, text_of
 from pocketlm.train.loop import History, Schedule, gains_from_bf16, train
 from pocketlm.train.losses import Objective
 
@@ -88,6 +88,7 @@ class DevFigure:
     examples: Sequence[Example]
 
     def __call__(self, model: Model) -> float:
+        """The figure, in [0, 1]."""
         said = ask(model, [text_of(example, model.spec.outputs) for example in self.examples])
         return judge(said, self.examples, model.spec.outputs, self.task)[self.task.main_metric]
 

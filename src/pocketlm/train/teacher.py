@@ -132,4 +132,3 @@ def teacher_latency(model: Model, texts: Sequence[Text], calls: int = 40) -> flo
     finally:
         torch.set_num_threads(threads)
     return sorted(spent[5:])[calls // 2]
-
