@@ -32,7 +32,7 @@ def student_pieces(context: Context, limit: int | None) -> Pieces:
     """The teacher's tokenizer cut to the training texts (at most `limit` pieces), or one learnt from them."""
     if context.pretrained is None:
         tokenizer = _learn_tokenizer(context, limit or _SCRATCH_PIECES)
-        inputs = PieceInputs(tokenizer, context.tagging, context.max_length, tokenizer.token_to_id("[PAD]"))
+        inputs = PieceInputs(tokenizer, context.tagging, context.max_length, tokenizer.token_to_id("[PAD]") or 0)
         return Pieces(inputs, _count(inputs, context), None)
     whole = PieceInputs(
         Tokenizer.from_str(_tokenizer_json(context)), context.tagging, context.max_length, context.pretrained.pad_id

@@ -73,4 +73,5 @@ def _principal(vectors: Tensor, width: int) -> Tensor:
     centred = vectors - vectors.mean(0)
     _, _, right = torch.linalg.svd(centred, full_matrices=False)
     found = centred @ right[:width].T
-    return found / found.std().clamp(min=1e-6)
+    unit: Tensor = found / found.std().clamp(min=1e-6)
+    return unit

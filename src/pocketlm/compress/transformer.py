@@ -121,20 +121,9 @@ def start_embeddings(student: SmallEncoder, pieces: Pieces, context: Context, st
         columns = spread.topk(width).indices.sort().values
     if width > vectors.shape[1]:
         return columns
-    positions = state.get("embeddings.position_embeddings.weight")
-    length = student.shape.max_length
-    if positions is not None and len(positions) >= length:
-        skip = (
-            min(len(positions) - length, 2)
-            if "roberta" in str(getattr(context.pretrained.config, "model_type", ""))
-            else 0
-        )  # type: ignore[union-attr]
-        types = state.get("embeddings.token_type_embeddings.weight")
-        rows = positions[skip : skip + length] + (0 if types is None else types[0])
-    else:
-        rows = torch.zeros(length, vectors.shape[1])
+    rows = _position_rows(state, student.shape.max_length, vectors.shape[1], context)
     both = torch.cat([vectors, rows])[:, columns]
-    weights = torch.cat([counts, torch.full((length,), float(counts.sum() / length))])
+    weights = torch.cat([counts, torch.full((len(rows),), float(counts.sum() / len(rows)))])
     left, right = factorize(both, weights, rank)
     student.embedding.pieces.weight.copy_(left[: len(vectors)])
     student.embedding.positions.weight.copy_(left[len(vectors) :])
@@ -143,6 +132,21 @@ def start_embeddings(student: SmallEncoder, pieces: Pieces, context: Context, st
         if f"embeddings.LayerNorm.{kind}" in state:
             getattr(student.embedding.norm, kind).copy_(state[f"embeddings.LayerNorm.{kind}"][columns])
     return columns
+
+
+def _position_rows(state: Mapping[str, Tensor], length: int, width: int, context: Context) -> Tensor:
+    """What BERT-like teachers add to each place of a text, the first segment's vector included: (length, width)."""
+    positions = state.get("embeddings.position_embeddings.weight")
+    if positions is None:
+        return torch.zeros(length, width)
+    # RoBERTa-like models begin their positions after the padding index
+    pretrained = context.pretrained
+    roberta = pretrained is not None and "roberta" in str(getattr(pretrained.config, "model_type", ""))
+    first = pretrained.pad_id + 1 if roberta and pretrained is not None else 0
+    if len(positions) < first + length:
+        return torch.zeros(length, width)
+    types = state.get("embeddings.token_type_embeddings.weight")
+    return positions[first : first + length] + (0 if types is None else types[0])
 
 
 @torch.no_grad()
@@ -177,4 +181,5 @@ def _top_heads(value: Tensor, out: Tensor, shape: Shape) -> Tensor:
     """The heads that write most: largest product of the norms of their value and output weights."""
     count = len(value) // shape.head_width
     written = value.reshape(count, -1).norm(dim=1) * out.T.reshape(count, -1).norm(dim=1)
-    return written.topk(min(shape.heads, count)).indices.sort().values
+    chosen: Tensor = written.topk(min(shape.heads, count)).indices.sort().values
+    return chosen

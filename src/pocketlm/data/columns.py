@@ -87,7 +87,7 @@ def _reasons(columns: Columns, text_asked: bool, label_asked: bool) -> str:
     named = not columns.text or text[0].lower() in _TEXT_NAMES
     reasons = [
         f"text from {' + '.join(map(repr, text))}{joined} ({_why(text_asked, named, 'the longest')})",
-        f"labels from {columns.label!r} ({_why(label_asked, columns.label.lower() in _LABEL_NAMES, 'the fewest values')})",
+        f"labels from {columns.label!r} ({_why(label_asked, columns.label.lower() in _LABEL_NAMES, 'fewest values')})",
     ]
     if columns.slots:
         reasons.append(f"tags from {columns.slots!r}")
@@ -179,9 +179,9 @@ def examples(rows: Sequence[Row], columns: Columns, where: str) -> list[Example]
     Raises DataError for a missing text, label (NaN, null or empty) or tag, with the numbers of the first rows.
     """
     _refuse_absent(where, rows, columns)
-    _refuse(where, "have no text", [place for place, row in enumerate(rows) if not columns.text_of(row)])
+    _refuse(where, "without text", [place for place, row in enumerate(rows) if not columns.text_of(row)])
     empty = [place for place, row in enumerate(rows) if _unlabelled(row.get(columns.label), columns.multi_label)]
-    _refuse(where, f"have no label in column {columns.label!r} (empty, null or NaN)", empty)
+    _refuse(where, f"without a label in column {columns.label!r} (empty, null or NaN)", empty)
     return [_example(row, columns, f"{where}, row {place + 1}") for place, row in enumerate(rows)]
 
 

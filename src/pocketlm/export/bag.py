@@ -24,7 +24,7 @@ def bag_members(model: Model) -> tuple[dict[str, Any], dict[str, bytes]]:
     if module.hidden:
         arrays["norm.weight"] = (module.norm.weight.detach().numpy(), 32)
         arrays["norm.bias"] = (module.norm.bias.detach().numpy(), 32)
-    layers = {**{f"{name}": head for name, head in module.heads.items()}}
+    layers: dict[str, Any] = dict(module.heads.items())
     if module.window:
         layers["context"] = module.context
     for name, layer in layers.items():

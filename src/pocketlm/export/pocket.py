@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -75,14 +75,15 @@ def _prove(share: float) -> float:
 
 
 def _export_bag(model: Model, context: Context) -> Exported:
-    spec = model.spec
-    whole = Model(model.module, model.inputs, type(spec)(spec.family, spec.outputs))
-    bits, model.module.bits = model.module.bits, 0
+    spec, module = model.spec, model.module
+    assert isinstance(module, BagModule)
+    whole = replace(model, spec=replace(spec, bits={}))
+    bits, module.bits = module.bits, 0
     try:
         about, members = bag_members(whole)
         share = _prove(agreement(whole, BagModel(about, members, spec.outputs), _dev_texts(model, context)))
     finally:
-        model.module.bits = bits
+        module.bits = bits
     about, members = bag_members(model)
     return Exported(about, members, share)
 

@@ -59,7 +59,7 @@ class BagModule(nn.Module):
         table = self.stored_table()
         if not self.bits or self.table_scale is None:
             return table
-        rounded: Tensor = _RoundThrough.apply(table, self.table_scale, 2 ** (self.bits - 1) - 1)
+        rounded: Tensor = _RoundThrough.apply(table, self.table_scale, 2 ** (self.bits - 1) - 1)  # type: ignore[no-untyped-call]
         return rounded
 
     def _pool(self, table: Tensor, ids: Tensor, weights: Tensor, offsets: Tensor) -> Tensor:

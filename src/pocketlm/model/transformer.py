@@ -115,7 +115,8 @@ class SmallEncoder(nn.Module):
         given = (1.0 - mask)[:, None, None, :] * -1e4 if self.shape.heads else mask[:, :, None]
         for layer in self.layers:
             states = layer(states, given)
-        return states
+        last: Tensor = states
+        return last
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, word_index: Tensor | None = None) -> dict[str, Tensor]:
         """{output name: logits}."""

@@ -75,7 +75,7 @@ class BagInputs:
     """
 
     def __init__(
-        self, ngrams: Ngrams, tagging: bool, max_words: int = 512, lookup: NDArray[np.int64] | None = None
+        self, ngrams: Ngrams, tagging: bool, max_words: int = 512, lookup: NDArray[np.integer[Any]] | None = None
     ) -> None:
         self.ngrams = ngrams
         self.tagging = tagging
@@ -119,7 +119,7 @@ class BagInputs:
         """Buckets replaced by table rows, pruned ones left out."""
         if self.lookup is None:
             return bags
-        rows = self.lookup[bags.ids]
+        rows = self.lookup[bags.ids].astype(np.int64)
         kept = rows >= 0
         before = np.concatenate(([0], np.cumsum(kept)))
         return Bags(rows[kept], bags.weights[kept], before[bags.offsets])

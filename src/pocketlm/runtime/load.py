@@ -50,7 +50,7 @@ class Pocket:
             self.model = GraphModel(members["graph.onnx"], self.outputs, threads)
 
     @overload
-    def predict(self, texts: str, batch_size: int = 32) -> Prediction: ...
+    def predict(self, texts: str, batch_size: int = 32) -> Prediction: ...  # type: ignore[overload-overlap]
 
     @overload
     def predict(self, texts: Sequence[Text], batch_size: int = 32) -> list[Prediction]: ...

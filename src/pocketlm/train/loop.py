@@ -187,7 +187,8 @@ def _batches(encoded: Sequence[Encoded], size: int, random: np.random.Generator)
 
 def _learn(run: _Run, given: Lesson, encoded: Sequence[Encoded], own: list[int], objective: Objective) -> None:
     """One step of the optimizer on one batch."""
-    module, outputs = run.model.module, run.model.spec.outputs
+    module: Any = run.model.module
+    outputs = run.model.spec.outputs
     batch = make_batch(given, outputs, encoded, run.model.inputs, own)
     with torch.autocast("cpu", torch.bfloat16, enabled=run.schedule.autocast):
         if objective.beta and batch.hidden is not None:
@@ -197,7 +198,7 @@ def _learn(run: _Run, given: Lesson, encoded: Sequence[Encoded], own: list[int],
         else:
             loss = objective(module(**batch.arrays), batch, outputs)
     run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(module.parameters(), run.schedule.clip)
     run.optimizer.step()
     run.rate.step()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,8 @@ def ask(
     model: Model, texts: Sequence[Text], *, hidden: bool = False, batch_size: int = 64, progress: Progress | None = None
 ) -> Taught:
     """The model's logits (and last hidden states) of every text, in order; batches are sorted by length."""
-    module, outputs = model.module.eval(), model.spec.outputs
+    module: Any = model.module.eval()
+    outputs = model.spec.outputs
     encoded = model.inputs.encode(texts)
     order = sorted(range(len(texts)), key=lambda place: encoded[place].length)
     logits: dict[str, list[NDArray[np.float32]]] = {o.name: [np.zeros(0, np.float32)] * len(texts) for o in outputs}
