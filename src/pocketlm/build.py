@@ -26,7 +26,7 @@ from pocketlm.tasks.prepare import Prepared, prepare
 try:
     from pocketlm.compress.pieces import student_pieces
     from pocketlm.export.pocket import untrained_latency
-    from pocketlm.model.encoder import load_pretrained
+    from pocketlm.model.encoder import find_teacher, load_pretrained
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import Prefixes
     from pocketlm.search.candidates import Facts, candidates
@@ -72,7 +72,8 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     job.budget  # noqa: B018  (a wrong budget is said before any work)
     for path in (Path(job.output), job.report):
         check_output(path, replace=job.force)
-    progress.stage("reading the data")
+    if job.teacher:
+        find_teacher(job.teacher)
     prepared = prepare(job)
     pretrained = load_pretrained(job.teacher) if job.teacher else None
     work = WorkFolder(job.work_folder)
@@ -138,7 +139,8 @@ def _manifest_head(job: Job, prepared: Prepared, teacher: Teacher | None) -> dic
     return {
         "budget": _budget_json(job),
         "provenance": {
-            "data": {"source": prepared.about["source"], "splits": prepared.about["splits"]},
+            # the file's name and not its folder: the same data gives the same bytes wherever it lies
+            "data": {"source": Path(prepared.about["source"]).name, "splits": prepared.about["splits"]},
             "teacher": {"name": teacher.pretrained.name, "sha256": teacher.pretrained.digest} if teacher else None,
             "seed": job.seed,
         },
@@ -231,7 +233,7 @@ def _sentence(chosen: Outcome, verdict: Verdict, measured: Measurement, judged: 
 
 def _card(pocket: Pocket, prepared: Prepared, figures: Mapping[str, Mapping[str, float]]) -> str:
     """A page for people who find the file without its report."""
-    lines = [f"# A PocketLM model: {prepared.task.name}", "", f"Trained on {prepared.about['source']}.", ""]
+    lines = [f"# A PocketLM model: {prepared.task.name}", "", f"Trained on {Path(prepared.about['source']).name}.", ""]
     lines += [f"- {name}: {one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f})" for name, one in figures.items()]
     lines += ["", "Test figures with 95 % intervals. Run it: `pip install pocketlm`, then", ""]
     lines += ['    pocketlm run FILE.pocket "some text"', ""]

@@ -31,7 +31,7 @@ def test_json_lines_and_parquet(tmp_path):
     rows = [{"text": "a", "label": ["x", "y"]}, {"text": "b", "label": []}]
     lines = write(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     assert read_rows(lines) == rows
-    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow
     import pyarrow.parquet
 
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")

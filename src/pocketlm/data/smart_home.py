@@ -97,12 +97,15 @@ def smart_home(language: str, *, seed: int = 0, per_template: float = 8.0) -> Sm
     """
     known = languages()
     if language not in known:
-        raise DataError(
-            f"smart-home:{language}: no such language.{did_you_mean(language, known)} There is {', '.join(known)}"
+        what = (
+            f"smart-home:{language}: no such language."
+            if language
+            else "smart-home: name a language, as smart-home:en."
         )
+        raise DataError(f"{what}{_nearest(language, known)} There is {', '.join(known)}")
     raw = json.loads((resources.files("home_assistant_intents") / "data" / f"{language}.json").read_text("utf-8"))
     own, templates = _read(language, raw)
-    sides = _assign(templates, seed)
+    sides = _assign(templates, own, seed)
     splits: dict[str, list[Row]] = {"train": [], "dev": [], "test": []}
     for intent in sorted({template.intent for template in templates}):
         mine = [template for template in templates if template.intent == intent]
@@ -120,6 +123,12 @@ def smart_home(language: str, *, seed: int = 0, per_template: float = 8.0) -> Sm
     if own.skipped:
         notes.append(f"{own.skipped} templates use a list or a rule that has no values here and were left out")
     return SmartHome(splits, tuple(notes))
+
+
+def _nearest(language: str, known: list[str]) -> str:
+    """A question naming the codes of the same language, or the code written most alike; "" without any."""
+    same = [code for code in known if code.split("-")[0] == language.lower().replace("_", "-").split("-")[0]]
+    return f" Did you mean {' or '.join(map(repr, same))}?" if same else did_you_mean(language, known)
 
 
 def _hash(text: str) -> str:
@@ -199,8 +208,21 @@ def _usable(expression: Any, language: _Language, depth: int) -> bool:
     return all(_usable(item, language, depth + 1) for item in getattr(expression, "items", ()))
 
 
-def _assign(templates: Sequence[Template], seed: int) -> dict[str, str]:
-    """The split of each template, by key: stratified by intent, ordered by hash; few templates all go to train."""
+def _slots(expression: Any, language: _Language) -> frozenset[str]:
+    """The slots that sentences of the expression can fill."""
+    kind = _kind(expression)
+    if kind == "ListReference":
+        return frozenset({expression.slot_name})
+    if kind == "RuleReference":
+        return _slots(language.rules[expression.rule_name], language)
+    return frozenset().union(*(_slots(item, language) for item in getattr(expression, "items", ())))
+
+
+def _assign(templates: Sequence[Template], language: _Language, seed: int) -> dict[str, str]:
+    """The split of each template, by key: stratified by intent, ordered by hash; few templates all go to train.
+
+    A template with a slot that no training template has goes to train too: nothing else could teach it.
+    """
     sides: dict[str, str] = {}
     for intent, count in _per_intent(templates).items():
         mine = sorted((one.key for one in templates if one.intent == intent), key=lambda key: _hash(f"{seed}:{key}"))
@@ -208,6 +230,11 @@ def _assign(templates: Sequence[Template], seed: int) -> dict[str, str]:
         dev = max(1, round(count * DEV_SHARE)) if count >= 3 else 0
         for place, key in enumerate(mine):
             sides[key] = "test" if place < test else "dev" if place < test + dev else "train"
+    slots = {one.key: _slots(one.expression, language) for one in templates}
+    taught = frozenset().union(*(slots[key] for key, side in sides.items() if side == "train"))
+    for key in sorted(sides, key=lambda key: _hash(f"{seed}:{key}")):
+        if not slots[key] <= taught:
+            sides[key], taught = "train", taught | slots[key]
     return sides
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +15,11 @@ from typing import Any
 from pocketlm.data.read import ENDINGS, Row, iter_texts, read_rows, read_text
 from pocketlm.errors import DataError, MissingExtraError, OutputError
 from pocketlm.pocket.format import write_atomically
+from pocketlm.tables import did_you_mean
 
 SMART_HOME = "smart-home:"
+# Columns of words and of their tags: one item a word, none with a space inside.
+ALIGNED = ("tokens", "words", "slots", "tags", "ner_tags", "seq.in", "seq.out")
 _SPLITS = {"train": ("train",), "dev": ("dev", "valid", "validation", "val"), "test": ("test",)}
 
 
@@ -31,7 +36,7 @@ def load(
     spec: str, dev: str | None = None, test: str | None = None, unlabelled: str | None = None, seed: int = 0
 ) -> Source:
     """The data called `spec`, with splits from files of their own where these are named. Raises DataError."""
-    source = _load(spec, seed)
+    source = _by_split_column(_load(spec, seed))
     splits = dict(source.splits)
     for name, file in (("dev", dev), ("test", test)):
         if file is not None:
@@ -44,21 +49,39 @@ def load(
 
 
 def _load(spec: str, seed: int) -> Source:
-    if spec.startswith(SMART_HOME):
+    if spec.startswith(SMART_HOME) or spec == SMART_HOME.rstrip(":"):
         from pocketlm.data.smart_home import smart_home
 
-        made = smart_home(spec.removeprefix(SMART_HOME), seed=seed)
+        made = smart_home(spec[len(SMART_HOME) :], seed=seed)
         return Source(spec, dict(made.splits), made.notes)
-    path = Path(spec)
-    if path.is_dir():
+    path = Path(spec).expanduser()
+    if path.suffix.lower() in ENDINGS and not path.is_dir():
+        return Source(spec, {"train": read_rows(path)})
+    if os.path.isdir(path):
         return _folder(path)
-    if path.suffix.lower() in ENDINGS or path.exists() or spec.startswith((".", "/", "~")):
+    if os.path.exists(path) or spec.startswith((".", "/", "~")):
         return Source(spec, {"train": read_rows(path)})
     return _hub(spec)
 
 
+def _by_split_column(source: Source) -> Source:
+    """A lone file as several splits, where a column "split" says train and another ("dev", "test") of every row.
+
+    So a file that `write_rows` made of several splits is split as before, by template and not anew.
+    """
+    rows = source.splits.get("train", [])
+    own = {name: split for split, names in _SPLITS.items() for name in names}
+    said = [own.get(str(row.get("split"))) for row in rows]
+    if len(source.splits) > 1 or None in said or "train" not in said or len(set(said)) == 1:
+        return source
+    splits: dict[str, list[Row]] = {}
+    for row, split in zip(rows, said, strict=True):
+        splits.setdefault(str(split), []).append({name: cell for name, cell in row.items() if name != "split"})
+    return Source(source.name, splits, (*source.notes, "split as the column 'split' says"))
+
+
 def _folder(path: Path) -> Source:
-    """train.*, dev.* and test.* files; or folders of those names with seq.in, seq.out and label; or a saved data set."""
+    """A saved data set, or train.*, dev.* and test.* files, or folders so called with seq.in, seq.out and label."""
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return _saved(path)
     splits: dict[str, list[Row]] = {}
@@ -91,7 +114,7 @@ def _saved(path: Path) -> Source:
         found = datasets.load_from_disk(str(path))
     except Exception as error:
         raise DataError(f"{path}: cannot be read as a saved data set ({_one_line(error)})") from error
-    return Source(str(path), _hub_splits(found))
+    return _hub_source(str(path), found)
 
 
 def _hub(spec: str) -> Source:
@@ -101,10 +124,13 @@ def _hub(spec: str) -> Source:
     try:
         found = datasets.load_dataset(name, config or None)
     except Exception as error:
+        path = Path(spec[:200])
+        near = did_you_mean(path.name, os.listdir(path.parent)) if os.path.isdir(path.parent) else ""
+        why = _one_line(error)
         raise DataError(
-            f"{spec}: is no file, no folder, and no data set of the hub could be loaded ({_one_line(error)})"
+            f"{spec[:200]}: is no file, no folder, and no data set of the hub could be loaded ({why}).{near}"
         ) from error
-    return Source(spec, _hub_splits(found))
+    return _hub_source(spec, found)
 
 
 def _datasets() -> Any:
@@ -113,31 +139,48 @@ def _datasets() -> Any:
     except ImportError:
         raise MissingExtraError("a data set by name", "build") from None
     datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # an error says it once, retries need not
     return datasets
 
 
-def _hub_splits(found: Any) -> dict[str, list[Row]]:
+def _hub_source(name: str, found: Any) -> Source:
+    """A loaded data set's splits. Those whose labels are hidden (-1 throughout) are left out, and that is said."""
     if hasattr(found, "features"):
-        return {"train": _hub_rows(found)}
-    named = {own: name for own, names in _SPLITS.items() for name in names if name in found}
-    return {own: _hub_rows(found[name]) for own, name in named.items()}
+        found = {"train": found}
+    splits, notes = {}, []
+    for own, names in _SPLITS.items():
+        split = next((one for one in names if one in found), None)
+        if split is None:
+            continue
+        rows, hidden = _hub_rows(found[split])
+        if hidden and own != "train":
+            notes.append(f"{split}: left out, its column {hidden!r} is hidden (-1 in all {len(rows)} rows)")
+        else:
+            splits[own] = rows
+    if "train" not in splits:
+        raise DataError(f"{name}: has no training rows; its splits are {', '.join(found)}")
+    return Source(name, splits, tuple(notes))
 
 
-def _hub_rows(split: Any) -> list[Row]:
-    """Rows with class numbers replaced by class names, in lists too."""
+def _hub_rows(split: Any) -> tuple[list[Row], str | None]:
+    """Rows with class numbers replaced by class names, in lists too; and the class column that is -1 throughout."""
     names: dict[str, Sequence[str]] = {}
     for column, feature in split.features.items():
         inner = getattr(feature, "feature", feature)
         if getattr(inner, "names", None) is not None:
             names[column] = inner.names
     rows: list[Row] = split.to_list()
+    hidden = next((column for column in names if rows and all(row[column] == -1 for row in rows)), None)
     for row in rows:
         for column, own in names.items():
             value = row[column]
-            row[column] = (
-                [own[one] for one in value] if isinstance(value, list) else None if value is None else own[value]
-            )
-    return rows
+            row[column] = [_class(one, own) for one in value] if isinstance(value, list) else _class(value, own)
+    return rows, hidden
+
+
+def _class(number: int | None, names: Sequence[str]) -> str | None:
+    """The class's name; None where there is none, or a hub's -1 for "not said"."""
+    return None if number is None or number < 0 else names[number]
 
 
 def _one_line(error: Exception) -> str:
@@ -145,17 +188,27 @@ def _one_line(error: Exception) -> str:
 
 
 def write_rows(rows: Sequence[Row], path: Path, *, replace: bool) -> None:
-    """Write rows as .jsonl, .csv or .tsv, whole or not at all. Raises OutputError."""
+    """Write rows as .jsonl, .csv or .tsv, whole or not at all. Raises OutputError.
+
+    In .csv and .tsv, tokens and tags are joined by spaces, other lists by "|".
+    """
     ending = path.suffix.lower()
     if ending in (".jsonl", ".ndjson"):
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     elif ending in (".csv", ".tsv"):
         buffer = io.StringIO(newline="")
-        writer = csv.DictWriter(buffer, list(rows[0]), delimiter="," if ending == ".csv" else "\t", lineterminator="\n")
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        writer = csv.DictWriter(buffer, names, delimiter="," if ending == ".csv" else "\t", lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow({key: " ".join(cell) if isinstance(cell, list) else cell for key, cell in row.items()})
+            writer.writerow({name: _cell(name, value) for name, value in row.items()})
         text = buffer.getvalue()
     else:
         raise OutputError(f"{path}: unknown ending {path.suffix!r}; rows are written as .jsonl, .csv or .tsv")
     write_atomically(path, text.encode(), replace=replace)
+
+
+def _cell(name: str, value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return (" " if name in ALIGNED else "|").join(map(str, value))
+    return value

@@ -45,13 +45,16 @@ def split_off(
 ) -> tuple[list[Row], list[Row]]:
     """(rest, part): about `share` of each class in `part`, at least one where the class has two texts.
 
-    Which rows go depends on their text and the seed alone, not on their order; equal texts stay together.
+    Which rows go depends on the rows' texts, classes and the seed, not on their order; equal texts stay together.
+    most: rows in `part`, where the classes are fewer.
     """
-    groups: dict[Hashable, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
-    owner: dict[str, Hashable] = {}
-    for row in rows:
-        text = normal_text(text_of(row))
-        groups[owner.setdefault(text, class_of(row))][text].append(row)
+    texts = [normal_text(text_of(row)) for row in rows]
+    classes: dict[str, set[Hashable]] = defaultdict(set)
+    for row, text in zip(rows, texts, strict=True):
+        classes[text].add(class_of(row))
+    groups: dict[Hashable, list[str]] = defaultdict(list)
+    for text, own in classes.items():
+        groups[min(own, key=str)].append(text)
     if most is not None:
         share = min(share, most / max(1, len(rows)))
     taken: set[str] = set()
@@ -59,8 +62,8 @@ def split_off(
         ordered = sorted(group, key=lambda text: _order(text, seed))
         count = min(max(1, round(len(ordered) * share)), len(ordered) - 1)
         taken.update(ordered[:count])
-    rest = [row for row in rows if normal_text(text_of(row)) not in taken]
-    part = [row for row in rows if normal_text(text_of(row)) in taken]
+    rest = [row for row, text in zip(rows, texts, strict=True) if text not in taken]
+    part = [row for row, text in zip(rows, texts, strict=True) if text in taken]
     return rest, part
 
 

@@ -1,0 +1,168 @@
+"""The command line as a user meets it: one line an error, JSON on stdout, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import pocketlm
+
+
+def run(*arguments, text=None, data=None):
+    given = data if data is not None else (text or "").encode()
+    done = subprocess.run(
+        [sys.executable, "-m", "pocketlm.cli.main", *map(str, arguments)],
+        input=given,
+        capture_output=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.fixture(scope="module")
+def pocket(csv_file, tmp_path_factory):
+    output = tmp_path_factory.mktemp("cli") / "m.pocket"
+    return pocketlm.fit(str(csv_file), label="category", text="text", max_size="30kB", output=str(output)).pocket
+
+
+def refused(*arguments, **options):
+    code, out, err = run(*arguments, **options)
+    assert code == 2, err
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_run_takes_texts(pocket):
+    code, out, _ = run("run", pocket, "turn on the hall red lamp", "turn off the hall red lamp")
+    assert code == 0
+    assert [json.loads(line)["label"] for line in out.splitlines()] == ["on", "off"]
+
+
+def test_run_streams_lines_and_gives_fields_back(pocket):
+    lines = [
+        '"dim the hall red lamp"',
+        '{"id": 7, "text": "turn on the hall red lamp"}',
+        "turn off the hall red lamp",
+        "",
+    ]
+    code, out, _ = run("run", pocket, "--batch-size", 2, text="\n".join(lines))
+    said = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [one["label"] for one in said] == ["dim", "on", "off"]
+    assert said[1]["id"] == 7
+
+
+def test_wrong_lines_are_named(pocket):
+    assert "line 2" in refused_line(pocket, b'"a"\n{"no": 1}\n')
+    assert "line 1: byte 1 is not UTF-8" in refused_line(pocket, b"a\xff\n")
+    assert "line 1 begins like JSON" in refused_line(pocket, b'{"a\n')
+
+
+def refused_line(pocket, data):
+    code, _, err = run("run", pocket, "--batch-size", 1, data=data)
+    assert code == 2
+    assert err.count("\n") == 1
+    return err
+
+
+def test_evaluate_prints_the_figures_as_json(pocket, csv_file):
+    code, out, _ = run("evaluate", pocket, csv_file, "--label", "category", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert 0.8 < found["accuracy"] <= 1
+    assert found["intervals"]["accuracy"]["low"] <= found["accuracy"] <= found["intervals"]["accuracy"]["high"]
+    assert {"f1_macro", "f1_weighted"} <= set(found)
+    assert {row["label"] for row in found["per_class"]} == {"on", "off", "dim"}
+    assert "95 % interval" in run("evaluate", pocket, csv_file, "--label", "category")[1]
+
+
+def test_bench_holds_the_budget_and_exits_with_3_when_it_is_missed(pocket):
+    code, out, _ = run("bench", pocket, "--max-size", "30kB", "--json")
+    found = json.loads(out)
+    assert (code, found["met"]) == (0, True)
+    assert found["size_bytes"] == pocket.stat().st_size
+    assert found["latency_p50_ms"] > 0
+    code, _, err = run("bench", pocket, "--max-size", "3kB")
+    assert code == 3
+    assert "misses the budget" in err
+
+
+def test_bench_judges_quality_on_data(pocket, csv_file):
+    assert run("bench", pocket, "--data", csv_file, "--label", "category", "--min-quality", "0.5")[0] == 0
+    assert "--min-quality needs --data" in refused("bench", pocket, "--min-quality", "0.5")
+
+
+def test_inspect_tells_what_is_inside(pocket):
+    code, out, _ = run("inspect", pocket)
+    assert code == 0
+    assert "every hash matches" in out
+    assert "prune-rows" in out
+    manifest = json.loads(run("inspect", pocket, "--json")[1])
+    assert manifest["task"] == "classification"
+
+
+def test_data_writes_a_language_once(tmp_path):
+    output = tmp_path / "sw.jsonl"
+    code, _, err = run("data", "smart-home:sw", "-o", output)
+    assert code == 0, err
+    rows = [json.loads(line) for line in output.read_text("utf-8").splitlines()]
+    assert {"text", "tokens", "intent", "slots", "split"} <= set(rows[0])
+    assert "--force" in refused("data", "smart-home:sw", "-o", output)
+    assert "Did you mean 'sw'" in refused("data", "smart-home:swa")
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (None, [], "no such file"),
+        ("", [], "is empty"),
+        ("text,label\na,x\nb,x\nc,x\n", [], "one class only"),
+        ("text,label\na,x\nb,\nc,y\n", [], "without a label"),
+        ("text,label\na,x\nb,y\n", ["--label", "lable"], "Did you mean 'label'"),
+        (b"text,label\na\xff,x\n", [], "byte 12 (line 2) is not UTF-8"),
+        ("text,label\n" + "y" * 10_000_000 + ",x\n", [], "line 2"),
+        ("text,label\na,x\nb,y\n", ["--max-size", "3 bananas"], "bananas"),
+        ("text,label\na,x\nb,y\n", ["--max-size", "1B"], "impossible"),
+        ("text,label\na,x\nb,y\n", ["--teacher", "./none"], "no such model folder"),
+        ("text,label\na,x\nb,y\n", ["--max-sise", "1MB"], "No such option"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, content, options, message):
+    path = tmp_path / "train.csv"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = sorted(tmp_path.iterdir())
+    assert message in refused("fit", path, "-o", tmp_path / "m.pocket", *options)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_label_that_training_never_showed_is_named(tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"a{n},x\nb{n},y\n" for n in range(20)))
+    (tmp_path / "test.csv").write_text("text,label\nq,z\nr,x\n")
+    assert "'z'" in refused("fit", tmp_path / "train.csv", "--test", tmp_path / "test.csv", "-o", tmp_path / "m.pocket")
+
+
+def test_a_damaged_pocket_is_refused_by_every_command(pocket, tmp_path, csv_file):
+    broken = tmp_path / "b.pocket"
+    data = bytearray(pocket.read_bytes())
+    data[len(data) // 2] ^= 1
+    broken.write_bytes(data)
+    for command in (["run", broken, "x"], ["bench", broken], ["inspect", broken], ["evaluate", broken, csv_file]):
+        assert "hash does not match" in refused(*command)
+
+
+def test_help_and_version():
+    assert run("--version")[1].strip() == pocketlm.__version__
+    code, out, _ = run("fit", "--help")
+    assert code == 0
+    assert "--max-latency" in out
+
+
+def test_debug_shows_the_traceback():
+    code, _, err = run("fit", "none.csv", "--debug")
+    assert code != 0
+    assert "Traceback" in err

@@ -1,0 +1,191 @@
+"""`fit` from data to file: budgets, resume, determinism, and what is refused before any work."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import pocketlm
+from pocketlm.errors import BudgetMissed, OutputError, UnitError, UserError
+from pocketlm.job import Job, job_from_mapping, read_job
+from pocketlm.pocket.format import read_pocket
+
+SMALL = {"max_size": "30kB", "label": "category", "text": "text"}
+
+
+@pytest.fixture(scope="module")
+def made(csv_file, tmp_path_factory):
+    """A fit without a teacher, shared by several tests."""
+    folder = tmp_path_factory.mktemp("made")
+    return pocketlm.fit(str(csv_file), output=str(folder / "m.pocket"), **SMALL)
+
+
+def test_the_pocket_meets_its_budget_and_predicts(made):
+    assert made.met
+    assert made.pocket.stat().st_size <= 30_000
+    assert pocketlm.load(made.pocket).predict("turn on the kitchen red lamp")["label"] == "on"
+    assert made.data["chosen"]["measurement"]["size_bytes"] == made.pocket.stat().st_size
+    assert made.data["chosen"]["test"]["metrics"]["accuracy"]["value"] > 0.8
+
+
+def test_the_report_and_the_result_tell_the_same(made):
+    page = made.report.read_text("utf-8").replace("\u00a0", " ")
+    assert made.data["chosen"]["name"] in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    json.dumps(made.data)
+
+
+def test_nothing_of_when_and_where_is_in_the_file(made):
+    manifest = json.dumps(read_pocket(made.pocket).manifest)
+    for word in ("latency_p50", "memory_bytes", "seconds", "cpu"):
+        assert word not in manifest
+    assert "/" not in read_pocket(made.pocket).manifest["provenance"]["data"]["source"]
+
+
+def test_the_same_seed_gives_the_same_bytes(made, csv_file, tmp_path):
+    again = pocketlm.fit(str(csv_file), output=str(tmp_path / "m.pocket"), **SMALL)
+    assert again.pocket.read_bytes() == made.pocket.read_bytes()
+
+
+def test_a_second_run_reuses_what_was_measured(made, csv_file, tmp_path):
+    began = time.monotonic()
+    again = pocketlm.fit(
+        str(csv_file), output=str(tmp_path / "m.pocket"), work=str(made.pocket.with_suffix(".work")), **SMALL
+    )
+    assert again.pocket.read_bytes() == made.pocket.read_bytes()
+    assert again.data["candidates"] == made.data["candidates"]
+    assert time.monotonic() - began < made.data["seconds"] + 60
+
+
+def test_existing_files_are_kept(made, csv_file):
+    before = made.pocket.read_bytes()
+    with pytest.raises(OutputError, match="--force"):
+        pocketlm.fit(str(csv_file), output=str(made.pocket), **SMALL)
+    assert made.pocket.read_bytes() == before
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_missed_budget_names_the_nearest_and_writes_it_only_when_asked(made, csv_file, tmp_path, keep):
+    output = tmp_path / "m.pocket"
+    work = str(made.pocket.with_suffix(".work"))
+    with pytest.raises(BudgetMissed, match="nearest miss.*latency") as error:
+        pocketlm.fit(str(csv_file), output=str(output), work=work, keep_best=keep, max_latency="100ns", **SMALL)
+    assert error.value.exit_code == 3
+    assert output.exists() is keep
+    assert output.with_suffix(".report.html").exists()
+
+
+def test_a_floor_on_quality_alone_takes_the_smallest(csv_file, tmp_path):
+    result = pocketlm.fit(
+        str(csv_file), label="category", output=str(tmp_path / "m.pocket"), min_quality="accuracy>=0.5"
+    )
+    measured = [one for one in result.data["candidates"] if one["status"] == "measured"]
+    assert [one["chosen"] for one in measured] == [False] * (len(measured) - 1) + [True]
+    assert any(one["status"] == "skipped" for one in result.data["candidates"])
+
+
+@pytest.mark.slow
+def test_a_teacher_is_distilled_into_intents_and_slots(jsonl_file, teacher_folder, tmp_path):
+    result = pocketlm.fit(
+        str(jsonl_file), teacher=str(teacher_folder), max_size="120kB", variants=2, output=str(tmp_path / "m.pocket")
+    )
+    said = pocketlm.load(result.pocket).predict("switch off the attic blue lamp")
+    assert said["intent"] == "off"
+    assert [(one["slot"], one["value"]) for one in said["entities"]] == [("room", "attic"), ("colour", "blue")]
+    assert result.data["teacher"]["quality"]["test"]["frame_accuracy"] > 0.5
+    families = {one["family"] for one in result.data["candidates"] if one["status"] == "measured"}
+    assert {"hashed-ngrams", "static-embeddings"} <= families
+
+
+@pytest.mark.slow
+def test_a_multi_label_job(tmp_path):
+    data = tmp_path / "m.jsonl"
+    words = {"cheap": "price", "costly": "price", "late": "time", "fast": "time", "rude": "people", "kind": "people"}
+    names = list(words)
+    rows = [
+        {"text": f"it was {a} and {b} number {n}", "labels": sorted({words[a], words[b]})}
+        for n in range(6)
+        for a in names
+        for b in names
+    ]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = pocketlm.fit(str(data), max_size="40kB", output=str(tmp_path / "m.pocket"))
+    assert result.data["task"] == "multi-label"
+    assert set(pocketlm.load(result.pocket).predict("it was late and rude")["labels"]) == {"time", "people"}
+
+
+@pytest.mark.slow
+def test_interrupted_and_run_again_it_ends_with_the_same_pocket(csv_file, made, tmp_path):
+    output = tmp_path / "m.pocket"
+    command = [sys.executable, "-m", "pocketlm.cli.main", "fit", str(csv_file), "--label", "category", "--text", "text"]
+    command += ["--max-size", "30kB", "-o", str(output)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"})
+    for _ in range(600):
+        if list(tmp_path.glob("m.work/student-*/*.checkpoint")):
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "run the same command again" in said
+    assert not output.exists()
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert output.read_bytes() == made.pocket.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_size": "1 parsec"}, "parsec"),
+        ({"max_size": "10B"}, "impossible"),
+        ({"max_latency": "0ms"}, "impossible"),
+        ({"teacher": "/no/such/folder"}, "no such model folder"),
+        ({"teacher": "pypi:no-such-package"}, "pip install no-such-package"),
+        ({"test": "none.csv"}, "no such file"),
+        ({"label": "categry"}, "Did you mean 'category'"),
+    ],
+)
+def test_wrong_input_is_refused_before_any_work(csv_file, tmp_path, settings, message):
+    with pytest.raises(UserError, match=message):
+        pocketlm.fit(str(csv_file), output=str(tmp_path / "m.pocket"), **settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_from_yaml_with_overrides(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text('data: a.csv\nmax_size: "1MB"\nseed: 3\n')
+    assert read_job(path, {"max_size": "2MB"}) == Job("a.csv", max_size="2MB", seed=3)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"data": "a", "max_sise": "1MB"}, "Did you mean 'max_size'"),
+        ({"data": "a", "max_size": 1}, 'must be a str such as "1MB"'),
+        ({"max_size": "1MB"}, "key 'data' is missing"),
+        ({"data": "a", "output": "model.zip"}, r"must end in \.pocket"),
+    ],
+)
+def test_wrong_jobs_say_what_is_right(value, message):
+    with pytest.raises(UserError, match=message):
+        job_from_mapping(value)
+
+
+def test_a_job_that_is_no_yaml(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text("data: [")
+    with pytest.raises(UserError, match="is not YAML"):
+        read_job(path, {})
+    with pytest.raises(UserError, match="no such file"):
+        read_job(Path("none.yaml"), {})
+
+
+def test_units_are_checked_when_the_budget_is_asked_for():
+    with pytest.raises(UnitError):
+        _ = Job("a", max_latency="1 fortnight").budget
