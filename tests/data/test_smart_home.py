@@ -6,14 +6,15 @@ import sys
 
 import pytest
 
-from pocketlm.data.smart_home import _home_values, languages, smart_home
+from pocketlm.data.smart_home import languages, smart_home
 from pocketlm.data.splits import normal_text
+from pocketlm.data.templates import home_values
 from pocketlm.errors import DataError
 
 
 def test_there_are_65_languages_with_words_of_their_own():
     assert len(languages()) == 65
-    assert set(languages()) <= set(_home_values())
+    assert set(languages()) <= set(home_values())
 
 
 @pytest.mark.parametrize("language", languages())
