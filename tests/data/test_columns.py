@@ -73,3 +73,45 @@ def test_tags_must_fit_and_be_bio():
 def test_unseen_labels_are_named():
     with pytest.raises(DataError, match="test.csv: has 1 label that no training row has: 'z'"):
         check_labels([Example("a", ("x",))], [Example("b", ("z",))], "test.csv")
+
+
+def test_several_columns_and_the_reasons_are_said():
+    assert detect(ROWS, text="headline,body").chosen == (
+        "text from 'headline' + 'body' joined by a space (as asked), labels from 'topic' (by its name)"
+    )
+    rows = [{"a": "some longer words", "b": "xy"[n % 2]} for n in range(20)]
+    assert detect(rows).chosen == "text from 'a' (the longest), labels from 'b' (fewest values)"
+
+
+@pytest.mark.parametrize("names", [{}, {"text": "text"}])
+def test_an_index_is_no_text(names):
+    rows = [{"text": str(n), "label": "xy"[n % 2]} for n in range(20)]
+    with pytest.raises(DataError, match="'text' is a different number in every row, such as 0"):
+        detect(rows, **names)
+
+
+def test_a_file_without_the_columns_is_told_so():
+    columns = detect([{"text": "a", "label": "x"}])
+    with pytest.raises(DataError, match="test.csv: has no column 'label'; it has text, lable. Did you mean 'lable'"):
+        examples([{"text": "a", "lable": "x"}], columns, "test.csv")
+
+
+@pytest.mark.parametrize("wrong", [["x", None], [float("nan")], None, float("nan")])
+def test_null_is_no_label_where_there_may_be_several(wrong):
+    columns = detect([{"text": "a", "labels": ["x"]}])
+    with pytest.raises(DataError, match="1 row without a label in column 'labels'"):
+        examples([{"text": "a", "labels": wrong}], columns, "f")
+
+
+def test_rows_with_missing_columns_are_counted_not_fatal():
+    rows = [{"tokens": ["a"], "slots": ["O"], "intent": "x"}] * 60
+    with pytest.raises(DataError, match="1 row without text: row 61"):
+        examples([*rows, {"intent": "x"}], detect(rows), "f")
+    assert detect([{"text": "a"}, {"text": "b", "label": "x"}], label="label").label == "label"
+
+
+def test_zero_is_a_text_and_null_is_not():
+    columns = detect([{"text": "a", "label": "x"}])
+    assert examples([{"text": 0, "label": "x"}], columns, "f")[0].text == "0"
+    with pytest.raises(DataError, match="without text"):
+        examples([{"text": float("nan"), "label": "x"}], columns, "f")

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pocketlm.data.read import LARGEST_ROW, iter_texts, read_rows
 from pocketlm.data.source import load, write_rows
@@ -112,3 +114,89 @@ def test_written_rows_read_back(tmp_path, ending):
     assert read_rows(path) == rows
     with pytest.raises(OutputError, match="--force"):
         write_rows(rows, path, replace=False)
+
+
+TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from('\t\n",;|'), min_size=1, max_size=12)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "tsv"])
+@given(rows=st.lists(st.fixed_dictionaries({"text": TEXTS, "label": TEXTS}), min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_any_text_survives_writing_and_reading(tmp_path_factory, ending, rows):
+    path = tmp_path_factory.mktemp("rows") / f"rows.{ending}"
+    write_rows(rows, path, replace=False)
+    assert read_rows(path) == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ('text\tlabel\n"he said\tx\nbye"\ty\n', [('"he said', "x"), ('bye"', "y")]),
+        ('text\tlabel\nsay """"hi"""" now\tx\n"a\ty\n', [('say """"hi"""" now', "x"), ('"a', "y")]),
+        ('text\tlabel\n"say ""hi"""\tx\nplain\ty\n', [('say "hi"', "x"), ("plain", "y")]),
+        ('text\tlabel\n"two\nlines"\tx\n', [("two\nlines", "x")]),
+    ],
+)
+def test_tsv_quotes_are_judged_by_the_whole_file(tmp_path, text, rows):
+    assert [(row["text"], row["label"]) for row in read_rows(write(tmp_path, "a.tsv", text))] == rows
+
+
+def test_a_json_list_on_one_line_may_be_long_but_its_rows_may_not(tmp_path):
+    rows = [{"text": "x" * 1000, "label": "a"}] * 1500
+    assert read_rows(write(tmp_path, "a.json", json.dumps(rows))) == rows
+    rows = [{"text": "short"}, {"text": "x" * (LARGEST_ROW + 1)}]
+    with pytest.raises(DataError, match="row 2 has 1,000,001 characters"):
+        read_rows(write(tmp_path, "b.json", json.dumps(rows)))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.jsonl", '{"text": "a"}\n{"text": "b\\ud83d"}\n', "line 2 has half of a surrogate pair"),
+        ("a.jsonl", "[" * 100_000, "line 1 is not JSON"),
+        ("a.json", '{"text": 1}\n{"text": 2}\n', "one object a line goes into .jsonl"),
+        ("a.csv", "text;label\na;b\n", "the header is one cell, 'text;label'; separate cells by commas"),
+        ("a.csv", b"\xef\xbb\xbftext,label\nab\xff,x\n", r"byte 16 \(line 2\)"),
+    ],
+)
+def test_more_wrong_files_are_refused_in_one_line(tmp_path, name, data, message):
+    with pytest.raises(DataError, match=message) as error:
+        read_rows(write(tmp_path, name, data))
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(DataError, match="is a folder"):
+        read_rows(tmp_path)
+
+
+def test_a_file_that_names_its_splits_keeps_them(tmp_path):
+    rows = [{"text": "a", "label": "x", "split": "train"}, {"text": "b", "label": "x", "split": "valid"}]
+    path = tmp_path / "all.jsonl"
+    write_rows(rows, path, replace=False)
+    source = load(str(path))
+    assert source.splits == {"train": [{"text": "a", "label": "x"}], "dev": [{"text": "b", "label": "x"}]}
+    assert source.notes == ("split as the column 'split' says",)
+    write_rows(rows[1:], path, replace=True)
+    assert load(str(path)).splits == {"train": rows[1:]}
+
+
+def test_hidden_labels_of_a_saved_data_set_are_no_labels(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
+    train = datasets.Dataset.from_list([{"text": "a", "label": 1}, {"text": "b", "label": -1}], features=features)
+    test = datasets.Dataset.from_list([{"text": "c", "label": -1}], features=features)
+    datasets.DatasetDict({"train": train, "test": test}).save_to_disk(str(tmp_path / "d"))
+    source = load(str(tmp_path / "d"))
+    assert [row["label"] for row in source.splits["train"]] == ["yes", None]
+    assert "test" not in source.splits
+    assert source.notes == ("test: left out, its column 'label' is hidden (-1 in all 1 rows)",)
+
+
+def test_rows_of_different_columns_and_lists_are_written(tmp_path):
+    rows = [{"text": "a"}, {"text": "b", "labels": ["x", "y"], "tokens": ["a", "b"]}]
+    write_rows(rows, tmp_path / "a.csv", replace=False)
+    assert read_rows(tmp_path / "a.csv")[1] == {"text": "b", "labels": "x|y", "tokens": "a b"}
+    write_rows([], tmp_path / "b.csv", replace=False)
+    with pytest.raises(DataError, match="has no header line"):
+        read_rows(tmp_path / "b.csv")

@@ -59,3 +59,26 @@ def test_variants_are_new_seeded_and_of_the_same_kind():
     assert len(set(made)) == len(made)
     assert {type(one) for one in made} == {str, tuple}
     assert variants(texts, 0, seed=1) == []
+
+
+@given(rows_of, st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_order_never_matters_even_where_one_text_has_two_classes(rows, shuffle):
+    shuffled = shuffle.sample(rows, len(rows))
+    assert sorted(map(str, split(rows)[1])) == sorted(map(str, split(shuffled)[1]))
+
+
+@given(rows_of)
+@settings(max_examples=60, deadline=None)
+def test_no_class_of_two_texts_is_left_out_of_either_side(rows):
+    rows = list({normal_text(row["text"]): row for row in rows}.values())
+    rest, part = split(rows)
+    for label in "xyz":
+        if sum(row["label"] == label for row in rows) >= 2:
+            assert {label} <= {row["label"] for row in rest} & {row["label"] for row in part}
+
+
+def test_a_part_is_bounded():
+    rows = [{"text": f"text {n}", "label": "xy"[n % 2]} for n in range(1000)]
+    _, part = split_off(rows, 0.5, text_of=lambda row: row["text"], class_of=lambda row: row["label"], seed=0, most=100)
+    assert len(part) == 100
