@@ -87,7 +87,7 @@ def _bags(facts: Facts, budget: Budget) -> list[Candidate]:
 
 
 def _bag(facts: Facts, size: int) -> Candidate:
-    width = 32 if size < 50_000 else 48 if size < 150_000 else 64 if size < 700_000 else 96
+    width = 48 if size < 60_000 else 64 if size < 700_000 else 96
     bits = 4
     context_width = max(width, 64)
     heads = facts.labels * (context_width + 4 + 14) + (6 * width * context_width if facts.tagging else 0)
@@ -102,7 +102,7 @@ def _bag(facts: Facts, size: int) -> Candidate:
             HashedNgrams(width=width),
             Distill(epochs=epochs, rate=5e-3, patience=epochs),
             PruneRows(rows=rows),
-            Distill(epochs=epochs, rate=2e-3, patience=epochs),
+            Distill(epochs=epochs, rate=5e-3, patience=epochs),
             Quantize(bits=4, epochs=max(2, epochs // 3), rate=1e-3),
         ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,35 +162,3 @@ def _unstack(rows: NDArray[np.float32], sizes: NDArray[np.int64]) -> list[NDArra
     if (sizes < 0).all():
         return list(rows)
     return np.split(rows, np.cumsum(sizes)[:-1])
-
-
-def average(parts: Sequence[tuple[Taught, float]], outputs: Sequence[Output]) -> Taught:
-    """The weighted mean of several teachers' log-probabilities (logits for multi); hidden states of the first.
-
-    A text or word that a teacher did not see keeps what the first says.
-    """
-    first = parts[0][0]
-    logits: Mapping[str, list[NDArray[np.float32]]] = {
-        output.name: [
-            _mean([(_log_shares(said.logits[output.name][place], output), weight) for said, weight in parts])
-            for place in range(len(first.logits[output.name]))
-        ]
-        for output in outputs
-    }
-    return Taught(logits, first.hidden)
-
-
-def _log_shares(rows: NDArray[np.float32], output: Output) -> NDArray[np.float32]:
-    if output.kind == "multi" or not len(rows):
-        return rows
-    shifted = rows - rows.max(axis=-1, keepdims=True)
-    out: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return out
-
-
-def _mean(rows: Sequence[tuple[NDArray[np.float32], float]]) -> NDArray[np.float32]:
-    first = rows[0][0]
-    same = [(row, weight) for row, weight in rows if row.shape == first.shape]
-    total = sum(weight for _, weight in same)
-    out: NDArray[np.float32] = sum((row * (weight / total) for row, weight in same), np.zeros_like(first))
-    return out.astype(np.float32)
