@@ -68,7 +68,6 @@ def main(arguments: list[str] | None = None) -> None:
         complain(str(error))
         code = error.exit_code
     except KeyboardInterrupt:
-        complain("interrupted; run the same command again and it goes on from here")
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -81,6 +80,8 @@ def main(arguments: list[str] | None = None) -> None:
             code = getattr(error, "exit_code", 2)
         else:
             raise
+    if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code itself
+        complain("interrupted; run the same command again and it goes on from here")
     sys.exit(code if isinstance(code, int) else 0)
 
 
