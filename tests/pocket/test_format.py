@@ -83,6 +83,11 @@ def test_what_is_written_is_read_again(tmp_path_factory, members, manifest):
     assert file.size_bytes == size == path.stat().st_size
 
 
+def test_half_a_character_in_a_label_survives(tmp_path):
+    write_pocket(tmp_path / "x.pocket", {"labels": ["\ud83d"]}, {}, replace=False)
+    assert read_pocket(tmp_path / "x.pocket").manifest["labels"] == ["\ud83d"]
+
+
 def test_same_content_gives_same_bytes_in_any_order():
     again = dict(reversed(MEMBERS.items()))
     assert pocket_bytes(MANIFEST, MEMBERS) == pocket_bytes(dict(reversed(MANIFEST.items())), again)
@@ -131,9 +136,11 @@ def test_whatever_a_forger_seals_is_read_or_refused(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / f"forged-{os.getpid()}.pocket"
     path.write_bytes(seal(bytes(body)))
     try:
-        assert set(read_pocket(path).members) == set(MEMBERS)
-    except PocketFileError as error:
-        assert "\n" not in str(error)
+        members = read_pocket(path).members
+    except PocketFileError:
+        refusal(path)
+    else:
+        assert members == MEMBERS
 
 
 @pytest.mark.parametrize(
@@ -183,7 +190,7 @@ def test_bombs_are_refused_before_they_unpack(tmp_path, monkeypatch):
     many = [(f"part{place}", bytes(room.HARMLESS_BYTES // 4)) for place in range(5)]
     path = sealed(tmp_path, many, listing(**dict(many)))
     monkeypatch.setattr(zipfile.ZipFile, "read", None)  # so that unpacking would be another error
-    assert "claim to unpack to 83,886,080" in refusal(path)
+    assert "claim to unpack to 83,886," in refusal(path)
 
 
 def test_what_a_reader_would_refuse_is_not_written(tmp_path):
@@ -267,7 +274,6 @@ except OutputError as error:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes there")
 def test_a_write_the_system_cuts_off_leaves_the_old_file(pocket):
     before = pocket.read_bytes()
     source = str(Path(room.__file__).parents[2])

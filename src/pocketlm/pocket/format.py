@@ -49,7 +49,10 @@ class PocketFile:
 
 
 def pocket_bytes(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> bytes:
-    """The file's bytes: the same for the same manifest and members."""
+    """The file's bytes: the same for the same manifest and members.
+
+    Raises OutputError where they would unpack to so much more that `read_pocket` refuses them.
+    """
     hashes = {
         name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in sorted(members.items())
     }
@@ -57,15 +60,19 @@ def pocket_bytes(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> b
         assert _stays_inside(name) and name != MANIFEST, f"no member may be called {name!r}"
     head = {**manifest, "schema": SCHEMA, "members": hashes}
     text = json.dumps(head, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    first = text.encode("utf-8", "surrogatepass")  # as json.loads reads it: JSON may escape half a character
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in [(MANIFEST, text.encode()), *sorted(members.items())]:
+        for name, data in [(MANIFEST, first), *sorted(members.items())]:
             info = zipfile.ZipInfo(name, _DATE)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = 0o644 << 16
             info.create_system = 3
             archive.writestr(info, data, compresslevel=9)
     plain = buffer.getvalue()
+    unpacked = len(first) + sum(map(len, members.values()))
+    if _absurd(unpacked, len(plain) + _COMMENT_SIZE):
+        raise OutputError(f"the Pocket's {len(plain):,} bytes would unpack to {unpacked:,}; a reader would refuse it")
     body, end = plain[:-_END_SIZE], bytearray(plain[-_END_SIZE:])
     end[-2:] = _COMMENT_SIZE.to_bytes(2, "little")
     return body + bytes(end) + _PREFIX + hashlib.sha256(body + bytes(end)).hexdigest().encode()
@@ -78,11 +85,6 @@ def write_pocket(path: Path, manifest: Mapping[str, Any], members: Mapping[str, 
     was there before is then still there, and no partial file is left.
     """
     data = pocket_bytes(manifest, members)
-    unpacked = sum(map(len, members.values()))
-    if _absurd(unpacked, len(data)):
-        raise OutputError(
-            f"{path}: {len(data):,} bytes would unpack to {unpacked:,}; a reader would refuse such a file"
-        )
     write_atomically(path, data, replace=replace)
     return len(data)
 
