@@ -196,8 +196,10 @@ def main() -> None:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {
-        "command": "python benchmarks/run.py --data FOLDER", "date": datetime.date.today().isoformat(), "machine": describe()
-    }  # fmt: skip
+        "command": "python benchmarks/run.py --data FOLDER",
+        "date": datetime.date.today().isoformat(),
+        "machine": describe(),
+    }
     if given.data and (given.data / "banking77").is_dir():
         found["banking77"] = banking77(given.data, given.work)
     found["smart_home"] = smart_home(given.work)
