@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePath
+from typing import IO, TYPE_CHECKING, Any
 
 from pocketlm.errors import OutputError, UserError
+from pocketlm.pocket.format import write_atomically
+
+if sys.platform != "win32":
+    import fcntl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+logger = logging.getLogger(__name__)
+
 DONE = "result.json"
+LOCK = "lock"
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a value's canonical JSON, as hexadecimal."""
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """SHA-256 of a value's canonical JSON, as hexadecimal; the same in every process.
+
+    Raises TypeError for what JSON has no form of: its text may differ from run to run.
+    """
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"{value!r} ({type(value).__name__}) has no canonical JSON")
 
 
 @dataclass(frozen=True)
@@ -35,16 +53,18 @@ class Step:
     def result(self) -> dict[str, Any] | None:
         """What the step said when it ended, or None while it has not."""
         try:
-            value: dict[str, Any] = json.loads((self.folder / DONE).read_text("utf-8"))
-        except (FileNotFoundError, ValueError):
+            value = json.loads((self.folder / DONE).read_bytes())
+        except (OSError, ValueError):
             return None
-        return value
+        return value if isinstance(value, dict) else None
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Write the result, whole or not at all; the step's other files must be complete before."""
-        partial = self.folder / f"{DONE}.partial"
-        partial.write_text(json.dumps(result, ensure_ascii=False, indent=1, sort_keys=True), "utf-8")
-        os.replace(partial, self.folder / DONE)
+        """Write the result, whole or not at all; the step's other files must be complete before.
+
+        Raises OutputError where it cannot be written.
+        """
+        text = json.dumps(result, ensure_ascii=False, indent=1, sort_keys=True)
+        write_atomically(self.folder / DONE, text.encode("utf-8", "surrogatepass"), replace=True)
 
 
 @dataclass(frozen=True)
@@ -54,13 +74,8 @@ class WorkFolder:
     path: Path
 
     def step(self, name: str, key: Mapping[str, Any]) -> Step:
-        """The step `name` for exactly this key; another key is another step."""
-        folder = self.path / f"{name}-{digest(key)[:16]}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
-        return Step(folder)
+        """The step `name` for exactly this key; another key is another step. Raises OutputError."""
+        return Step(_made(self.path / f"{name}-{digest(key)[:16]}"))
 
     @property
     def size_bytes(self) -> int:
@@ -69,34 +84,42 @@ class WorkFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other runs out; a lock left by a dead process is taken over. Raises UserError."""
-        lock = self.path / "lock"
+        """Keep other runs out; the lock of a process that died is free. Raises UserError, OutputError.
+
+        The system holds the lock, not the file's presence: the file stays and names the last owner.
+        """
+        lock = _made(self.path) / LOCK
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(lock, "a+b")  # noqa: SIM115  (not emptied before it is ours)
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be made ({error.strerror})") from error
-        owner = _owner(lock)
-        if owner is not None and owner != os.getpid() and _alive(owner):
-            raise UserError(f"{self.path}: another run (process {owner}) is using it; wait for it or stop it first")
-        lock.write_text(str(os.getpid()))
-        try:
+            raise OutputError(f"{lock}: cannot be written ({error.strerror})") from error
+        with file:
+            if not _taken(file):
+                file.seek(0)
+                owner = file.read(20).decode("ascii", "replace") or "unknown"
+                raise UserError(f"{self.path}: another run (process {owner}) is using it; wait for it or stop it first")
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+            file.flush()
             yield
-        finally:
-            lock.unlink(missing_ok=True)
 
 
-def _owner(lock: Path) -> int | None:
+def _made(folder: Path) -> Path:
     try:
-        return int(lock.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
+    return folder
 
 
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+def _taken(file: IO[bytes]) -> bool:
+    """Whether the lock is ours now. Where the system has none to give, runs are not kept apart."""
+    if sys.platform == "win32":
         return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        logger.warning("%s: cannot be locked (%s); let no second run use this folder", file.name, error.strerror)
     return True

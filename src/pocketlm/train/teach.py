@@ -95,9 +95,13 @@ class DevFigure:
         return judge(said, self.examples, model.spec.outputs, self.task)[self.task.main_metric]
 
 
-def teacher_schedule(texts: int) -> Schedule:
-    """The schedule a teacher is fine-tuned with: few epochs on much text, more on little, no label smoothing."""
+def teacher_schedule(texts: int, tagging: bool) -> Schedule:
+    """The schedule a teacher is fine-tuned with: few epochs on much text, more on little, no label smoothing.
+
+    tagging: every word is a label, so that half the epochs teach as much.
+    """
     epochs = next(epochs for most, epochs in EPOCHS if texts < most)
+    epochs = -(-epochs // 2) if tagging else epochs
     return Schedule(
         epochs, rate=1e-4, head_rate=1e-3, batch_size=32 if texts >= 1_000 else 16, autocast=gains_from_bf16()
     )
@@ -119,7 +123,7 @@ def fine_tune(
         model,
         lesson(train_examples, model.spec.outputs),
         Objective(),
-        teacher_schedule(len(train_examples)),
+        teacher_schedule(len(train_examples), any(output.kind == "tags" for output in model.spec.outputs)),
         DevFigure(task, dev_examples),
         seed=seed,
         checkpoint=checkpoint,

@@ -57,7 +57,7 @@ class Classroom:
 
 def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
     """The encoder fine-tuned on the job's labels, or as it was fine-tuned before."""
-    schedule = teacher_schedule(len(room.train))
+    schedule = teacher_schedule(len(room.train), any(output.kind == "tags" for output in room.outputs))
     key = {
         "version": VERSION, "model": pretrained.digest, "data": room.data_hash, "seed": room.seed,
         "max_length": room.max_length, "schedule": vars(schedule),
