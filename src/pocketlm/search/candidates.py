@@ -17,9 +17,12 @@ from pocketlm.compress.transformer import SmallTransformer
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.train.context import Context
 
-# Texts a student sees in all, epochs times rows: bags are cheap to train, encoders are not.
+# Texts a student sees in all, epochs times rows: bags are cheap to train, encoders are not. Where every word
+# is a label too, half of them teach as much.
 BAG_TEXTS = 450_000
 ENCODER_TEXTS = 190_000
+# A bag begins with so many times the rows it will keep, as far as the texts fill them.
+ROWS_BEFORE_PRUNING = 5
 # Bags beyond this gain nothing more; a transformer makes better use of the bytes.
 LARGEST_BAG = 1_600_000
 SMALLEST_BAG = 12_000
@@ -65,6 +68,7 @@ class Facts:
 
     def epochs(self, seen: int) -> int:
         """Epochs after which `seen` texts were seen, within reason."""
+        seen = seen // 2 if self.tagging else seen
         return max(3, min(60, round(seen / max(1, self.texts))))
 
 
@@ -78,12 +82,10 @@ def candidates(facts: Facts, budget: Budget) -> list[Candidate]:
 
 
 def _bags(facts: Facts, budget: Budget) -> list[Candidate]:
-    """Hashed n-grams filling the bytes allowed, and a smaller one that may do as well."""
-    top = min(LARGEST_BAG, budget.max_size or 1_000_000)
-    sizes = sorted({max(SMALLEST_BAG, round(top * share)) for share in (1.0, 0.25)})
+    """Hashed n-grams filling the bytes allowed; without a limit, a small, a middle and a large one."""
     if budget.max_size is None:
-        sizes = [60_000, *sizes]
-    return [_bag(facts, size) for size in sizes]
+        return [_bag(facts, size) for size in (60_000, 250_000, 1_000_000)]
+    return [_bag(facts, max(SMALLEST_BAG, min(LARGEST_BAG, budget.max_size)))]
 
 
 def _bag(facts: Facts, size: int) -> Candidate:
@@ -99,7 +101,7 @@ def _bag(facts: Facts, size: int) -> Candidate:
     recipe = Recipe(
         f"n-grams {rows:,}×{width}, {bits} bit",
         (
-            HashedNgrams(width=width),
+            HashedNgrams(width=width, rows=min(60_000, ROWS_BEFORE_PRUNING * rows)),
             Distill(epochs=epochs, rate=5e-3, patience=epochs),
             PruneRows(rows=rows),
             Distill(epochs=epochs, rate=5e-3, patience=epochs),
@@ -111,7 +113,7 @@ def _bag(facts: Facts, size: int) -> Candidate:
 
 def _statics(facts: Facts, budget: Budget) -> list[Candidate]:
     width = 96
-    epochs = facts.epochs(BAG_TEXTS)
+    epochs = facts.epochs(BAG_TEXTS // 2)
     expected = facts.pieces * (width + 2 + 6) + facts.labels * (width + 18) + FRAME
     recipe = Recipe(
         f"static embeddings {width}, 8 bit",
@@ -145,7 +147,7 @@ def _convnets(facts: Facts) -> list[Candidate]:
 
 
 def _transformers(facts: Facts, budget: Budget) -> list[Candidate]:
-    """The two largest of a ladder that fit; without a limit, a small and a middle one."""
+    """The largest of a ladder that fits; without a limit, a small and a middle one."""
     ladder: list[Mapping[str, int]] = [
         {"depth": 1, "heads": 4, "ffn": 256, "rank": 64},
         {"depth": 2, "heads": 4, "ffn": 256, "rank": 64},
@@ -163,4 +165,4 @@ def _transformers(facts: Facts, budget: Budget) -> list[Candidate]:
         made.append(_encoder(name, student, facts, weights))
     if budget.max_size is None:
         return [made[0], made[2]]
-    return [one for one in made if one.expected_bytes <= budget.max_size][-2:]
+    return [one for one in made if one.expected_bytes <= budget.max_size][-1:]
