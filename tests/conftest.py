@@ -1,5 +1,10 @@
 """Small data and a small teacher, made here so that nothing is downloaded."""
 
+import os
+
+# Tests run in parallel: more threads in each only get in each other's way. Set before numpy and torch are imported.
+os.environ.update({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"})
+
 import csv
 import itertools
 import random
