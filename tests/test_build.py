@@ -126,9 +126,10 @@ def test_interrupted_and_run_again_it_ends_with_the_same_pocket(csv_file, made, 
     command += ["--max-size", "30kB", "-o", str(output)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"})
     for _ in range(600):
-        if list(tmp_path.glob("m.work/student-*/*.checkpoint")):
+        if list(tmp_path.glob("m.work/student-*")):
             break
         time.sleep(0.05)
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said

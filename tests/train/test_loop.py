@@ -64,7 +64,16 @@ def test_a_resumed_run_ends_with_the_same_weights(context, tmp_path, student):
 
     checkpoint = tmp_path / "c.checkpoint"
     with pytest.raises(Stop):
-        train(build(), context.lesson, Objective(), SCHEDULE, stopping, seed=3, checkpoint=checkpoint)
+        train(
+            build(),
+            context.lesson,
+            Objective(),
+            SCHEDULE,
+            stopping,
+            seed=3,
+            checkpoint=checkpoint,
+            checkpoint_seconds=0,
+        )
     resumed = build()
     history = run(resumed, context, seed=3, checkpoint=checkpoint)
     assert len(history.figures) == SCHEDULE.epochs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,16 +75,19 @@ def train(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     deadline: Deadline | None = None,
+    checkpoint_seconds: float = 90.0,
 ) -> History:
     """Train `model.module` in place and leave it with its best epoch's weights.
 
-    evaluate: the figure to raise, on dev. checkpoint: a file written after every epoch; where it exists
-    training goes on from it and ends with the same weights as an uninterrupted run.
+    evaluate: the figure to raise, on dev. checkpoint: a file written after an epoch when checkpoint_seconds
+    have passed since the last one (it holds four times the weights); where it exists training goes on from it
+    and ends with the same weights as an uninterrupted run.
     """
     progress, deadline = progress or Silent(), deadline or Deadline()
     run = _Run(model, schedule, math.ceil(len(given) / schedule.batch_size))
     run.load(checkpoint)
     encoded = model.inputs.encode(given.texts)
+    saved = time.monotonic()
     for epoch in range(len(run.history.figures), schedule.epochs):
         torch.manual_seed(seed * 100_003 + epoch)
         places = _batches(encoded, schedule.batch_size, np.random.default_rng((seed, epoch)))
@@ -96,7 +100,9 @@ def train(
             if deadline.passed:
                 break
         run.judge(evaluate(model), epoch)
-        run.save(checkpoint)
+        if time.monotonic() - saved >= checkpoint_seconds:
+            run.save(checkpoint)
+            saved = time.monotonic()
         if deadline.passed:
             run.history.ended = "time was up"
             break
