@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pocketlm.errors import DataError
 from pocketlm.outputs import Example, Output
+from pocketlm.tasks.answers import Floats, Ints, Predictions, distinct, many_answers, single_answers
 from pocketlm.tasks.metrics import Counts, confusion, macro, micro, multi_counts, single_counts
 from pocketlm.tasks.scores import Scores, figures_with_intervals, per_label
-
-Floats = NDArray[np.float64]
-Predictions = Sequence[Mapping[str, Any]]
-
-
-def label_places(labels: Sequence[str], known: Sequence[str]) -> NDArray[np.int64]:
-    """The place of each label among the known ones, -1 where it is none of them."""
-    places = {label: place for place, label in enumerate(known)}
-    return np.array([places.get(label, -1) for label in labels], np.int64)
 
 
 @dataclass(frozen=True)
@@ -45,9 +35,7 @@ class Classification:
             raise DataError(f"the training rows have one class only ({', '.join(labels) or 'none'}); two are needed")
         return (Output("label", "single", tuple(labels)),)
 
-    def _measure(
-        self, gold: NDArray[np.int64], said: NDArray[np.int64], labels: int, weights: Floats
-    ) -> dict[str, Floats]:
+    def _measure(self, gold: Ints, said: Ints, labels: int, weights: Floats) -> dict[str, Floats]:
         counts = single_counts(gold, said, labels, weights)
         precision, recall, f1 = macro(counts)
         return {
@@ -73,19 +61,20 @@ class Classification:
         """Every metric with intervals, per class, and the confusion matrix."""
         gold, said, labels = self._places(examples, predictions, outputs)
         counts = single_counts(gold, said, len(labels), np.ones((1, len(gold))))
+        one, times = distinct(gold, said)
         return Scores(
             len(gold),
-            figures_with_intervals(lambda weights: self._measure(gold, said, len(labels), weights), len(gold), seed),
+            figures_with_intervals(
+                lambda weights: self._measure(gold[one], said[one], len(labels), weights), times, seed
+            ),
             per_label(labels, Counts(counts.right[0], counts.predicted[0], counts.gold[0])),
             confusion={"labels": list(labels), "counts": confusion(gold, said, len(labels)).tolist()},
         )
 
     def _places(
         self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
-        output = outputs[0]
-        gold = label_places([example.labels[0] for example in examples], output.labels)
-        return gold, label_places([said[output.name] for said in predictions], output.labels), output.labels
+    ) -> tuple[Ints, Ints, tuple[str, ...]]:
+        return single_answers(examples, [said[outputs[0].name] for said in predictions], outputs[0].labels)
 
 
 @dataclass(frozen=True)
@@ -133,27 +122,25 @@ class MultiLabel:
         self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output]
     ) -> dict[str, float]:
         """Every metric, without intervals."""
-        gold, said = self._tables(examples, predictions, outputs)
+        gold, said, _ = self._tables(examples, predictions, outputs)
         return {name: float(value[0]) for name, value in self._measure(gold, said, np.ones((1, len(gold)))).items()}
 
     def score(
         self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output], seed: int = 0
     ) -> Scores:
         """Every metric with intervals, and per class."""
-        gold, said = self._tables(examples, predictions, outputs)
+        gold, said, labels = self._tables(examples, predictions, outputs)
+        one, times = distinct(gold, said)
         return Scores(
             len(gold),
-            figures_with_intervals(lambda weights: self._measure(gold, said, weights), len(gold), seed),
-            per_label(outputs[0].labels, Counts((gold * said).sum(0), said.sum(0), gold.sum(0))),
+            figures_with_intervals(lambda weights: self._measure(gold[one], said[one], weights), times, seed),
+            per_label(labels, Counts((gold * said).sum(0), said.sum(0), gold.sum(0))),
         )
 
     def _tables(
         self, examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output]
-    ) -> tuple[Floats, Floats]:
-        labels = outputs[0].labels
-        gold = np.array([[label in example.labels for label in labels] for example in examples], np.float64)
-        said = np.array([[label in one["labels"] for label in labels] for one in predictions], np.float64)
-        return gold, said
+    ) -> tuple[Floats, Floats, tuple[str, ...]]:
+        return many_answers(examples, [said["labels"] for said in predictions], outputs[0].labels)
 
 
 CLASSIFICATION = Classification()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pocketlm.tasks.metrics import Counts, f1_parts
 
 RESAMPLES = 1000
-# Resamples judged at once: bounds the memory of (resamples, rows) weights.
+# Resamples judged at once: bounds the memory of (resamples, kinds) weights.
 _CHUNK = 100
 
 Floats = NDArray[np.float64]
@@ -47,15 +47,20 @@ class Scores:
 
 
 def figures_with_intervals(
-    measure: Callable[[Floats], dict[str, Floats]], rows: int, seed: int, resamples: int = RESAMPLES
+    measure: Callable[[Floats], dict[str, Floats]], times: NDArray[np.int64], seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Figure]:
-    """Each figure of `measure` (which takes weights (resamples, rows)) with its bootstrap interval."""
-    exact = measure(np.ones((1, rows)))
+    """Each figure of `measure` with its bootstrap interval.
+
+    times: (kinds,) how many rows of each kind there are; `measure` takes weights (resamples, kinds). Drawing
+    rows with replacement is drawing kinds by their shares, so that rows alike cost no more than one.
+    """
+    rows = int(times.sum())
+    exact = measure(times[None].astype(np.float64))
     random = np.random.default_rng(seed)
     drawn: dict[str, list[Floats]] = {name: [] for name in exact}
     for begin in range(0, resamples, _CHUNK):
         count = min(_CHUNK, resamples - begin)
-        weights = random.multinomial(rows, np.full(rows, 1 / rows), size=count).astype(np.float64)
+        weights = random.multinomial(rows, times / rows, size=count).astype(np.float64)
         for name, values in measure(weights).items():
             drawn[name].append(values)
     out = {}

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketlm.errors import DataError
 from pocketlm.outputs import Example, Output
-from pocketlm.tasks.classification import label_places
+from pocketlm.tasks.answers import Floats, Ints, Predictions, distinct, single_answers
 from pocketlm.tasks.metrics import Counts, confusion, macro, micro, single_counts, span_counts
 from pocketlm.tasks.scores import Scores, figures_with_intervals, per_label
-
-Floats = NDArray[np.float64]
-Predictions = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class _Judged:
     """Gold and predicted intents (rows,), span counts (rows, slots), and whether all tags are right (rows,)."""
 
-    gold: NDArray[np.int64]
-    said: NDArray[np.int64]
+    gold: Ints
+    said: Ints
     spans: tuple[Floats, Floats, Floats]
     tags_right: NDArray[np.bool_]
     labels: tuple[str, ...]
     slots: tuple[str, ...]
+
+    def at(self, rows: NDArray[np.intp]) -> _Judged:
+        """Some of the rows."""
+        right, said, true = (part[rows] for part in self.spans)
+        return replace(
+            self,
+            gold=self.gold[rows],
+            said=self.said[rows],
+            spans=(right, said, true),
+            tags_right=self.tags_right[rows],
+        )
 
     def measure(self, weights: Floats) -> dict[str, Floats]:
         """Every metric for each row of weights."""
@@ -80,10 +87,11 @@ class Understanding:
     ) -> Scores:
         """Every metric with intervals, per intent and per slot, and the intents' confusion matrix."""
         judged = _judge(examples, predictions, outputs)
+        one, times = distinct(judged.gold, judged.said, judged.tags_right, *judged.spans)
         counts = single_counts(judged.gold, judged.said, len(judged.labels), np.ones((1, len(examples))))
         return Scores(
             len(examples),
-            figures_with_intervals(judged.measure, len(examples), seed),
+            figures_with_intervals(judged.at(one).measure, times, seed),
             per_label(judged.labels, Counts(counts.right[0], counts.predicted[0], counts.gold[0])),
             per_label(judged.slots, Counts(*(part.sum(axis=0) for part in judged.spans))),
             {
@@ -95,15 +103,16 @@ class Understanding:
 
 def _judge(examples: Sequence[Example], predictions: Predictions, outputs: Sequence[Output]) -> _Judged:
     intents, tags = outputs
+    gold, said, labels = single_answers(examples, [one[intents.name] for one in predictions], intents.labels)
     gold_tags = [list(example.tags) for example in examples]
-    said_tags = [list(said[tags.name]) for said in predictions]
+    said_tags = [list(one[tags.name]) for one in predictions]
     slots = {tag[2:] for row in [*gold_tags, *said_tags, tags.labels] for tag in row if tag != "O"}
     return _Judged(
-        label_places([example.labels[0] for example in examples], intents.labels),
-        label_places([said[intents.name] for said in predictions], intents.labels),
+        gold,
+        said,
         span_counts(gold_tags, said_tags, sorted(slots)),
         np.array([own == theirs for own, theirs in zip(gold_tags, said_tags, strict=True)], bool),
-        intents.labels,
+        labels,
         tuple(sorted(slots)),
     )
 
