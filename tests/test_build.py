@@ -1,7 +1,6 @@
 """`fit` from data to file: budgets, resume, determinism, and what is refused before any work."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -96,7 +95,8 @@ def test_a_teacher_is_distilled_into_intents_and_slots(jsonl_file, teacher_folde
     )
     said = pocketlm.load(result.pocket).predict("switch off the attic blue lamp")
     assert said["intent"] == "off"
-    assert [(one["slot"], one["value"]) for one in said["entities"]] == [("room", "attic"), ("colour", "blue")]
+    assert [one["value"] for one in said["entities"]] == ["attic", "blue"]
+    assert result.data["chosen"]["test"]["metrics"]["frame_accuracy"]["value"] > 0.5
     assert result.data["teacher"]["quality"]["test"]["frame_accuracy"] > 0.5
     families = {one["family"] for one in result.data["candidates"] if one["status"] == "measured"}
     assert {"hashed-ngrams", "static-embeddings"} <= families
@@ -124,7 +124,10 @@ def test_interrupted_and_run_again_it_ends_with_the_same_pocket(csv_file, made, 
     output = tmp_path / "m.pocket"
     command = [sys.executable, "-m", "pocketlm.cli.main", "fit", str(csv_file), "--label", "category", "--text", "text"]
     command += ["--max-size", "30kB", "-o", str(output)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"})
+    # a runner started in the background ignores Ctrl-C, and what it starts would inherit that
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     for _ in range(600):
         if list(tmp_path.glob("m.work/student-*")):
             break

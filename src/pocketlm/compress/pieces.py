@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from pocketlm.errors import RecipeError
 from pocketlm.model.encoder import Pretrained
-from pocketlm.model.vocabulary import TrimmedVocabulary, count_pieces, reopen, trim
+from pocketlm.model.vocabulary import TrimmedVocabulary, count_pieces, learn_wordpieces, reopen, trim
 from pocketlm.runtime.inputs import PieceInputs, plain_text
 from pocketlm.train.context import Context
 
@@ -57,16 +58,21 @@ def _count(inputs: PieceInputs, context: Context) -> np.ndarray:
     return np.bincount(ids, minlength=inputs.tokenizer.get_vocab_size())
 
 
-def _learn_tokenizer(context: Context, pieces: int) -> Tokenizer:
+def _learn_tokenizer(context: Context, limit: int) -> Tokenizer:
     """A WordPiece tokenizer of the training texts, NFC and lower case, marks kept."""
-    from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import models, normalizers, pre_tokenizers, processors
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    splitter = pre_tokenizers.BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for text in context.lesson.texts:
+        words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(plain_text(text))))
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=pieces, special_tokens=special, show_progress=False, min_frequency=2)
-    tokenizer.train_from_iterator([plain_text(text) for text in context.lesson.texts], trainer)
+    pieces = [*special, *learn_wordpieces(words, limit - len(special))]
+    vocabulary = {piece: place for place, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    tokenizer.add_special_tokens(special)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )

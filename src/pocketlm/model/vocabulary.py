@@ -10,6 +10,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -135,6 +137,60 @@ def _rewrite_processor(processor: Any, new_id: Mapping[int, int]) -> None:
     for edge in ("sep", "cls"):
         if isinstance(processor.get(edge), list):
             processor[edge][1] = new_id[processor[edge][1]]
+
+
+def learn_wordpieces(words: Mapping[str, int], limit: int) -> list[str]:
+    """At most `limit` WordPiece pieces of counted words: their characters, then merges by count.
+
+    Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909) with ties broken by the pieces themselves, so that
+    the same words give the same pieces; the usual trainers iterate over hash maps and do not. Pieces inside a
+    word begin with "##". Merges seen once are not made.
+    """
+    spelled = [[word[0], *(f"##{char}" for char in word[1:])] for word in words]
+    counts = list(words.values())
+    pieces = dict.fromkeys(sorted({piece for own in spelled for piece in own}))
+    pairs: Counter[tuple[str, str]] = Counter()
+    where: dict[tuple[str, str], set[int]] = {}
+    for place, own in enumerate(spelled):
+        for pair in pairwise(own):
+            pairs[pair] += counts[place]
+            where.setdefault(pair, set()).add(place)
+    heap = [(-count, pair) for pair, count in pairs.items()]
+    heapify(heap)
+    while heap and heap[0][0] <= -2 and len(pieces) < limit:
+        count, pair = heappop(heap)
+        if -count != pairs[pair]:
+            continue  # an older count of this pair
+        merged = pair[0] + pair[1].removeprefix("##")
+        pieces[merged] = None
+        changed: set[tuple[str, str]] = set()
+        for place in where.pop(pair):
+            old, new = spelled[place], _merge(spelled[place], pair, merged)
+            changed |= _shift(pairs, old, -counts[place]) | _shift(pairs, new, counts[place])
+            for one in pairwise(new):
+                where.setdefault(one, set()).add(place)
+            spelled[place] = new
+        for one in changed:
+            if pairs[one] > 0:
+                heappush(heap, (-pairs[one], one))
+    return list(pieces)
+
+
+def _shift(pairs: Counter[tuple[str, str]], pieces: list[str], amount: int) -> set[tuple[str, str]]:
+    """Count the neighbours of a word `amount` times more; which pairs these are."""
+    for pair in pairwise(pieces):
+        pairs[pair] += amount
+    return set(pairwise(pieces))
+
+
+def _merge(pieces: list[str], pair: tuple[str, str], merged: str) -> list[str]:
+    out: list[str] = []
+    for piece in pieces:
+        if out and (out[-1], piece) == pair:
+            out[-1] = merged
+        else:
+            out.append(piece)
+    return out
 
 
 def reopen(trimmed: TrimmedVocabulary) -> Tokenizer:
