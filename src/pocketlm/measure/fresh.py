@@ -11,39 +11,61 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pocketlm.errors import PocketLMError
+from pocketlm.errors import PocketLMError, UserError
 from pocketlm.runtime.inputs import Text
+from pocketlm.units import format_duration
 
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
+ONE_THREAD = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"),
+    **{"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+}
 # Real inputs the latency is taken over.
 MOST_TEXTS = 500
+# Loading, warming up and timing take some ten seconds; a process that takes longer than this hangs.
+MOST_SECONDS = 120.0
 
 
-def measure_pocket(path: Path, texts: Sequence[Text]) -> dict[str, Any]:
-    """{"size_bytes", "load_ms", "latency_p50_ms", "latency_p95_ms", "memory_bytes", …} of the Pocket at `path`.
+def measure_pocket(path: Path, texts: Sequence[Text], max_seconds: float = MOST_SECONDS) -> dict[str, Any]:
+    """What the Pocket at `path` costs in a process of its own; see `probe.main` for what is in it.
 
     texts: real inputs (at most MOST_TEXTS are used, spread over the whole). Latency is one text at a time on
-    one thread, memory the process's peak resident set. Raises PocketLMError where the process fails.
+    one thread, memory the process's peak resident set. Raises UserError without texts, and PocketLMError
+    where the process fails or takes longer than max_seconds.
     """
-    step = max(1, len(texts) // MOST_TEXTS)
-    package = str(Path(__file__).resolve().parents[2])
-    python_path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    if not texts:
+        raise UserError(f"{path}: there is no text to measure it with")
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder, "texts.jsonl")
-        lines.write_text(
-            "".join(json.dumps(text, ensure_ascii=False) + "\n" for text in texts[::step][:MOST_TEXTS]), "utf-8"
-        )
-        done = subprocess.run(
-            [sys.executable, "-m", "pocketlm.measure.probe", str(path), str(lines)],
-            env={**os.environ, **ONE_THREAD, "PYTHONPATH": python_path},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        lines.write_text("".join(json.dumps(text) + "\n" for text in spread(texts, MOST_TEXTS)), "ascii")
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "pocketlm.measure.probe", str(path.resolve()), str(lines)],
+                env={**os.environ, **ONE_THREAD, "PYTHONPATH": _python_path()},
+                cwd=folder,  # Python imports from where it starts: nothing of the user's may be there
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=max_seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise PocketLMError(f"{path}: could not be measured within {format_duration(max_seconds)}") from None
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+        reason = (done.stderr.strip().splitlines() or [how])[-1]
         raise PocketLMError(f"{path}: could not be measured in a fresh process ({reason})")
-    measured: dict[str, Any] = json.loads(done.stdout)
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return measured
+
+
+def spread(texts: Sequence[Text], most: int) -> list[Text]:
+    """At most so many of the texts, evenly over the whole."""
+    count = min(len(texts), most)
+    return [texts[place * len(texts) // count] for place in range(count)]
+
+
+def _python_path() -> str:
+    """Where the fresh process finds this package, then what the user set; absolute, since it starts elsewhere."""
+    package = str(Path(__file__).resolve().parents[2])
+    given = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    return os.pathsep.join(map(os.path.abspath, [package, *given]))

@@ -23,6 +23,13 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def describe() -> dict[str, Any]:
     """Processor, cores, system, Python and package versions."""
     versions = {}
@@ -33,7 +40,7 @@ def describe() -> dict[str, Any]:
             continue
     return {
         "cpu": cpu_name(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": sys.version.split()[0],
         "versions": versions,

@@ -1,0 +1,14 @@
+"""A Pocket to measure."""
+
+import pytest
+from made_pocket import make_pocket
+
+
+@pytest.fixture(scope="session")
+def pocket(tmp_path_factory):
+    return make_pocket(tmp_path_factory.mktemp("made") / "m.pocket")
+
+
+@pytest.fixture(scope="session")
+def tagger(tmp_path_factory):
+    return make_pocket(tmp_path_factory.mktemp("made") / "t.pocket", tagging=True)

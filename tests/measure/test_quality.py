@@ -1,0 +1,37 @@
+"""Quality as the runtime gives it, one text at a time."""
+
+import pytest
+
+from pocketlm.measure.quality import evaluate, texts_for
+from pocketlm.outputs import Example
+from pocketlm.runtime.load import load
+from pocketlm.tasks.table import TASKS
+
+TEXTS = ["turn on the light", "turn it off", "dim", "what a day", "play some music"]
+
+
+@pytest.mark.parametrize("kind", ["pocket", "tagger"])
+def test_scores_are_those_of_its_predictions_on_single_texts(kind, request, monkeypatch):
+    model = load(request.getfixturevalue(kind))
+    words = [tuple(text.split()) for text in TEXTS]
+    examples = [
+        Example(text, ("ab"[place % 2],), own, ("O",) * len(own))
+        for place, (text, own) in enumerate(zip(TEXTS, words, strict=True))
+    ]
+    given = words if kind == "tagger" else TEXTS
+    assert texts_for(model, examples) == given
+    said = [model.predict([text])[0] for text in given]
+    sizes, encode = [], model.inputs.encode
+
+    def counted(texts):
+        sizes.append(len(texts))
+        return encode(texts)
+
+    monkeypatch.setattr(model.inputs, "encode", counted)
+    scores = evaluate(model, examples, seed=3)
+    assert scores == TASKS[model.task].score(examples, said, model.outputs, 3)
+    assert scores.n == sum(sizes) == len(sizes) == len(TEXTS)
+
+
+def test_a_tagging_pocket_reads_the_text_where_there_are_no_tokens(tagger):
+    assert texts_for(load(tagger), [Example("turn on", ("a",))]) == ["turn on"]
