@@ -24,6 +24,8 @@ from pocketlm.runtime.load import Pocket, load
 from pocketlm.tasks.prepare import Prepared, prepare
 
 try:
+    from pocketlm.compress.distill import Distill
+    from pocketlm.compress.ngrams import HashedNgrams
     from pocketlm.compress.pieces import student_pieces
     from pocketlm.export.pocket import untrained_latency
     from pocketlm.model.encoder import find_teacher, load_pretrained
@@ -43,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 # An untrained student this much slower than allowed is not worth training.
 HOPELESS = 1.25
+# Texts that the n-grams see with which a teacher is compared.
+BASELINE_TEXTS = 60_000
 LOST_EXAMPLES = 20
 
 
@@ -84,10 +88,11 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         )  # fmt: skip
         teacher = prepare_teacher(room, pretrained) if pretrained else None
         context = Context(
-            prepared.task, prepared.outputs, taught_lesson(room, teacher, prepared.unlabelled, job.variants),
-            prepared.dev, job.max_length, pretrained, teacher.model if teacher else None, job.seed,
-            progress=progress, deadline=deadline,
+            prepared.task, prepared.outputs, taught_lesson(room, None, [], 0), prepared.dev, job.max_length,
+            pretrained, teacher.model if teacher else None, job.seed, progress=progress, deadline=deadline,
         )  # fmt: skip
+        if teacher is not None and _worth_hearing(teacher, context, prepared):
+            context = replace(context, lesson=taught_lesson(room, teacher, prepared.unlabelled, job.variants))
         outcomes, judged = _search(job, prepared, teacher, context, work)
         progress.stage("measuring the chosen Pocket")
         result = _conclude(job, prepared, teacher, outcomes, judged)
@@ -97,6 +102,24 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     if not done.met:
         raise BudgetMissed(result["verdict"]["text"], done)
     return done
+
+
+def _worth_hearing(teacher: Teacher, context: Context, prepared: Prepared) -> bool:
+    """Whether the teacher does better on dev than n-grams that learnt from the labels alone; if not, it is noted.
+
+    A teacher that does not know the language or saw too few rows would teach its own errors.
+    """
+    context.progress.stage("checking that the teacher beats plain n-grams")
+    epochs = max(5, min(60, BASELINE_TEXTS // len(context.lesson)))
+    baseline = Distill(epochs, alpha=0.0, patience=epochs)(HashedNgrams(rows=20_000)(None, context), context)
+    metric = prepared.task.main_metric
+    plain, taught = context.figure(baseline), teacher.quality[metric]
+    if taught < plain:
+        prepared.about["notes"].append(
+            f"the teacher's {metric} on dev ({taught:.4f}) is below that of n-grams learnt from the labels alone "
+            f"({plain:.4f}): students learn from the labels, not from it"
+        )
+    return taught >= plain
 
 
 def _data_hash(prepared: Prepared) -> str:
@@ -114,7 +137,8 @@ def _search(
     prefixes = Prefixes()
     depends = {
         "teacher": teacher.key if teacher else None, "data": _data_hash(prepared), "seed": job.seed,
-        "texts": len(context.lesson), "max_length": job.max_length, "pocketlm": __version__, "head": head,
+        "texts": len(context.lesson), "taught": context.lesson.taught is not None,
+        "max_length": job.max_length, "pocketlm": __version__, "head": head,
     }  # fmt: skip
 
     def run(recipe: Recipe) -> Trial:

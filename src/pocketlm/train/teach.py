@@ -98,10 +98,10 @@ class DevFigure:
 def teacher_schedule(texts: int, tagging: bool) -> Schedule:
     """The schedule a teacher is fine-tuned with: few epochs on much text, more on little, no label smoothing.
 
-    tagging: every word is a label, so that half the epochs teach as much.
+    tagging: every word is a label, so that where texts are many half the epochs teach as much.
     """
     epochs = next(epochs for most, epochs in EPOCHS if texts < most)
-    epochs = -(-epochs // 2) if tagging else epochs
+    epochs = -(-epochs // 2) if tagging and texts >= 3_000 else epochs
     return Schedule(
         epochs, rate=1e-4, head_rate=1e-3, batch_size=32 if texts >= 1_000 else 16, autocast=gains_from_bf16()
     )
