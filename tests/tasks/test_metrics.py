@@ -150,6 +150,15 @@ def test_a_frame_is_right_only_as_a_whole():
     assert (figures["frame_accuracy"], figures["intent_accuracy"], figures["slot_f1"]) == (0.25, 0.75, 0.5)
 
 
+def test_frames_with_the_same_spans_are_told_apart_by_their_tags():
+    """An ill-formed I- reads as the same span: the slots are right, the tags are not."""
+    gold = Example("", ("a",), ("w",), ("B-x",))
+    said = [{"intent": "a", "slots": [tag]} for tag in ("B-x", "I-x", "I-x", "I-x")]
+    metrics = UNDERSTANDING.score([gold] * 4, said, INTENT_AND_SLOTS).metrics
+    assert (metrics["slot_f1"].value, metrics["frame_accuracy"].value) == (1, 0.25)
+    assert metrics["frame_accuracy"].low < 0.25 < metrics["frame_accuracy"].high
+
+
 def test_a_label_never_learnt_is_a_miss_and_has_its_own_row():
     scores = CLASSIFICATION.score([Example("", ("a",)), Example("", ("zoo",))], [{"label": "a"}] * 2, (LABEL,))
     assert scores.metrics["accuracy"].value == 0.5
