@@ -143,6 +143,17 @@ def test_whatever_a_forger_seals_is_read_or_refused(tmp_path_factory, data):
         assert members == MEMBERS
 
 
+@pytest.mark.parametrize(("field", "shift"), [(-10, 1000), (-6, 1000), (-6, -50)])
+def test_a_forged_end_of_archive_is_refused(tmp_path, field, shift):
+    """Size and place of the directory; the second sends zipfile to a place before the file's beginning."""
+    body = bytearray(pocket_bytes(MANIFEST, MEMBERS)[:-HASH_SIZE])
+    number = int.from_bytes(body[field : field + 2], "little") + shift
+    body[field : field + 2] = (number % 2**16).to_bytes(2, "little")
+    path = tmp_path / "x.pocket"
+    path.write_bytes(seal(bytes(body)))
+    assert "the archive is damaged" in refusal(path)
+
+
 @pytest.mark.parametrize(
     "name", ["../evil", "/etc/evil", "a/../../evil", "C:evil", "C:/evil", "a\\evil", "..\\evil", "./x", "a//b", "d/"]
 )
