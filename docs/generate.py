@@ -11,31 +11,41 @@ import typer
 
 from pocketlm.cli.main import app
 from pocketlm.compress.passes import PASSES
+from pocketlm.job import Job
+from pocketlm.pocket import format as pocket_format
 from pocketlm.tasks.table import TASKS
+from pocketlm.units import format_size
 
 REFERENCE = Path(__file__).parent / "reference"
+# Text of the pages that is written by hand.
+FRAMES = Path(__file__).parent / "frames"
+# The options of fit say nothing of defaults themselves: a job file may have set them.
+JOB = {one.name: one.default for one in fields(Job)}
+WRITTEN = "Written by `docs/generate.py` from the code."
 
 
 def cli_page() -> str:
     """Every command with its arguments and options."""
     group = typer.main.get_command(app)
-    parts = ["# Command line", "", "Written by `docs/generate.py` from the code.", "", group.epilog or ""]
+    parts = ["# Command line", "", WRITTEN, "", group.epilog or ""]
     for name, command in group.commands.items():
         parts += ["", f"## pocketlm {name}", "", (command.help or "").replace("\b", "").strip(), ""]
-        parts += ["| option | meaning |", "| --- | --- |"]
+        parts += ["| option | meaning | default |", "| --- | --- | --- |"]
         for option in command.params:
             names = (
                 ", ".join(f"`{one}`" for one in option.opts)
                 if option.opts[0].startswith("-")
                 else f"`{option.name.upper()}`"
             )
-            parts.append(f"| {names} | {(getattr(option, 'help', None) or '').strip()} |")
+            default = JOB.get(option.name) if name == "fit" else option.default
+            shown = "" if default in (None, False) or option.required else f"`{default}`"
+            parts.append(f"| {names} | {(getattr(option, 'help', None) or '').strip()} | {shown} |")
     return "\n".join(parts) + "\n"
 
 
 def passes_page() -> str:
     """Every pass with its settings."""
-    parts = ["# Passes", "", "Written by `docs/generate.py` from the code.", ""]
+    parts = ["# Passes", "", WRITTEN, ""]
     for name in PASSES:
         kind = PASSES[name]
         module = sys.modules[kind.__module__]
@@ -46,7 +56,7 @@ def passes_page() -> str:
 
 def tasks_page() -> str:
     """Every task with its metrics."""
-    parts = ["# Tasks", "", "Written by `docs/generate.py` from the code.", ""]
+    parts = ["# Tasks", "", WRITTEN, ""]
     for name in TASKS:
         task = TASKS[name]
         metrics = ", ".join(f"`{metric}`" for metric in task.higher_is_better)
@@ -61,7 +71,18 @@ def tasks_page() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"cli.md": cli_page, "passes.md": passes_page, "tasks.md": tasks_page}
+def formats_page() -> str:
+    """What a Pocket holds: the frame from the code, the members by hand."""
+    limits = (
+        f"Schema: `{pocket_format.SCHEMA}`. Manifest: `{pocket_format.MANIFEST}`. A file, and what it unpacks to, has "
+        f"at most {format_size(pocket_format.LARGEST_BYTES)}; beyond {format_size(pocket_format.HARMLESS_BYTES)} it may "
+        f"not unpack to more than {pocket_format.LARGEST_RATIO} times its size. A reader refuses a newer schema."
+    )
+    about = getdoc(pocket_format) or ""
+    return "\n".join(["# The Pocket file", "", WRITTEN, "", about, "", limits, "", (FRAMES / "formats.md").read_text("utf-8")])
+
+
+PAGES = {"cli.md": cli_page, "passes.md": passes_page, "tasks.md": tasks_page, "formats.md": formats_page}
 
 
 def main() -> int:
