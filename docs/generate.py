@@ -75,11 +75,13 @@ def formats_page() -> str:
     """What a Pocket holds: the frame from the code, the members by hand."""
     limits = (
         f"Schema: `{pocket_format.SCHEMA}`. Manifest: `{pocket_format.MANIFEST}`. A file, and what it unpacks to, has "
-        f"at most {format_size(pocket_format.LARGEST_BYTES)}; beyond {format_size(pocket_format.HARMLESS_BYTES)} it may "
-        f"not unpack to more than {pocket_format.LARGEST_RATIO} times its size. A reader refuses a newer schema."
+        f"at most {format_size(pocket_format.LARGEST_BYTES)}; beyond {format_size(pocket_format.HARMLESS_BYTES)} it "
+        f"may not unpack to more than {pocket_format.LARGEST_RATIO} times its size. A reader refuses a newer schema."
     )
     about = getdoc(pocket_format) or ""
-    return "\n".join(["# The Pocket file", "", WRITTEN, "", about, "", limits, "", (FRAMES / "formats.md").read_text("utf-8")])
+    return "\n".join(
+        ["# The Pocket file", "", WRITTEN, "", about, "", limits, "", (FRAMES / "formats.md").read_text("utf-8")]
+    )
 
 
 PAGES = {"cli.md": cli_page, "passes.md": passes_page, "tasks.md": tasks_page, "formats.md": formats_page}
