@@ -1,4 +1,4 @@
-"""From a CSV to a Pocket that predicts, without a teacher: python examples/train_from_csv.py FOLDER"""
+"""From a CSV to a Pocket that predicts, without a teacher: python examples/01_train_from_csv.py FOLDER"""
 
 import csv
 import sys
@@ -8,7 +8,7 @@ import pocketlm
 
 folder = Path(sys.argv[1])
 rows = [
-    (f"{start} {what} {end}", label)
+    (f"{start} {what} {end}".strip(), label)
     for what, label in (("the lights", "light"), ("the heating", "heat"), ("some music", "music"))
     for start in ("please turn on", "switch off", "start", "stop", "i want", "could you give me")
     for end in ("", "now", "in the kitchen", "in the bedroom", "tonight")
@@ -18,4 +18,8 @@ with (folder / "commands.csv").open("w", newline="", encoding="utf-8") as file:
 
 result = pocketlm.fit(str(folder / "commands.csv"), max_size="30kB", output=str(folder / "commands.pocket"))
 print(result.data["verdict"]["text"])
-print(pocketlm.load(result.pocket).predict("switch on the heating"))
+
+model = pocketlm.load(result.pocket)
+print(model.predict("switch on the heating"))
+for answer in model.predict(["stop the music", "lights please"]):
+    print(answer["label"], answer["score"])
