@@ -80,9 +80,7 @@ def test_runtime_and_judging_need_no_torch():
 
 
 def test_public_names_exist():
-    assert (
-        pocketlm.__all__ == sorted(pocketlm.__all__, key=lambda name: (name.lower() != name, name)) or pocketlm.__all__
-    )
+    assert pocketlm.__all__ == sorted(pocketlm.__all__)
     for name in pocketlm.__all__:
         assert getattr(pocketlm, name) is not None
     with pytest.raises(AttributeError):
