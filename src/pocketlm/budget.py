@@ -140,6 +140,16 @@ class Budget:
             None if min_quality is None else QualityFloor.parse(min_quality),
         )
 
+    def to_json(self) -> dict[str, int | float | str | None]:
+        """Plain data: bytes, milliseconds, bytes, and the floor in words."""
+        floor = None if self.min_quality is None else str(self.min_quality)
+        return {
+            "max_size": self.max_size,
+            "max_latency": self.max_latency,
+            "max_memory": self.max_memory,
+            "min_quality": floor,
+        }
+
     def check(self, measured: Measurement, metric: str, teacher_quality: Mapping[str, float] | None = None) -> Verdict:
         """Hold a measurement against every limit.
 

@@ -159,9 +159,8 @@ def _search(
 
 
 def _manifest_head(job: Job, prepared: Prepared, teacher: Teacher | None) -> dict[str, Any]:
-    """What the manifest says that does not depend on the candidate, and nothing of when and where it was made."""
+    """What the manifest says whatever the candidate and the budget, and nothing of when and where it was made."""
     return {
-        "budget": _budget_json(job),
         "provenance": {
             # the file's name and not its folder: the same data gives the same bytes wherever it lies
             "data": {"source": Path(prepared.about["source"]).name, "splits": prepared.about["splits"]},
@@ -169,15 +168,6 @@ def _manifest_head(job: Job, prepared: Prepared, teacher: Teacher | None) -> dic
             "seed": job.seed,
         },
     }
-
-
-def _budget_json(job: Job) -> dict[str, Any]:
-    budget = job.budget
-    floor = None if budget.min_quality is None else str(budget.min_quality)
-    return {
-        "max_size": budget.max_size, "max_latency": budget.max_latency,
-        "max_memory": budget.max_memory, "min_quality": floor,
-    }  # fmt: skip
 
 
 def _conclude(
@@ -190,7 +180,7 @@ def _conclude(
     teacher_test = judge(said, prepared.test, prepared.outputs, prepared.task) if said else None
     result: dict[str, Any] = {
         "schema": 1, "pocket": None, "report": str(job.report), "task": prepared.task.name,
-        "main_metric": prepared.task.main_metric, "budget": _budget_json(job), "data": prepared.about,
+        "main_metric": prepared.task.main_metric, "budget": job.budget.to_json(), "data": prepared.about,
         "teacher": _teacher_json(teacher, teacher_test, test_texts), "chosen": None,
         "candidates": [_candidate_json(one, one is chosen, judged) for one in outcomes],
         "environment": describe(), "seed": job.seed,
@@ -229,7 +219,8 @@ def _final(
     figures = {name: vars(figure) for name, figure in scores.metrics.items()}
     quality = {"dev": trial.measurement.quality, "test": {"n": scores.n, "metrics": figures}}
     members = {**file.members, "CARD.md": _card(pocket, prepared, figures).encode()}
-    write_pocket(staged, {**file.manifest, "quality": quality}, members, replace=True)
+    manifest = {**file.manifest, "quality": quality, "budget": judged.budget.to_json()}
+    write_pocket(staged, manifest, members, replace=True)
     taken = measure_pocket(staged, texts)
     measured = Measurement(
         {name: figure.value for name, figure in scores.metrics.items()}, taken["size_bytes"],

@@ -104,3 +104,20 @@ def test_a_deadline_ends_training(context):
     history = run(fresh(context), context, deadline=Deadline.after(0))
     assert len(history.figures) == 1
     assert history.ended == "time was up"
+
+
+def test_what_a_deadline_cut_short_is_not_a_place_to_go_on_from(context, tmp_path):
+    checkpoint = tmp_path / "c.checkpoint"
+    run(fresh(context), context, deadline=Deadline.after(0), checkpoint=checkpoint, checkpoint_seconds=0)
+    assert not checkpoint.exists()
+
+
+def test_a_run_that_had_lost_patience_does_not_go_on_when_resumed(context, tmp_path):
+    checkpoint, schedule = tmp_path / "c.checkpoint", replace(SCHEDULE, epochs=9, patience=2)
+    figures = iter([0.5, 0.4, 0.3, 0.9, 0.9])
+    kept = {"checkpoint": checkpoint, "checkpoint_seconds": 0}
+    seen = [
+        train(fresh(context), context.lesson, Objective(), schedule, lambda one: next(figures), **kept).figures
+        for _ in range(2)
+    ]
+    assert seen == [[0.5, 0.4, 0.3]] * 2

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-INTEGER_BITS = (4, 8)
 FLOAT_BITS = (16, 32)
 _CLIPS = np.linspace(1.0, 0.6, 9, dtype=np.float32)
 

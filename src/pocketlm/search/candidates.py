@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pocketlm.budget import Budget
 from pocketlm.compress.convnet import SmallConvnet
@@ -23,6 +23,7 @@ BAG_TEXTS = 450_000
 ENCODER_TEXTS = 190_000
 # A bag begins with so many times the rows it will keep, as far as the texts fill them.
 ROWS_BEFORE_PRUNING = 5
+BAG_BITS: Final = 4
 # Bags beyond this gain nothing more; a transformer makes better use of the bytes.
 LARGEST_BAG = 1_600_000
 SMALLEST_BAG = 12_000
@@ -74,7 +75,7 @@ class Facts:
 
 def candidates(facts: Facts, budget: Budget) -> list[Candidate]:
     """Recipes that may fit `budget`, cheap ones first."""
-    found = [*_bags(facts, budget), *_statics(facts, budget), *_convnets(facts), *_transformers(facts, budget)]
+    found = [*_bags(facts, budget), *_statics(facts), *_convnets(facts), *_transformers(facts, budget)]
     allowed = budget.max_size
     fitting = [one for one in found if allowed is None or one.expected_bytes <= allowed]
     order = {"hashed-ngrams": 0, "static-embeddings": 0, "small-convnet": 1, "small-transformer": 2}
@@ -90,28 +91,27 @@ def _bags(facts: Facts, budget: Budget) -> list[Candidate]:
 
 def _bag(facts: Facts, size: int) -> Candidate:
     width = 48 if size < 60_000 else 64 if size < 700_000 else 96
-    bits = 4
     context_width = max(width, 64)
     heads = facts.labels * (context_width + 4 + 14) + (6 * width * context_width if facts.tagging else 0)
-    a_row = width * bits / 8 + 2 + 1.1  # weights, scale, and its place in the map of kept buckets
+    a_row = width * BAG_BITS / 8 + 2 + 1.1  # weights, scale, and its place in the map of kept buckets
     rows = int((size * 0.97 - FRAME - heads) / a_row)
     rows = max(64, min(60_000, rows))
     expected = round(rows * a_row + heads + FRAME)
     epochs = facts.epochs(BAG_TEXTS)
     recipe = Recipe(
-        f"n-grams {rows:,}×{width}, {bits} bit",
+        f"n-grams {rows:,}×{width}, {BAG_BITS} bit",
         (
             HashedNgrams(width=width, rows=min(60_000, ROWS_BEFORE_PRUNING * rows)),
             Distill(epochs=epochs, rate=5e-3, patience=epochs),
             PruneRows(rows=rows),
             Distill(epochs=epochs, rate=5e-3, patience=epochs),
-            Quantize(bits=4, epochs=max(2, epochs // 3), rate=1e-3),
+            Quantize(bits=BAG_BITS, epochs=max(2, epochs // 3), rate=1e-3),
         ),
     )
     return Candidate(recipe, expected)
 
 
-def _statics(facts: Facts, budget: Budget) -> list[Candidate]:
+def _statics(facts: Facts) -> list[Candidate]:
     width = 96
     epochs = facts.epochs(BAG_TEXTS // 2)
     expected = facts.pieces * (width + 2 + 6) + facts.labels * (width + 18) + FRAME

@@ -89,6 +89,9 @@ def train(
     encoded = model.inputs.encode(given.texts)
     saved = time.monotonic()
     for epoch in range(len(run.history.figures), schedule.epochs):
+        if epoch - 1 - run.history.best_epoch >= schedule.patience:
+            run.history.ended = f"no better for {schedule.patience} epochs"
+            break
         torch.manual_seed(seed * 100_003 + epoch)
         places = _batches(encoded, schedule.batch_size, np.random.default_rng((seed, epoch)))
         model.module.train()
@@ -100,14 +103,12 @@ def train(
             if deadline.passed:
                 break
         run.judge(evaluate(model), epoch)
-        if time.monotonic() - saved >= checkpoint_seconds:
+        # an epoch that the deadline cut short is no place to go on from
+        if not deadline.passed and time.monotonic() - saved >= checkpoint_seconds:
             run.save(checkpoint)
             saved = time.monotonic()
         if deadline.passed:
             run.history.ended = "time was up"
-            break
-        if epoch - run.history.best_epoch >= schedule.patience:
-            run.history.ended = f"no better for {schedule.patience} epochs"
             break
     run.finish()
     return run.history

@@ -58,7 +58,7 @@ class Classroom:
 def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
     """The encoder fine-tuned on the job's labels, or as it was fine-tuned before."""
     schedule = teacher_schedule(len(room.train), any(output.kind == "tags" for output in room.outputs))
-    key = {
+    key: dict[str, Any] = {
         "version": VERSION, "model": pretrained.digest, "data": room.data_hash, "seed": room.seed,
         "max_length": room.max_length, "schedule": vars(schedule),
     }  # fmt: skip
@@ -69,17 +69,21 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
     done = step.result
     if done is None or not weights.is_file():
         room.progress.stage(f"fine-tuning the teacher {pretrained.name}")
-        began = time.monotonic()
+        began, deadline = time.monotonic(), room.deadline.share(TIME_SHARE)
         history = fine_tune(
             model, room.train, room.dev, room.task, seed=room.seed, checkpoint=step.folder / "training.checkpoint",
-            progress=room.progress, deadline=room.deadline.share(TIME_SHARE),
+            progress=room.progress, deadline=deadline,
         )  # fmt: skip
-        torch.save(model.module.state_dict(), weights)
         quality = judge(ask(model, [text_of(one, room.outputs) for one in room.dev]), room.dev, room.outputs, room.task)
         notes = [f"fine-tuned for {len(history.figures)} epochs, best after {history.best_epoch + 1}; {history.ended}"]
         done = {"quality": quality, "seconds": time.monotonic() - began, "notes": notes}
-        step.finish(done)
-        (step.folder / "training.checkpoint").unlink(missing_ok=True)
+        if deadline.passed:
+            # training that time cut short is used now, and not remembered as what this key gives
+            key = {**key, "cut_after": history.figures}
+        else:
+            torch.save(model.module.state_dict(), weights)
+            step.finish(done)
+            (step.folder / "training.checkpoint").unlink(missing_ok=True)
     else:
         model.module.load_state_dict(torch.load(weights, weights_only=True))
         model.module.eval()
