@@ -117,6 +117,14 @@ def test_a_teacher_is_distilled_into_intents_and_slots(jsonl_file, teacher_folde
     assert {"hashed-ngrams", "static-embeddings"} <= families
 
 
+def test_the_chosen_recipe_is_trained_again_on_dev_rows_too(made, csv_file, tmp_path):
+    plain = pocketlm.fit(str(csv_file), output=str(tmp_path / "m.pocket"), refit=False, **SMALL)
+    assert "refit" in made.data["chosen"] and "refit" not in plain.data["chosen"]
+    assert plain.data["chosen"]["dev"] == made.data["chosen"]["dev"], "the figure that chose stays"
+    assert plain.data["chosen"]["recipe"] == made.data["chosen"]["recipe"]
+    assert plain.pocket.read_bytes() != made.pocket.read_bytes()
+
+
 @pytest.mark.slow
 def test_a_multi_label_job(tmp_path):
     data = tmp_path / "m.jsonl"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from pocketlm.measure.fresh import measure_pocket
 from pocketlm.measure.machine import describe
 from pocketlm.measure.quality import texts_for
 from pocketlm.pocket.format import check_output, read_pocket, write_pocket
-from pocketlm.pocket.work import WorkFolder
+from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.report.html import write_report
+from pocketlm.runtime.inputs import plain_text
 from pocketlm.runtime.load import Pocket, load
 from pocketlm.tasks.prepare import Prepared, prepare
 
@@ -35,9 +36,16 @@ try:
     from pocketlm.search.sequential import TRADE_OFF, Judge, Outcome, search
     from pocketlm.search.trial import Trial, run_trial
     from pocketlm.train.context import Context
-    from pocketlm.train.lesson import text_of
+    from pocketlm.train.lesson import join, lesson, text_of
     from pocketlm.train.teach import ask, judge, predictions
-    from pocketlm.train.teacher import Classroom, Teacher, prepare_teacher, taught_lesson, teacher_latency
+    from pocketlm.train.teacher import (
+        Classroom,
+        Teacher,
+        prepare_teacher,
+        taught_lesson,
+        teacher_latency,
+        word_neighbours,
+    )
 except ModuleNotFoundError as error:
     raise MissingExtraError(f"fit (the package {error.name})", "build") from None
 
@@ -86,16 +94,27 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             prepared.task, prepared.outputs, prepared.train, prepared.dev, _data_hash(prepared), job.max_length,
             job.seed, work, progress, deadline,
         )  # fmt: skip
+        # before the teacher is fine-tuned, which changes the encoder
+        near = word_neighbours(room, pretrained) if pretrained and job.variants else {}
         teacher = prepare_teacher(room, pretrained) if pretrained else None
         context = Context(
-            prepared.task, prepared.outputs, taught_lesson(room, None, [], 0), prepared.dev, job.max_length,
+            prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev, job.max_length,
             pretrained, teacher.model if teacher else None, job.seed, progress=progress, deadline=deadline,
         )  # fmt: skip
+        more = lesson(prepared.dev, prepared.outputs)
         if teacher is not None and _worth_hearing(teacher, context, prepared):
-            context = replace(context, lesson=taught_lesson(room, teacher, prepared.unlabelled, job.variants))
+            taught = taught_lesson(room, teacher, room.train, prepared.unlabelled, job.variants, near)
+            context = replace(context, lesson=taught)
+            more = taught_lesson(room, teacher, room.dev, [], job.variants, near)
         outcomes, judged = _search(job, prepared, teacher, context, work)
+        chosen = judged.choose(outcomes)
+        final = None if chosen is None else chosen.trial
+        if final is not None and job.refit and not deadline.passed:
+            progress.stage("training the chosen recipe again on train and dev")
+            whole = replace(context, lesson=join(context.lesson, more))
+            final = _refit(final, _runner(job, prepared, teacher, whole, work), judged)
         progress.stage("measuring the chosen Pocket")
-        result = _conclude(job, prepared, teacher, outcomes, judged)
+        result = _conclude(job, prepared, teacher, outcomes, judged, chosen, final)
     result["seconds"] = time.monotonic() - began
     write_report(result, job.report, replace=job.force)
     done = Result(Path(result["pocket"]) if result["pocket"] else None, job.report, result)
@@ -133,17 +152,6 @@ def _search(
     """Every candidate's outcome, and the judge who compares them."""
     budget = job.budget
     judged = Judge(budget, prepared.task.main_metric, teacher.quality if teacher else None, len(prepared.dev))
-    head = _manifest_head(job, prepared, teacher)
-    prefixes = Prefixes()
-    depends = {
-        "teacher": teacher.key if teacher else None, "data": _data_hash(prepared), "seed": job.seed,
-        "texts": len(context.lesson), "taught": context.lesson.taught is not None,
-        "max_length": job.max_length, "pocketlm": __version__, "head": head,
-    }  # fmt: skip
-
-    def run(recipe: Recipe) -> Trial:
-        step = work.step("student", {**depends, "recipe": recipe.to_json()})
-        return run_trial(recipe, context, step, head, prefixes)
 
     def too_slow(recipe: Recipe) -> str:
         if budget.max_latency is None or not recipe.family.startswith("small-"):
@@ -155,7 +163,43 @@ def _search(
 
     facts = Facts.of(context, len(student_pieces(context, None).counts))
     tried = candidates(facts, budget)
+    run = _runner(job, prepared, teacher, context, work)
     return search(tried, run, too_slow, judged, context.progress, context.deadline), judged
+
+
+def _runner(
+    job: Job, prepared: Prepared, teacher: Teacher | None, context: Context, work: WorkFolder
+) -> Callable[[Recipe], Trial]:
+    """What trains, exports and measures a recipe in this context, or remembers that it did."""
+    head = _manifest_head(job, prepared, teacher)
+    prefixes = Prefixes()
+    depends = {
+        "teacher": teacher.key if teacher else None, "data": _data_hash(prepared), "seed": job.seed,
+        "texts": digest([plain_text(text) for text in context.lesson.texts]),
+        "taught": context.lesson.taught is not None,
+        "max_length": job.max_length, "pocketlm": __version__, "head": head,
+    }  # fmt: skip
+
+    def run(recipe: Recipe) -> Trial:
+        step = work.step("student", {**depends, "recipe": recipe.to_json()})
+        return run_trial(recipe, context, step, head, prefixes)
+
+    return run
+
+
+def _refit(chosen: Trial, run: Callable[[Recipe], Trial], judged: Judge) -> Trial:
+    """The chosen recipe trained on dev as well, where it still keeps the limits; no row helps to choose any more.
+
+    Its dev figures stay those of the student that had not seen dev.
+    """
+    again = run(chosen.recipe)
+    trial = replace(
+        again,
+        measurement=replace(again.measurement, quality=chosen.measurement.quality),
+        details={**chosen.details, "refit": {"seconds": again.details["seconds"], "int8": again.details["int8"]}},
+    )
+    kept = judged.verdict(trial).met or not judged.verdict(chosen).met
+    return trial if kept else chosen
 
 
 def _manifest_head(job: Job, prepared: Prepared, teacher: Teacher | None) -> dict[str, Any]:
@@ -171,10 +215,10 @@ def _manifest_head(job: Job, prepared: Prepared, teacher: Teacher | None) -> dic
 
 
 def _conclude(
-    job: Job, prepared: Prepared, teacher: Teacher | None, outcomes: list[Outcome], judged: Judge
-) -> dict[str, Any]:
-    """Read the test split once for the chosen candidate, write the Pocket if it may be, and gather the result."""
-    chosen = judged.choose(outcomes)
+    job: Job, prepared: Prepared, teacher: Teacher | None, outcomes: list[Outcome], judged: Judge,
+    chosen: Outcome | None, final: Trial | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Read the test split once for the final student, write the Pocket if it may be, and gather the result."""
     test_texts = [text_of(one, prepared.outputs) for one in prepared.test]
     said = ask(teacher.model, test_texts) if teacher else None
     teacher_test = judge(said, prepared.test, prepared.outputs, prepared.task) if said else None
@@ -185,12 +229,12 @@ def _conclude(
         "candidates": [_candidate_json(one, one is chosen, judged) for one in outcomes],
         "environment": describe(), "seed": job.seed,
     }  # fmt: skip
-    if chosen is None or chosen.trial is None:
+    if chosen is None or final is None:
         text = "no candidate fits the budget: " + (outcomes[0].why if outcomes else "nothing so small can be made")
         return {**result, "status": "missed", "verdict": {"met": False, "limits": [], "text": text}}
-    staged = chosen.trial.pocket.with_name("chosen.pocket")
+    staged = final.pocket.with_name("chosen.pocket")
     teacher_said = predictions(said, test_texts, prepared.outputs) if said else None
-    measured, verdict, details = _final(prepared, chosen.trial, staged, teacher_said, judged, teacher_test)
+    measured, verdict, details = _final(prepared, final, staged, teacher_said, judged, teacher_test)
     result["chosen"] = {"name": chosen.recipe.name, "recipe": chosen.recipe.to_json(), **details}
     met = verdict.met
     free = not verdict.limits

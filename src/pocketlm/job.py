@@ -20,7 +20,8 @@ class Job:
     data: a file, a folder, smart-home:LANG or a hub name; dev, test, unlabelled: files. text, label, slots:
     columns. teacher: a folder, hub name or pypi:PACKAGE. output: the Pocket to write. work: folder for what
     can be resumed (default: beside the output). variants: unlabelled variants a training text, labelled by
-    the teacher. max_length: pieces read of a text. keep_best: write the nearest miss too. force: replace files.
+    the teacher. refit: train the chosen recipe again on train and dev rows before the test rows are read.
+    max_length: pieces read of a text. keep_best: write the nearest miss too. force: replace files.
     """
 
     data: str
@@ -39,7 +40,8 @@ class Job:
     output: str = "model.pocket"
     work: str | None = None
     seed: int = 0
-    variants: int = 4
+    variants: int = 8
+    refit: bool = True
     max_length: int = 64
     time_limit: str | None = None
     keep_best: bool = False

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocketlm.data.splits import drop_shared, normal_text, split_off
-from pocketlm.data.variants import variants
 
 rows_of = st.lists(
     st.builds(
@@ -49,16 +48,6 @@ def test_shared_rows_leave_training_and_are_said():
     assert kept == [{"text": "bye"}]
     assert note == "1 training row also in test left out of training, such as 'Hello  There'"
     assert drop_shared(kept, [], text_of=lambda row: row["text"], name="test") == (kept, None)
-
-
-def test_variants_are_new_seeded_and_of_the_same_kind():
-    texts = ["turn on the light", ("stop", "the", "music"), "go home now please"]
-    made = variants(texts, 5, seed=1)
-    assert made == variants(texts, 5, seed=1) != variants(texts, 5, seed=2)
-    assert not set(made) & set(texts)
-    assert len(set(made)) == len(made)
-    assert {type(one) for one in made} == {str, tuple}
-    assert variants(texts, 0, seed=1) == []
 
 
 @given(rows_of, st.randoms(use_true_random=False))

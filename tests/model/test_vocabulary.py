@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from pocketlm.errors import TeacherError
-from pocketlm.model.vocabulary import count_pieces, learn_wordpieces, reopen, trim
+from pocketlm.model.vocabulary import count_pieces, learn_wordpieces, reopen, trim, whole_words
 
 TEXTS = ["the lamp in the kitchen", "turn the kitchen lamps off", "brighter lamps, please", "off off on"]
 MORE = ["unrelated words about zebras and mountains", "zebra mountains rising", "relating words"]
@@ -97,3 +97,18 @@ def test_learnt_pieces_equal_a_naive_count_and_do_not_depend_on_order():
     assert found == naive(words, 40)
     assert found == learn_wordpieces(dict(reversed(words.items())), 40)
     assert "lamp" in found
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (models.WordPiece({"[UNK]": 0, "lamp": 1, "##s": 2, "on": 3}, unk_token="[UNK]"), ["[UNK]", "lamp", "on"]),
+        (models.Unigram([("<unk>", 0.0), ("▁lamp", -1.0), ("s", -2.0), ("▁on", -3.0)], 0), ["lamp", "on"]),
+        (models.BPE({"Ġ": 0, "lamp": 1, "Ġlamp": 2, "ĠcafÃ©": 3}, []), ["", "lamp", "café"]),
+    ],
+)
+def test_whole_words_of_each_kind_of_vocabulary(model, expected):
+    tokenizer = Tokenizer(model)
+    kinds = {"Unigram": decoders.Metaspace(), "BPE": decoders.ByteLevel(), "WordPiece": decoders.WordPiece()}
+    tokenizer.decoder = kinds[type(model).__name__]
+    assert whole_words(tokenizer.to_str()) == expected

@@ -40,6 +40,9 @@ def command(
     work: Annotated[str | None, _option("Folder for unfinished and measured work.")] = None,
     seed: Annotated[int | None, _option("Seed of everything random.")] = None,
     variants: Annotated[int | None, _option("Variants of each training text that the teacher labels.")] = None,
+    refit: Annotated[
+        bool | None, _option("Train the chosen recipe again on train and dev.", "--refit/--no-refit")
+    ] = None,
     max_length: Annotated[int | None, _option("Subword pieces read of a text.")] = None,
     time_limit: Annotated[str | None, _option('Bound on the work, such as "10m".')] = None,
     keep_best: Annotated[bool | None, _option("Write the nearest miss too.", "--keep-best")] = None,

@@ -55,14 +55,19 @@ class BagModule(nn.Module):
         """The table as a Pocket holds it, importance folded in: (rows, width)."""
         return self.table * self.importance[:, None]
 
-    def _vectors(self) -> Tensor:
-        table = self.stored_table()
+    def _rounded(self) -> Tensor | None:
+        """The stored table as `bits` will hold it, or None where it stays float."""
         if not self.bits or self.table_scale is None:
-            return table
-        rounded: Tensor = _RoundThrough.apply(table, self.table_scale, 2 ** (self.bits - 1) - 1)  # type: ignore[no-untyped-call]
+            return None
+        top = 2 ** (self.bits - 1) - 1
+        rounded: Tensor = _RoundThrough.apply(self.stored_table(), self.table_scale, top)  # type: ignore[no-untyped-call]
         return rounded
 
-    def _pool(self, table: Tensor, ids: Tensor, weights: Tensor, offsets: Tensor) -> Tensor:
+    def _pool(self, rounded: Tensor | None, ids: Tensor, weights: Tensor, offsets: Tensor) -> Tensor:
+        table = rounded
+        if table is None:
+            # importance on the features read is a smaller product than on all rows
+            table, weights = self.table, weights * self.importance[ids]
         if self.training and self.dropout:
             kept = torch.rand_like(weights) >= self.dropout
             weights = weights * kept / (1 - self.dropout)
@@ -79,7 +84,7 @@ class BagModule(nn.Module):
         word_counts: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """{output name: logits}; see `runtime.inputs.BagInputs` for the arrays."""
-        table = self._vectors()
+        table = self._rounded()
         text = self._pool(table, ids, weights, offsets)
         text = self.norm(text) if self.hidden else text
         active = F.gelu(text, approximate="tanh") if self.hidden else text

@@ -19,6 +19,8 @@ from tokenizers import Tokenizer
 from pocketlm.errors import TeacherError
 
 Rules = dict[str, Any]
+# What stands for the space before a word, in sentence pieces and in byte-level BPE.
+_WORD_STARTS = ("▁", "Ġ")
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,21 @@ def _rewrite_processor(processor: Any, new_id: Mapping[int, int]) -> None:
     for edge in ("sep", "cls"):
         if isinstance(processor.get(edge), list):
             processor[edge][1] = new_id[processor[edge][1]]
+
+
+def whole_words(tokenizer_json: str) -> list[str]:
+    """The pieces that are a whole word by themselves, as text, in the vocabulary's order."""
+    rules: Rules = json.loads(tokenizer_json)
+    model, tokenizer = rules["model"], Tokenizer.from_str(tokenizer_json)
+    special = {token["id"] for token in rules.get("added_tokens", [])}
+    prefix = model.get("continuing_subword_prefix") or "##"
+    wordpiece = model.get("type") == "WordPiece"
+    whole = [
+        place
+        for place, piece in sorted(_pieces(model).items())
+        if place not in special and (not piece.startswith(prefix) if wordpiece else piece[:1] in _WORD_STARTS)
+    ]
+    return [tokenizer.decode([place]).strip() for place in whole]
 
 
 def learn_wordpieces(words: Mapping[str, int], limit: int) -> list[str]:

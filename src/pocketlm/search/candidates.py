@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pocketlm.budget import Budget
@@ -18,12 +18,15 @@ from pocketlm.recipe.recipe import Recipe
 from pocketlm.train.context import Context
 
 # Texts a student sees in all, epochs times rows: bags are cheap to train, encoders are not. Where every word
-# is a label too, half of them teach as much.
-BAG_TEXTS = 450_000
-ENCODER_TEXTS = 190_000
+# is a label too, a fifth of them teaches as much.
+BAG_TEXTS = 900_000
+ENCODER_TEXTS = 290_000
+TAGGING_SHARE = 5
 # A bag begins with so many times the rows it will keep, as far as the texts fill them.
 ROWS_BEFORE_PRUNING = 5
 BAG_BITS: Final = 4
+# An encoder keeps at least this share of the pieces that the texts and their variants use; others are spelt out.
+FEWEST_PIECES = 0.4
 # Bags beyond this gain nothing more; a transformer makes better use of the bytes.
 LARGEST_BAG = 1_600_000
 SMALLEST_BAG = 12_000
@@ -69,13 +72,13 @@ class Facts:
 
     def epochs(self, seen: int) -> int:
         """Epochs after which `seen` texts were seen, within reason."""
-        seen = seen // 2 if self.tagging else seen
-        return max(3, min(60, round(seen / max(1, self.texts))))
+        seen = seen // TAGGING_SHARE if self.tagging else seen
+        return max(2, min(60, round(seen / max(1, self.texts))))
 
 
 def candidates(facts: Facts, budget: Budget) -> list[Candidate]:
     """Recipes that may fit `budget`, cheap ones first."""
-    found = [*_bags(facts, budget), *_statics(facts), *_convnets(facts), *_transformers(facts, budget)]
+    found = [*_bags(facts, budget), *_statics(facts, budget), *_convnets(facts, budget), *_transformers(facts, budget)]
     allowed = budget.max_size
     fitting = [one for one in found if allowed is None or one.expected_bytes <= allowed]
     order = {"hashed-ngrams": 0, "static-embeddings": 0, "small-convnet": 1, "small-transformer": 2}
@@ -93,13 +96,14 @@ def _bag(facts: Facts, size: int) -> Candidate:
     width = 48 if size < 60_000 else 64 if size < 700_000 else 96
     context_width = max(width, 64)
     heads = facts.labels * (context_width + 4 + 14) + (6 * width * context_width if facts.tagging else 0)
-    a_row = width * BAG_BITS / 8 + 2 + 1.1  # weights, scale, and its place in the map of kept buckets
+    # weights (the zip takes a tenth off 4-bit ones), scale, and its place in the map of kept buckets
+    a_row = 0.9 * width * BAG_BITS / 8 + 2 + 1.1
     rows = int((size * 0.97 - FRAME - heads) / a_row)
     rows = max(64, min(60_000, rows))
     expected = round(rows * a_row + heads + FRAME)
     epochs = facts.epochs(BAG_TEXTS)
     recipe = Recipe(
-        f"n-grams {rows:,}×{width}, {BAG_BITS} bit",
+        f"n-grams ≤ {rows:,}×{width}, {BAG_BITS} bit",
         (
             HashedNgrams(width=width, rows=min(60_000, ROWS_BEFORE_PRUNING * rows)),
             Distill(epochs=epochs, rate=5e-3, patience=epochs),
@@ -111,22 +115,39 @@ def _bag(facts: Facts, size: int) -> Candidate:
     return Candidate(recipe, expected)
 
 
-def _statics(facts: Facts) -> list[Candidate]:
+def _statics(facts: Facts, budget: Budget) -> list[Candidate]:
     width = 96
-    epochs = facts.epochs(BAG_TEXTS // 2)
-    expected = facts.pieces * (width + 2 + 6) + facts.labels * (width + 18) + FRAME
+    rest, a_piece = facts.labels * (width + 18) + FRAME, width + 2 + 6
+    pieces = _pieces(facts, budget, rest, a_piece)
+    if not pieces:
+        return []
+    epochs = facts.epochs(BAG_TEXTS // 3)
     recipe = Recipe(
         f"static embeddings {width}, 8 bit",
         (
-            StaticEmbeddings(width=width),
+            StaticEmbeddings(width=width, pieces=pieces),
             Distill(epochs=epochs, rate=3e-3, patience=epochs),
             Quantize(bits=8, epochs=2),
         ),
     )
-    return [Candidate(recipe, expected)]
+    return [Candidate(recipe, rest + pieces * a_piece)]
 
 
-def _encoder(name: str, student: Any, facts: Facts, weights: int) -> Candidate:
+def _pieces(facts: Facts, budget: Budget, rest: int, a_piece: int) -> int:
+    """As many of the teacher's pieces as fit beside `rest` bytes, or 0 where too few do."""
+    fitting = facts.pieces if budget.max_size is None else int((budget.max_size - rest) / a_piece)
+    return 0 if fitting < FEWEST_PIECES * facts.pieces else min(fitting, facts.pieces)
+
+
+def _encoder(name: str, student: Any, facts: Facts, budget: Budget, weights: int) -> list[Candidate]:
+    """The student with as many of the teacher's pieces as fit, or none where too few do."""
+    # matrices in int8 (a zip takes a little off), the heads, the graph's own nodes; then embeddings and tokenizer
+    rest = weights + facts.labels * (facts.width + 18) + 25_000 + FRAME
+    a_piece = student.rank + 10
+    pieces = _pieces(facts, budget, rest, a_piece)
+    if not pieces:
+        return []
+    student = replace(student, pieces=pieces)
     epochs = facts.epochs(ENCODER_TEXTS)
     recipe = Recipe(
         name,
@@ -136,14 +157,12 @@ def _encoder(name: str, student: Any, facts: Facts, weights: int) -> Candidate:
             Quantize(bits=8),
         ),
     )
-    # embeddings, matrices in int8 (a zip takes a little off), the tokenizer's pieces, the graph's own nodes
-    expected = facts.pieces * (student.rank + 10) + weights + facts.labels * (facts.width + 18) + 25_000 + FRAME
-    return Candidate(recipe, round(expected))
+    return [Candidate(recipe, round(rest + pieces * a_piece))]
 
 
-def _convnets(facts: Facts) -> list[Candidate]:
+def _convnets(facts: Facts, budget: Budget) -> list[Candidate]:
     student = SmallConvnet(depth=2, width=128, reach=1, rank=64)
-    return [_encoder("convnet 2×128", student, facts, 2 * 3 * 128 * 128 + 64 * 128)]
+    return _encoder("convnet 2×128", student, facts, budget, 2 * 3 * 128 * 128 + 64 * 128)
 
 
 def _transformers(facts: Facts, budget: Budget) -> list[Candidate]:
@@ -155,14 +174,12 @@ def _transformers(facts: Facts, budget: Budget) -> list[Candidate]:
         {"depth": 3, "heads": 6, "ffn": 512, "rank": 128},
         {"depth": min(6, facts.layers), "heads": facts.heads, "ffn": facts.ffn, "rank": 256},
     ]
-    made = []
+    made: list[Candidate] = []
     for sizes in ladder:
         student = SmallTransformer(**{**sizes, "heads": min(sizes["heads"], facts.heads)})
         head_width = facts.width // facts.heads
         layer = 4 * facts.width * student.heads * head_width + 2 * facts.width * student.ffn
         weights = student.depth * layer + student.rank * facts.width
         name = f"transformer {student.depth} layers, {student.heads} heads, ffn {student.ffn}"
-        made.append(_encoder(name, student, facts, weights))
-    if budget.max_size is None:
-        return [made[0], made[2]]
-    return [one for one in made if one.expected_bytes <= budget.max_size][-1:]
+        made += _encoder(name, student, facts, budget, weights)
+    return [made[0], made[2]] if budget.max_size is None else made[-1:]

@@ -58,6 +58,18 @@ def lesson(examples: Sequence[Example], outputs: Sequence[Output]) -> Lesson:
     return Lesson(tuple(text_of(example, outputs) for example in examples), labels)
 
 
+def join(first: Lesson, second: Lesson) -> Lesson:
+    """The texts of both, `first`'s before. Both have a teacher or neither; hidden states stay where both have them."""
+    labels = {name: [*own, *second.labels[name]] for name, own in first.labels.items()}
+    whole = Lesson((*first.texts, *second.texts), labels)
+    if first.taught is None or second.taught is None:
+        return whole
+    logits = {name: [*own, *second.taught.logits[name]] for name, own in first.taught.logits.items()}
+    both = first.taught.hidden and second.taught.hidden
+    hidden = [*first.taught.hidden, *second.taught.hidden] if both else ()
+    return whole.with_teacher(Taught(logits, hidden))
+
+
 def _number(example: Example, output: Output) -> NDArray[np.float32] | NDArray[np.int64] | int:
     places = {label: place for place, label in enumerate(output.labels)}
     if output.kind == "tags":

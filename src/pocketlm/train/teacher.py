@@ -9,16 +9,18 @@ from typing import Any
 
 import torch
 
-from pocketlm.data.variants import variants
+from pocketlm.data.variants import Neighbours, variants
 from pocketlm.model.encoder import EncoderModule, Pretrained, teacher_model
 from pocketlm.model.model import Model
 from pocketlm.outputs import Example, Output
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress
 from pocketlm.runtime.inputs import Text, plain_text, tokens_of
+from pocketlm.runtime.ngrams import ngram_words
 from pocketlm.tasks.table import Task
 from pocketlm.train.lesson import Lesson, lesson, text_of
 from pocketlm.train.loop import gains_from_bf16
+from pocketlm.train.neighbours import neighbours
 from pocketlm.train.teach import ask, fine_tune, judge, keeps_hidden, load_taught, save_taught, teacher_schedule
 
 # Part of the time left that fine-tuning may take.
@@ -90,14 +92,29 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
     return Teacher(pretrained, model, done["quality"], digest(key), done["seconds"], tuple(done["notes"]))
 
 
-def taught_lesson(room: Classroom, teacher: Teacher | None, unlabelled: Sequence[str], rounds: int) -> Lesson:
-    """The training lesson; with a teacher, also its outputs on the texts, their variants and unlabelled texts."""
-    base = lesson(room.train, room.outputs)
-    if teacher is None:
-        return base
+def word_neighbours(room: Classroom, pretrained: Pretrained) -> Neighbours:
+    """Words of like meaning for the training words, as the encoder saw them before it was fine-tuned."""
+    words = sorted({word for one in room.train for word in ngram_words(one.text)})
+    step = room.work.step("words", {"model": pretrained.digest, "words": digest(words), "version": VERSION})
+    if step.result is None:
+        room.progress.stage("finding words of like meaning")
+        step.finish(neighbours(pretrained, words))
+    found: Neighbours = step.result or {}
+    return found
+
+
+def taught_lesson(
+    room: Classroom, teacher: Teacher, examples: Sequence[Example], unlabelled: Sequence[str], rounds: int,
+    near: Neighbours,
+) -> Lesson:  # fmt: skip
+    """Examples, variants of them and unlabelled texts, with what the teacher says of each.
+
+    rounds: variants of each example. near: words of like meaning, for variants.
+    """
+    base = lesson(examples, room.outputs)
     tagging = any(output.kind == "tags" for output in room.outputs)
     more: list[Text] = [tuple(tokens_of(text)) if tagging else text for text in unlabelled]
-    more += variants(base.texts, rounds, room.seed)
+    more += variants(base.texts, rounds, room.seed, near)
     labels: dict[str, list[Any]] = {
         name: [*own, *lesson([Example(plain_text(text)) for text in more], room.outputs).labels[name]]
         for name, own in base.labels.items()
