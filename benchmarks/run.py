@@ -208,7 +208,13 @@ def main() -> None:
     }
     if given.data and (given.data / "banking77").is_dir():
         found["banking77"] = banking77(given.data, given.work)
+        write(found)
     found["smart_home"] = smart_home(given.work)
+    write(found)
+
+
+def write(found: dict[str, Any]) -> None:
+    """The figures so far as JSON, and as a page of the docs."""
     results = ROOT / "benchmarks" / "results"
     results.mkdir(exist_ok=True)
     (results / "latest.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -32,5 +32,11 @@ def make_context(data: Path, teacher: Path | None, work: Path) -> Context:
     pretrained = load_pretrained(str(teacher))
     taught = prepare_teacher(room, pretrained)
     return Context(
-        prepared.task, prepared.outputs, taught_lesson(room, taught, [], 1), prepared.dev, 32, pretrained, taught.model
+        prepared.task,
+        prepared.outputs,
+        taught_lesson(room, taught, room.train, [], 1, {}),
+        prepared.dev,
+        32,
+        pretrained,
+        taught.model,
     )

@@ -115,7 +115,7 @@ def test_row_energy_by_hand():
 def test_quantized_training_sees_the_stored_values(context):
     model = Quantize(bits=4, epochs=1)(before(make("quantize"), context), context)
     module = model.module
-    rounded = module._vectors().detach()
+    rounded = module._rounded().detach()
     steps = rounded / module.table_scale
     torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
     assert steps.abs().max() <= 7.001
