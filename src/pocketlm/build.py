@@ -112,7 +112,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         if final is not None and job.refit and not deadline.passed:
             progress.stage("training the chosen recipe again on train and dev")
             whole = replace(context, lesson=join(context.lesson, more))
-            final = _refit(final, _runner(job, prepared, teacher, whole, work), judged)
+            final = _refit(final, _runner(job, prepared, teacher, whole, work, ("train", "dev")), judged)
         progress.stage("measuring the chosen Pocket")
         result = _conclude(job, prepared, teacher, outcomes, judged, chosen, final)
     result["seconds"] = time.monotonic() - began
@@ -168,10 +168,11 @@ def _search(
 
 
 def _runner(
-    job: Job, prepared: Prepared, teacher: Teacher | None, context: Context, work: WorkFolder
-) -> Callable[[Recipe], Trial]:
+    job: Job, prepared: Prepared, teacher: Teacher | None, context: Context, work: WorkFolder,
+    trained_on: tuple[str, ...] = ("train",),
+) -> Callable[[Recipe], Trial]:  # fmt: skip
     """What trains, exports and measures a recipe in this context, or remembers that it did."""
-    head = _manifest_head(job, prepared, teacher)
+    head = _manifest_head(job, prepared, teacher, trained_on)
     prefixes = Prefixes()
     depends = {
         "teacher": teacher.key if teacher else None, "data": _data_hash(prepared), "seed": job.seed,
@@ -202,13 +203,16 @@ def _refit(chosen: Trial, run: Callable[[Recipe], Trial], judged: Judge) -> Tria
     return trial if kept else chosen
 
 
-def _manifest_head(job: Job, prepared: Prepared, teacher: Teacher | None) -> dict[str, Any]:
+def _manifest_head(
+    job: Job, prepared: Prepared, teacher: Teacher | None, trained_on: tuple[str, ...]
+) -> dict[str, Any]:
     """What the manifest says whatever the candidate and the budget, and nothing of when and where it was made."""
     return {
         "provenance": {
             # the file's name and not its folder: the same data gives the same bytes wherever it lies
             "data": {"source": Path(prepared.about["source"]).name, "splits": prepared.about["splits"]},
             "teacher": {"name": teacher.pretrained.name, "sha256": teacher.pretrained.digest} if teacher else None,
+            "trained_on": list(trained_on),
             "seed": job.seed,
         },
     }

@@ -25,6 +25,11 @@ HOW_TAKEN = (
     "Memory is the peak resident set of that process, Python and the runtime included.",
 )
 
+REFIT = (
+    "The figures on dev are those of the student that had not seen dev; "
+    "the student in the file was trained in the same way on train and dev rows."
+)
+
 
 def _section(name: str, heading: str, *parts: object) -> Markup:
     return element("section", element("h2", heading, id=name), *parts)
@@ -48,7 +53,9 @@ def passes(result: Mapping[str, Any]) -> Markup:
     if not found:
         return Markup("")
     made = tables.passes_table(found, metric_name(_metric(result)))
-    return _section("passes", "What each pass cost and bought", passes_figure(result, found), made)
+    refit = part(part(result, "chosen"), "refit")
+    note = element("p", REFIT, class_="muted") if refit else None
+    return _section("passes", "What each pass cost and bought", note, passes_figure(result, found), made)
 
 
 def int8(result: Mapping[str, Any]) -> Markup:
