@@ -19,7 +19,7 @@ LAYERS = [
     {"export"},
     {"recipe"},
     {"search"},
-    {"report"},
+    {"report", "serve"},
     {"build", "cli"},
 ]
 LAYER = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
@@ -60,6 +60,11 @@ def test_imports_point_down(path):
         assert LAYER[other] < LAYER[own] or same_floor, f"{own} (layer {LAYER[own]}) imports {other}"
 
 
+@pytest.mark.parametrize("path", sorted((SOURCE / "serve").glob("*.py")), ids=lambda path: path.name)
+def test_the_service_reads_pockets_only(path):
+    assert all(LAYER[other] == 0 for other in imports(path) - {"serve"})
+
+
 def fresh(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -73,7 +78,7 @@ def test_import_loads_nothing_heavy():
 def test_runtime_and_judging_need_no_torch():
     code = (
         "import sys; import pocketlm.runtime.load, pocketlm.measure.probe, pocketlm.measure.quality, "
-        "pocketlm.tasks.prepare, pocketlm.cli.main; "
+        "pocketlm.tasks.prepare, pocketlm.serve.server, pocketlm.cli.main; "
         "print([m for m in ('torch', 'transformers', 'onnx') if m in sys.modules])"
     )
     assert fresh(code) == "[]"

@@ -24,6 +24,7 @@ COMMANDS = {
     "bench": "pocketlm.cli.bench",
     "inspect": "pocketlm.cli.inspect",
     "data": "pocketlm.cli.data",
+    "serve": "pocketlm.cli.serve",
 }
 
 app = typer.Typer(

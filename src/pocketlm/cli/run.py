@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pocketlm.cli.show import print_json
 from pocketlm.errors import DataError
+
+if TYPE_CHECKING:
+    from pocketlm.runtime.inputs import Text
+    from pocketlm.runtime.lines import Row
+    from pocketlm.runtime.load import Pocket
 
 
 def command(
@@ -32,7 +36,7 @@ def command(
         for prediction in model.predict(texts):
             print_json(prediction)
         return 0
-    batch: list[tuple[dict[str, Any], Any]] = []
+    batch: list[tuple[Row, Text]] = []
     for one in _lines():
         batch.append(one)
         if len(batch) >= batch_size or sys.stdin.isatty():
@@ -43,7 +47,7 @@ def command(
     return 0
 
 
-def _answer(model: Any, batch: list[tuple[dict[str, Any], Any]]) -> None:
+def _answer(model: Pocket, batch: list[tuple[Row, Text]]) -> None:
     for (row, _), prediction in zip(
         batch, model.predict([text for _, text in batch], batch_size=len(batch)), strict=True
     ):
@@ -51,29 +55,13 @@ def _answer(model: Any, batch: list[tuple[dict[str, Any], Any]]) -> None:
     sys.stdout.flush()
 
 
-def _lines() -> Iterator[tuple[dict[str, Any], Any]]:
+def _lines() -> Iterator[tuple[Row, Text]]:
+    from pocketlm.runtime.lines import read_line
+
     for number, raw in enumerate(sys.stdin.buffer, 1):
         try:
             line = raw.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise DataError(f"stdin, line {number}: byte {error.start} is not UTF-8") from None
         if line.strip():
-            yield _read(line, number)
-
-
-def _read(line: str, number: int) -> tuple[dict[str, Any], Any]:
-    """The fields to give back, and the text or tokens."""
-    if not line.lstrip().startswith(("{", '"')):
-        return {}, line
-    try:
-        value = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"stdin, line {number} begins like JSON but is not ({error})") from None
-    if isinstance(value, str):
-        return {}, value
-    tokens, text = value.get("tokens"), value.get("text")
-    if isinstance(tokens, list) and all(isinstance(token, str) for token in tokens) and tokens:
-        return value, tokens
-    if not isinstance(text, str):
-        raise DataError(f'stdin, line {number}: an object needs "text" (a string) or "tokens" (a list of strings)')
-    return value, text
+            yield read_line(line, f"stdin, line {number}")
