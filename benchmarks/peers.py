@@ -11,14 +11,20 @@ import pickle
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from significance import Right
 
 from pocketlm.measure.fresh import ONE_THREAD
+from pocketlm.model.model import Model
 from pocketlm.outputs import Example
+from pocketlm.tasks.prepare import Prepared
+from pocketlm.train.teach import ask
 
 # Times `predict(text)` of a pickled object in a fresh process, with the same loop as a Pocket's probe.
 _TIMER = """
@@ -30,6 +36,78 @@ with open(sys.argv[1], "rb") as file:
 texts = [json.loads(line) for line in open(sys.argv[2], encoding="utf-8")]
 print(json.dumps({**summary(time_calls(lambda batch: predict(batch[0]), texts)), "memory_bytes": peak_memory()}))
 """
+
+
+@dataclass(frozen=True)
+class System:
+    """One line of the table. right: which test rows it gets right, None where it could not run.
+
+    timer: takes its latency and memory now. about: what else is said of it.
+    """
+
+    name: str
+    right: Right | None
+    size_bytes: int = 0
+    timer: Callable[[], dict[str, float]] | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def run_all(
+    model: Model, pretrained: str, prepared: Prepared, timed_texts: Sequence[str], folder: Path
+) -> tuple[list[System], dict[str, float]]:
+    """Every peer, and how the teacher's graphs agree with torch.
+
+    model: the fine-tuned teacher. pretrained: the folder it came from. Peers learn from train and dev rows.
+    """
+    whole, test = prepared.train + prepared.dev, prepared.test
+    labels = prepared.outputs[0].labels
+    kinds: tuple[tuple[str, Callable[[], tuple[Right, int, Any]]], ...] = (
+        ("TF-IDF (word 1–2, char 2–5) + logistic regression", lambda: tfidf(whole, test)),
+        ("teacher, ONNX Runtime float32", lambda: onnx_teacher(model, labels, test, folder, False)),
+        ("teacher, ONNX Runtime dynamic int8", lambda: onnx_teacher(model, labels, test, folder, True)),
+        ("Model2Vec 256, fine-tuned", lambda: model2vec(pretrained, whole, test)),
+    )
+    systems = []
+    for name, make in kinds:
+        print(name, flush=True)
+        try:
+            right, size, predict = make()
+        except ImportError as error:  # a peer that is not installed is said, not hidden
+            systems.append(System(name, None, about={"not_run": str(error)[:100]}))
+            continue
+        systems.append(System(name, right, size, partial(timed, predict, timed_texts)))
+    return systems, agreement(model, prepared)
+
+
+def rights_of_torch(model: Model, prepared: Prepared) -> Right:
+    """Which test rows the teacher itself gets right."""
+    labels = prepared.outputs[0].labels
+    said = np.stack(list(ask(model, [one.text for one in prepared.test]).logits[prepared.outputs[0].name]))
+    return np.array([labels[best] == one.labels[0] for best, one in zip(said.argmax(1), prepared.test, strict=True)])
+
+
+def agreement(model: Model, prepared: Prepared) -> dict[str, float]:
+    """The teacher's graphs by PocketLM's own export, one test text at a time.
+
+    float: share of rows on which the float32 graph prefers torch's label. int8_points: accuracy of the int8 graph
+    less the float32 graph's, in points.
+    """
+    from pocketlm.export.int8 import dynamic_int8
+    from pocketlm.export.onnx import store_tables, to_bytes, trace
+    from pocketlm.runtime.graph import GraphModel
+
+    output, texts = prepared.outputs[0], [one.text for one in prepared.test]
+    gold = np.array([output.labels.index(one.labels[0]) for one in prepared.test])
+    torch_said = np.stack(list(ask(model, texts).logits[output.name])).argmax(1)
+    encoded = model.inputs.encode(texts)
+    said = []
+    for data in (to_bytes(trace(model)), to_bytes(dynamic_int8(store_tables(trace(model), 8)))):
+        graph = GraphModel(data, prepared.outputs, 2)
+        said.append(np.array([graph.run(model.inputs.collate([one]))[output.name][0].argmax() for one in encoded]))
+    return {
+        "float": float((said[0] == torch_said).mean()),
+        "int8_points": 100 * float((said[1] == gold).mean() - (said[0] == gold).mean()),
+    }
 
 
 class SklearnPredict:

@@ -1,0 +1,61 @@
+"""The page says what was reached, missed, and not run."""
+
+from page import page
+
+PEER = {
+    "low": 0.9,
+    "high": 0.93,
+    "size_bytes": 263_000,
+    "latency_p50_ms": 0.12,
+    "latency_p95_ms": 0.2,
+    "memory_bytes": 4e7,
+}
+
+
+def found(accuracy, status="met"):
+    ours = {
+        **PEER,
+        "name": "PocketLM ≤ 300kB",
+        "bar": 0.985,
+        "accuracy": accuracy,
+        "chosen": "n-grams",
+        "seconds": 60.0,
+    }
+    rows = [
+        {**ours, "status": status, "p_teacher": 0.0004, "p_tfidf": 0.25},
+        {"name": "Model2Vec 256, fine-tuned", "not_run": "No module named 'model2vec'"},
+    ]
+    teacher = {"quality": {"test": {"accuracy": 0.94}}, "seconds": 500.0}
+    home = {"intent_accuracy": 0.96, "slot_f1": 0.85, "frame_accuracy": 0.7}
+    return {
+        "command": "python benchmarks/run.py", "date": "2026-01-01",
+        "machine": {"cpu": "a CPU", "cores": 2, "python": "3.11", "versions": {"torch": "2"}},
+        "banking77": {"teacher": teacher, "rows": rows, "test_rows": 3080, "agreement": {"float": 1.0, "int8_points": -0.4}},
+        "smart_home": {
+            "teacher": {"intent_accuracy": 0.96, "slot_f1": 0.9, "frame_accuracy": 0.8}, "student": home,
+            "measurement": {"size_bytes": 674_000, "latency_p50_ms": 0.3}, "chosen": "n-grams", "seconds": 400.0,
+        },
+    }  # fmt: skip
+
+
+def line(text, beginning):
+    return next(one for one in text.splitlines() if one.startswith(beginning))
+
+
+def test_a_bar_is_reached_by_share_and_budget_together():
+    assert "98.5%: reached" in line(page(found(0.93)), "| PocketLM")
+    assert "98.5%: missed" in line(page(found(0.92)), "| PocketLM")
+    assert "98.5%: missed" in line(page(found(0.93, status="missed")), "| PocketLM")
+
+
+def test_differences_and_what_did_not_run_are_said():
+    text = page(found(0.93))
+    assert "< 0.001 | 0.250 |" in line(text, "| PocketLM")
+    assert "not run: No module named 'model2vec'" in line(text, "| Model2Vec")
+    assert "99.90 %: reached" in text and "-0.40 points of accuracy (bar 0.3: missed)" in text
+    assert "98%: reached" in line(text, "| intent_accuracy") and "97%: missed" in line(text, "| slot_f1")
+
+
+def test_every_row_has_as_many_cells_as_the_heading():
+    rows = [one for one in page(found(0.93)).splitlines() if one.startswith("| ")][:4]
+    assert {one.count("|") for one in rows} == {11}
