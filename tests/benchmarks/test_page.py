@@ -30,7 +30,9 @@ def found(accuracy, status="met"):
     return {
         "command": "python benchmarks/run.py", "date": "2026-01-01",
         "machine": {"cpu": "a CPU", "cores": 2, "python": "3.11", "versions": {"torch": "2"}},
-        "banking77": {"teacher": teacher, "rows": rows, "test_rows": 3080, "agreement": {"float": 1.0, "int8_points": -0.4}},
+        "banking77": {
+            "teacher": teacher, "rows": rows, "test_rows": 3080, "agreement": {"float": 1.0, "int8_points": -0.4},
+        },
         "smart_home": {
             "teacher": {"intent_accuracy": 0.96, "slot_f1": 0.9, "frame_accuracy": 0.8}, "student": home,
             "measurement": {"size_bytes": 674_000, "latency_p50_ms": 0.3}, "chosen": "n-grams", "seconds": 400.0,
