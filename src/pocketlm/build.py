@@ -104,7 +104,9 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         more = lesson(prepared.dev, prepared.outputs)
         if teacher is not None and _worth_hearing(teacher, context, prepared):
             taught = taught_lesson(room, teacher, room.train, prepared.unlabelled, job.variants, near)
-            context = replace(context, lesson=taught)
+            dev_texts = [text_of(one, prepared.outputs) for one in prepared.dev]
+            said = predictions(ask(teacher.model, dev_texts), dev_texts, prepared.outputs)
+            context = replace(context, lesson=taught, taught_dev=said)
             more = taught_lesson(room, teacher, room.dev, [], job.variants, near)
         outcomes, judged = _search(job, prepared, teacher, context, work)
         chosen = judged.choose(outcomes)
@@ -327,6 +329,7 @@ def _candidate_json(outcome: Outcome, chosen: bool, judged: Judge) -> dict[str, 
             "quality": dict(measured.quality), "size_bytes": measured.size_bytes,
             "latency_p50_ms": measured.latency_p50_ms, "latency_p95_ms": measured.latency_p95_ms,
             "memory_bytes": measured.memory_bytes, "seconds": outcome.trial.details["seconds"],
+            "fidelity": measured.extra.get("fidelity"),
         }  # fmt: skip
     return about
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pocketlm.measure.quality import evaluate, texts_for
+from pocketlm.measure.quality import evaluate, fidelity, texts_for
 from pocketlm.outputs import Example
 from pocketlm.runtime.load import load
 from pocketlm.tasks.table import TASKS
@@ -35,3 +35,23 @@ def test_scores_are_those_of_its_predictions_on_single_texts(kind, request, monk
 
 def test_a_tagging_pocket_reads_the_text_where_there_are_no_tokens(tagger):
     assert texts_for(load(tagger), [Example("turn on", ("a",))]) == ["turn on"]
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "expected"),
+    [
+        ([{"label": "a", "score": 0.9}], [{"label": "a", "score": 0.5}], 1.0),
+        ([{"label": "a"}, {"label": "b"}], [{"label": "a"}, {"label": "a"}], 0.5),
+        ([{"labels": ["x", "y"]}], [{"labels": ["y", "x"]}], 1.0),
+        ([{"labels": []}], [{"labels": ["y"]}], 0.0),
+        ([{"intent": "on", "slots": ["O", "B-room"]}], [{"intent": "on", "slots": ["O", "O"]}], 0.0),
+        ([{"intent": "on", "slots": ["O", "B-room"]}], [{"intent": "on", "slots": ["O", "B-room"]}], 1.0),
+    ],
+)
+def test_answers_are_compared_without_scores(own, theirs, expected):
+    assert fidelity(own, theirs) == expected
+
+
+def test_lists_of_different_length_are_refused():
+    with pytest.raises(ValueError, match="zip"):
+        fidelity([{"label": "a"}], [])

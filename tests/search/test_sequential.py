@@ -17,8 +17,9 @@ from pocketlm.search.trial import Trial
 FACTS = Facts(texts=10_000, labels=77, tagging=False, pieces=2_500, width=384, layers=6, heads=12, ffn=1536)
 
 
-def trial(name, accuracy, size, latency=0.1):
-    measured = Measurement({"accuracy": accuracy}, size, latency, latency * 2, 40_000_000)
+def trial(name, accuracy, size, latency=0.1, fidelity=None):
+    extra = {} if fidelity is None else {"fidelity": fidelity}
+    measured = Measurement({"accuracy": accuracy}, size, latency, latency * 2, 40_000_000, extra=extra)
     return Trial(Recipe(name, (HashedNgrams(), Distill())), Path("x"), measured, {"seconds": 1.0})
 
 
@@ -55,6 +56,15 @@ def test_the_best_that_meets_the_budget(budget, chosen):
 def test_without_limits_the_smallest_near_the_best():
     near = trial("near", 0.925, 100_000)
     assert searched([SMALL, near, LARGE], Budget())[0].recipe.name == "near"
+
+
+def test_what_dev_cannot_tell_apart_goes_to_the_one_most_like_the_teacher():
+    rivals = [trial("copy", 0.929, 200_000, fidelity=0.97), trial("other", 0.930, 100_000, fidelity=0.95)]
+    budget = Budget.parse(max_size="1MB")
+    assert searched(rivals, budget, dev_rows=1000)[0].recipe.name == "copy"
+    assert searched(rivals, budget, dev_rows=1_000_000)[0].recipe.name == "other", "here dev can tell"
+    unheard = [trial("copy", 0.929, 200_000), trial("other", 0.930, 100_000)]
+    assert searched(unheard, budget, dev_rows=1000)[0].recipe.name == "other"
 
 
 def test_equal_quality_takes_the_smaller():

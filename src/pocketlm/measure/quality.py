@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pocketlm.outputs import Example
+from pocketlm.runtime.decode import Prediction
 from pocketlm.runtime.load import Pocket
 from pocketlm.tasks.scores import Scores
 from pocketlm.tasks.table import TASKS, Task
@@ -20,3 +22,17 @@ def evaluate(pocket: Pocket, examples: Sequence[Example], seed: int = 0) -> Scor
     """The Pocket's scores on labelled examples, one text at a time, as it is mostly used."""
     task: Task = TASKS[pocket.task]
     return task.score(examples, pocket.predict(texts_for(pocket, examples), batch_size=1), pocket.outputs, seed)
+
+
+def fidelity(said: Sequence[Prediction], taught: Sequence[Prediction]) -> float:
+    """Share of texts with the same answer from student and teacher, scores aside.
+
+    Stanton et al. 2021, arXiv:2106.05945. Raises ValueError for lists of different length.
+    """
+    same = [_answer(own) == _answer(theirs) for own, theirs in zip(said, taught, strict=True)]
+    return sum(same) / max(1, len(same))
+
+
+def _answer(said: Prediction) -> tuple[Any, ...]:
+    labels = said["labels"] if "labels" in said else [said.get("intent", said.get("label"))]
+    return (*sorted(map(str, labels)), None, *said.get("slots", ()))

@@ -18,10 +18,10 @@ from pocketlm.recipe.recipe import Recipe
 from pocketlm.train.context import Context
 
 # Texts a student sees in all, epochs times rows: bags are cheap to train, encoders are not. Where every word
-# is a label too, a fifth of them teaches as much.
-BAG_TEXTS = 900_000
+# is a label too, a sixth of them teaches as much.
+BAG_TEXTS = 1_200_000
 ENCODER_TEXTS = 290_000
-TAGGING_SHARE = 5
+TAGGING_SHARE = 6
 # A bag begins with so many times the rows it will keep, as far as the texts fill them.
 ROWS_BEFORE_PRUNING = 5
 BAG_BITS: Final = 4
@@ -121,7 +121,7 @@ def _statics(facts: Facts, budget: Budget) -> list[Candidate]:
     pieces = _pieces(facts, budget, rest, a_piece)
     if not pieces:
         return []
-    epochs = facts.epochs(BAG_TEXTS // 3)
+    epochs = facts.epochs(BAG_TEXTS // 4)
     recipe = Recipe(
         f"static embeddings {width}, 8 bit",
         (

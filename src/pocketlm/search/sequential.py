@@ -78,8 +78,9 @@ class Judge:
     def choose(self, outcomes: Sequence[Outcome]) -> Outcome | None:
         """The best outcome, or the nearest miss; None where nothing was measured.
 
-        With a limit on size, latency or memory: the best quality that meets it. With a floor on quality alone:
-        the smallest file that reaches it. Without any limit: the smallest file within TRADE_OFF of the best.
+        With a limit on size, latency or memory: the best quality that meets it; where dev cannot tell several
+        apart, the one that answers most like the teacher, and of equal ones the smallest. With a floor on quality
+        alone: the smallest file that reaches it. Without any limit: the smallest file within TRADE_OFF of the best.
         """
         measured = [one for one in outcomes if one.trial is not None]
         if not measured:
@@ -93,7 +94,10 @@ class Judge:
                 floor = max(self.quality(one) for one in met) * (1 - TRADE_OFF)
                 met = [one for one in met if self.quality(one) >= floor]
             return min(met, key=_size)
-        return max(met, key=lambda one: (round(self.quality(one), 4), -_size(one)))
+        best = max(self.quality(one) for one in met)
+        # without a teacher fidelities are 0, and quality decides
+        near = [one for one in met if _fidelity(one) and self.quality(one) >= best * (1 - self._margin(best))]
+        return max(near or met, key=lambda one: (_fidelity(one), round(self.quality(one), 4), -_size(one)))
 
     @property
     def first_is_enough(self) -> bool:
@@ -101,6 +105,12 @@ class Judge:
         budget = self.budget
         free = budget.max_size is None and budget.max_latency is None and budget.max_memory is None
         return free and budget.min_quality is not None
+
+
+def _fidelity(outcome: Outcome) -> float:
+    """Share of dev texts that it answers as the teacher does; 0 without a teacher that is listened to."""
+    assert outcome.trial is not None
+    return outcome.trial.measurement.extra.get("fidelity", 0.0)
 
 
 def _size(outcome: Outcome) -> int:

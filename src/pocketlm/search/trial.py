@@ -12,6 +12,7 @@ from typing import Any
 from pocketlm import __version__
 from pocketlm.budget import Measurement
 from pocketlm.measure.fresh import measure_pocket
+from pocketlm.measure.quality import fidelity
 from pocketlm.pocket.format import write_pocket
 from pocketlm.pocket.work import Step
 from pocketlm.recipe.recipe import Recipe
@@ -79,11 +80,14 @@ def _measure(pocket: Path, context: Context) -> dict[str, Any]:
     measured = measure_pocket(pocket, texts[:: max(1, len(texts) // TIMED_TEXTS)])
     task: Task = context.task
     predictions = load(pocket).predict(texts, batch_size=1)
+    extra = {key: measured[key] for key in ("load_ms", "latency_p50_low_ms", "latency_p50_high_ms", "calls")}
+    if context.taught_dev is not None:
+        extra["fidelity"] = fidelity(predictions, context.taught_dev)
     return {
         "quality": task.figures(context.dev, predictions, context.outputs),
         "size_bytes": measured["size_bytes"],
         "latency_p50_ms": measured["latency_p50_ms"],
         "latency_p95_ms": measured["latency_p95_ms"],
         "memory_bytes": measured["memory_bytes"],
-        "extra": {key: measured[key] for key in ("load_ms", "latency_p50_low_ms", "latency_p50_high_ms", "calls")},
+        "extra": extra,
     }

@@ -10,6 +10,7 @@ from pocketlm.model.encoder import Pretrained
 from pocketlm.model.model import Model
 from pocketlm.outputs import Example, Output
 from pocketlm.progress import Deadline, Progress, Silent
+from pocketlm.runtime.decode import Prediction
 from pocketlm.tasks.table import Task
 from pocketlm.train.lesson import Lesson
 from pocketlm.train.teach import DevFigure
@@ -21,6 +22,7 @@ class Context:
 
     lesson: training (and unlabelled) texts, with the teacher's outputs where there is a teacher.
     dev: examples that choose; test examples are never here. teacher: the fine-tuned encoder.
+    taught_dev: the teacher's answers on dev, where it is listened to.
     checkpoints: folder for what a pass needs to resume; None where it need not.
     """
 
@@ -32,6 +34,7 @@ class Context:
     pretrained: Pretrained | None = None
     teacher: Model | None = None
     seed: int = 0
+    taught_dev: Sequence[Prediction] | None = None
     checkpoints: Path | None = None
     progress: Progress = field(default_factory=Silent)
     deadline: Deadline = field(default_factory=Deadline)
