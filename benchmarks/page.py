@@ -54,7 +54,23 @@ def _banking77(bank: dict[str, Any]) -> list[str]:
         f"99.90 %: {_reached(same['float'] >= 0.999)}); as an int8 graph by the same passes it differs by "
         f"{same['int8_points']:+.2f} points of accuracy (bar 0.3: {_reached(abs(same['int8_points']) <= 0.3)}).",
         "",
+        _runtime(bank["runtime"]),
+        "",
     ]
+
+
+def _runtime(taken: dict[str, float]) -> str:
+    said = (
+        f"`import pocketlm` takes {taken['import_ms']:.0f} ms, with all that loading a Pocket imports "
+        f"{taken['load_import_ms']:.0f} ms (bar 150: {_reached(taken['load_import_ms'] < 150)})."
+    )
+    if "predict_ms" not in taken:
+        return said
+    more = taken["predict_ms"] / taken["bare_ms"] - 1
+    return (
+        f"{said} A prediction of the Pocket with a graph takes {taken['predict_ms']:.3f} ms, its tokenizer and "
+        f"onnxruntime alone {taken['bare_ms']:.3f} ms: {more:+.0%} (bar 20 %: {_reached(more < 0.2)})."
+    )
 
 
 def _row(row: dict[str, Any], teacher: float) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import peers
 import torch
+from overhead import import_ms, predict_and_bare_ms
 from page import page
 from peers import System
 from significance import Right, interval, mcnemar
@@ -77,7 +78,19 @@ def banking77(data: Path, work: Path) -> dict[str, Any]:
     tfidf = next((one.right for one in systems if one.name.startswith("TF-IDF") and one.right is not None), None)
     rows = [row_of(one, teacher, tfidf) for one in systems]
     time_in_turn(rows, [one.timer for one in systems])
-    return {"teacher": results[0].data["teacher"], "rows": rows, "test_rows": len(texts), "agreement": agreement}
+    return {
+        "teacher": results[0].data["teacher"], "rows": rows, "test_rows": len(texts), "agreement": agreement,
+        "runtime": runtime([result.pocket for result in results], timed),
+    }  # fmt: skip
+
+
+def runtime(pockets: list[Path], texts: list[str]) -> dict[str, Any]:
+    """What importing costs, and what predicting adds to the bare graph, for the first Pocket that holds one."""
+    found = {"import_ms": import_ms("import pocketlm"), "load_import_ms": import_ms("import pocketlm; pocketlm.load")}
+    graphs = [one for one in pockets if pocketlm.load(one).manifest["model"]["kind"] == "onnx"]
+    if graphs:
+        found["predict_ms"], found["bare_ms"] = predict_and_bare_ms(graphs[0], texts)
+    return found
 
 
 def tuned_teacher(prepared: Prepared, work: Path) -> Model:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocketlm.outputs import Output
-from pocketlm.runtime.decode import best_tags, decode, softmax, tag_spans
+from pocketlm.runtime.decode import best_tags, decode, tag_spans
 
 LABELS = ("O", "B-a", "I-a", "B-b", "I-b")
 
@@ -24,7 +24,7 @@ def well_formed(tags):
 @settings(max_examples=60, deadline=None)
 def test_best_tags_are_the_best_of_all_well_formed_ones(length, seed):
     logits = np.random.default_rng(seed).normal(size=(length, 5)).astype(np.float32) * 3
-    logs = np.log(softmax(logits))
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     found = best_tags(logits, LABELS)
     assert well_formed(found)
     every = [path for path in itertools.product(range(5), repeat=length) if well_formed([LABELS[tag] for tag in path])]

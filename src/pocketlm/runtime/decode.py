@@ -18,13 +18,6 @@ Prediction = dict[str, Any]
 MULTI_THRESHOLD = 0.5
 
 
-def softmax(logits: Floats) -> Floats:
-    """Shares along the last axis, adding to 1."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    out: Floats = shifted / shifted.sum(axis=-1, keepdims=True)
-    return out
-
-
 def decode(
     texts: Sequence[Text], outputs: Sequence[Output], logits: Mapping[str, Floats], words: Sequence[int]
 ) -> list[Prediction]:
@@ -41,11 +34,11 @@ def decode(
 
 
 def _decode_single(output: Output, logits: Floats, predictions: list[Prediction]) -> None:
-    best = logits.argmax(axis=1).tolist()
-    shares = softmax(logits)
-    for row, label in enumerate(best):
-        predictions[row][output.name] = output.labels[label]
-        predictions[row]["score"] = round(float(shares[row, label]), 4)
+    for own, prediction in zip(logits, predictions, strict=True):
+        best = int(own.argmax())
+        prediction[output.name] = output.labels[best]
+        # the best label's softmax, in as few calls as it takes: they add up beside a graph of 0.1 ms
+        prediction["score"] = round(1 / float(np.exp(own - own[best]).sum()), 4)
 
 
 def _decode_multi(output: Output, logits: Floats, predictions: list[Prediction]) -> None:
