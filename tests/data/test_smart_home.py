@@ -138,3 +138,10 @@ def test_a_written_file_keeps_the_split_by_template(tmp_path):
     path = tmp_path / "sw.jsonl"
     write_rows([{**row, "split": name} for name, rows in made.items() for row in rows], path, replace=False)
     assert load(str(path)).splits == made
+
+
+def test_an_intent_that_a_split_lacks_is_named():
+    made = smart_home("vi")
+    assert any(note.startswith("not in test") and "HassCancelTimer" in note for note in made.notes)
+    assert "HassCancelTimer" not in {row["intent"] for row in made.splits["test"]}
+    assert not any(note.startswith("not in") for note in smart_home("en").notes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.util import find_spec
@@ -63,12 +63,20 @@ def smart_home(language: str, *, seed: int = 0, per_template: float = 8.0) -> Sm
     few = [intent for intent, count in _per_intent(templates).items() if count < 3]
     notes = [f"{len(templates):,} templates of {len(_per_intent(templates))} intents, split by template"]
     if few:
-        notes.append(
-            f"{len(few)} intents have fewer than 3 templates and are in training only: {', '.join(sorted(few))}"
-        )
+        notes.append(f"in training only, having fewer than 3 templates: {', '.join(sorted(few))}")
+    notes += [_absent(splits, split, few) for split in ("dev", "test")]
     if skipped:
-        notes.append(f"{skipped} templates cannot be parsed, or use a list or a rule without values, and were left out")
-    return SmartHome(splits, tuple(notes))
+        notes.append(
+            f"templates left out, since they cannot be parsed or use a list or a rule without values: {skipped}"
+        )
+    return SmartHome(splits, tuple(filter(None, notes)))
+
+
+def _absent(splits: Mapping[str, Sequence[Row]], split: str, known: Sequence[str]) -> str:
+    """A note on intents, beside the known ones, that training has and `split` has not; "" without any."""
+    there = {row["intent"] for row in splits[split]}
+    missing = sorted({row["intent"] for row in splits["train"]} - there - set(known))
+    return f"not in {split}, their sentences or slots being needed in training: {', '.join(missing)}" if missing else ""
 
 
 def _nearest(language: str, known: list[str]) -> str:

@@ -68,19 +68,16 @@ def split_off(
 
 
 def drop_shared(
-    train: Sequence[Row], held: Sequence[Row], *, text_of: Callable[[Row], str], name: str
+    rows: Sequence[Row], held: Sequence[Row], *, text_of: Callable[[Row], str], name: str, own: str = "training"
 ) -> tuple[list[Row], str | None]:
-    """Training rows whose text is not in `held`, and a note on those dropped; `held` is never changed."""
+    """Rows of the split `own` whose text is not in `held`, called `name`, and a note on those dropped."""
     texts = {normal_text(text_of(row)) for row in held}
-    kept = [row for row in train if normal_text(text_of(row)) not in texts]
-    if len(kept) == len(train):
-        return list(train), None
-    example = next(text_of(row) for row in train if normal_text(text_of(row)) in texts)
-    count = len(train) - len(kept)
-    return (
-        kept,
-        f"{count} training row{'s' * (count > 1)} also in {name} left out of training, such as {example[:60]!r}",
-    )
+    kept = [row for row in rows if normal_text(text_of(row)) not in texts]
+    if len(kept) == len(rows):
+        return list(rows), None
+    example = next(text_of(row) for row in rows if normal_text(text_of(row)) in texts)
+    count = len(rows) - len(kept)
+    return kept, f"{count} {own} row{'s' * (count > 1)} also in {name} left out of {own}, such as {example[:60]!r}"
 
 
 def describe_split(rows: Sequence[Row]) -> dict[str, Any]:

@@ -73,6 +73,8 @@ def complete_splits(source: Source, columns: Columns, seed: int) -> tuple[dict[s
     else:
         train, note = drop_shared(train, splits["dev"], text_of=text_of, name="dev")
         notes += [note] if note else []
+        splits["dev"], note = drop_shared(splits["dev"], splits["test"], text_of=text_of, name="test", own="dev")
+        notes += [note] if note else []
     splits["train"] = train
     for name in SPLITS:
         if not splits[name]:
