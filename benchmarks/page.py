@@ -6,6 +6,7 @@ from typing import Any
 
 from pocketlm.units import format_latency, format_size
 
+MARKS = ("<!-- figures: written by benchmarks/run.py -->", "<!-- figures end -->")
 HOME_BARS = {"intent_accuracy": 0.98, "slot_f1": 0.97}
 
 
@@ -32,6 +33,25 @@ def page(found: dict[str, Any]) -> str:
     if "smart_home" in found:
         lines += _smart_home(found["smart_home"])
     return "\n".join(lines).rstrip() + "\n"
+
+
+def summary(found: dict[str, Any]) -> str:
+    """Accuracy, size and latency of every system on Banking77, for the README."""
+    rows = [row for row in found["banking77"]["rows"] if "accuracy" in row]
+    lines = ["| Banking77, 77 intents, one thread | accuracy | whole size | p50 |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {row['name']} | {row['accuracy']:.1%} | {format_size(row['size_bytes'])} | "
+        f"{format_latency(row['latency_p50_ms'])} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def between_marks(text: str, new: str) -> str:
+    """`text` with what stands between its two marks replaced by `new`. Raises ValueError where they are missing."""
+    before, rest = text.split(MARKS[0])
+    _, after = rest.split(MARKS[1])
+    return f"{before}{MARKS[0]}\n{new}\n{MARKS[1]}{after}"
 
 
 def _banking77(bank: dict[str, Any]) -> list[str]:

@@ -2,7 +2,8 @@
 
 FOLDER/banking77 holds train.csv and test.csv (columns text, category) of Banking77 (Casanueva et al. 2020,
 CC BY 4.0), published by PolyAI as task-specific-datasets. The smart-home part needs no files.
-Writes docs/benchmarks.md and benchmarks/results/latest.json; no figure in either is written by hand.
+Writes docs/benchmarks.md, the table in README.md and benchmarks/results/latest.json; no figure in them is written
+by hand.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 import peers
 import torch
 from overhead import import_ms, predict_and_bare_ms
-from page import page
+from page import between_marks, page, summary
 from peers import System
 from significance import Right, interval, mcnemar
 
@@ -179,10 +180,13 @@ def main() -> int:
 
 
 def write(found: dict[str, Any]) -> None:
-    """The figures so far as JSON, and as a page of the docs."""
+    """The figures so far as JSON, as a page of the docs, and as a table in the README."""
     RESULTS.mkdir(exist_ok=True)
     LATEST.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
     (ROOT / "docs" / "benchmarks.md").write_text(page(found), "utf-8")
+    if "banking77" in found:
+        readme = ROOT / "README.md"
+        readme.write_text(between_marks(readme.read_text("utf-8"), summary(found)), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The page says what was reached, missed, and not run."""
 
-from page import page
+import pytest
+from page import MARKS, between_marks, page, summary
 
 PEER = {
     "low": 0.9,
@@ -66,3 +67,12 @@ def test_differences_and_what_did_not_run_are_said():
 def test_every_row_has_as_many_cells_as_the_heading():
     rows = [one for one in page(found(0.93)).splitlines() if one.startswith("| ")][:4]
     assert {one.count("|") for one in rows} == {11}
+
+
+def test_the_table_replaces_what_stood_between_the_marks():
+    old = f"top\n{MARKS[0]}\nold\n{MARKS[1]}\nend"
+    new = between_marks(old, summary(found(0.93)))
+    assert "| PocketLM ≤ 300kB | 93.0% | 263 kB | 120 µs |" in new and "old" not in new
+    assert new.startswith("top\n") and new.endswith("\nend") and between_marks(new, "x") == between_marks(old, "x")
+    with pytest.raises(ValueError, match="unpack"):
+        between_marks("no marks", "x")
