@@ -158,7 +158,9 @@ def test_interrupted_and_run_again_it_ends_with_the_same_pocket(csv_file, made, 
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    # `python -m` dies of the signal where it came within an exec() (of a dataclass): a shell calls both 130
+    assert process.returncode in (130, -signal.SIGINT), said
+    assert "interrupted" in said
     assert "run the same command again" in said
     assert not output.exists()
     done = subprocess.run(command, capture_output=True, text=True)
