@@ -121,6 +121,7 @@ def test_data_writes_a_language_once(tmp_path):
         (None, [], "no such file"),
         ("", [], "is empty"),
         ("text,label\na,x\nb,x\nc,x\n", [], "one class only"),
+        ("text,label\na,x\nb,x\n", [], "one class only"),
         ("text,label\na,x\nb,\nc,y\n", [], "without a label"),
         ("text,label\na,x\nb,y\n", ["--label", "lable"], "Did you mean 'label'"),
         (b"text,label\na\xff,x\n", [], "byte 12 (line 2) is not UTF-8"),

@@ -36,10 +36,9 @@ def prepare(job: Job) -> Prepared:
     columns = detect(source.splits["train"], job.text, job.label, job.slots, job.multi_label)
     names = {"train": job.data, "dev": job.dev or f"{job.data} (dev)", "test": job.test or f"{job.data} (test)"}
     # every row is checked before any is split off, so that messages count the rows of the user's own file
-    for name in SPLITS:
-        if name in source.splits:
-            examples(source.splits[name], columns, names[name])
+    whole = {name: examples(source.splits[name], columns, names[name]) for name in SPLITS if name in source.splits}
     task: Task = TASKS[columns.task]
+    task.outputs(whole["train"])
     splits, notes = complete_splits(source, columns, job.seed)
     read = {name: examples(splits[name], columns, names[name]) for name in SPLITS}
     outputs = task.outputs(read["train"])
