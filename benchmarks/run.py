@@ -163,18 +163,17 @@ def main() -> int:
         parser.error(f"{given.data}: holds no banking77/train.csv")
     given.work.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = json.loads(LATEST.read_text("utf-8")) if given.only and LATEST.is_file() else {}
-    found |= {
-        "command": "python benchmarks/run.py --data FOLDER", "date": datetime.date.today().isoformat(),
-        "machine": describe(),
-    }  # fmt: skip
+    command = "python benchmarks/run.py" + (" --data FOLDER" if given.data else "")
+    command += f" --only {given.only}" if given.only else ""
+    taken = {"command": command, "date": datetime.date.today().isoformat(), "machine": describe()}
     if "banking77" in parts:
-        found["banking77"] = banking77(given.data, given.work)
+        found["banking77"] = {**banking77(given.data, given.work), "taken": taken}
         write(found)
     if "runtime" in parts:
-        found["runtime"] = runtime(given.data, given.work)
+        found["runtime"] = {**runtime(given.data, given.work), "taken": taken}
         write(found)
     if "smart-home" in parts:
-        found["smart_home"] = smart_home(given.work)
+        found["smart_home"] = {**smart_home(given.work), "taken": taken}
         write(found)
     return 0
 

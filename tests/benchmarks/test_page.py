@@ -28,17 +28,20 @@ def found(accuracy, status="met"):
     ]
     teacher = {"quality": {"test": {"accuracy": 0.94}}, "seconds": 500.0}
     home = {"intent_accuracy": 0.96, "slot_f1": 0.85, "frame_accuracy": 0.7}
+    machine = {"cpu": "a CPU", "cores": 2, "python": "3.11", "versions": {"torch": "2"}}
+    taken = {"command": "python benchmarks/run.py", "date": "2026-01-01", "machine": machine}
+    alone = {**taken, "command": "python benchmarks/run.py --only runtime"}
     return {
-        "command": "python benchmarks/run.py", "date": "2026-01-01",
-        "machine": {"cpu": "a CPU", "cores": 2, "python": "3.11", "versions": {"torch": "2"}},
         "banking77": {
             "teacher": teacher, "rows": rows, "test_rows": 3080, "agreement": {"float": 1.0, "int8_points": -0.4},
+            "taken": taken,
         },
         "runtime": {
-            "import_ms": 20.0, "load_import_ms": 120.0,
+            "taken": alone, "import_ms": 20.0, "load_import_ms": 120.0,
             "graphs": [{"name": "small-convnet", "predict_ms": 0.3, "bare_ms": 0.2}],
         },
         "smart_home": {
+            "taken": taken,
             "teacher": {"intent_accuracy": 0.96, "slot_f1": 0.9, "frame_accuracy": 0.8}, "student": home,
             "measurement": {"size_bytes": 674_000, "latency_p50_ms": 0.3}, "chosen": "n-grams", "seconds": 400.0,
         },
@@ -62,6 +65,12 @@ def test_differences_and_what_did_not_run_are_said():
     assert "99.90 %: reached" in text and "-0.40 points of accuracy (bar 0.3: missed)" in text
     assert "120 ms (bar 150: reached)" in text and "50%: missed" in line(text, "| small-convnet")
     assert "98%: reached" in line(text, "| intent_accuracy") and "97%: missed" in line(text, "| slot_f1")
+
+
+def test_each_part_names_the_command_that_took_it():
+    text = page(found(0.93))
+    assert text.count("Written by `python benchmarks/run.py` on 2026-01-01") == 2
+    assert "Written by `python benchmarks/run.py --only runtime`" in text.partition("## The runtime itself")[2]
 
 
 def test_every_row_has_as_many_cells_as_the_heading():

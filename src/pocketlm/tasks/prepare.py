@@ -35,7 +35,7 @@ def prepare(job: Job) -> Prepared:
     source = load(job.data, job.dev, job.test, job.unlabelled, job.seed)
     columns = detect(source.splits["train"], job.text, job.label, job.slots, job.multi_label)
     names = {"train": job.data, "dev": job.dev or f"{job.data} (dev)", "test": job.test or f"{job.data} (test)"}
-    # every row is checked before any is split off, so that messages count the rows of the user's own file
+    # every row is checked before any is split off, so that messages speak of the user's own file
     whole = {name: examples(source.splits[name], columns, names[name]) for name in SPLITS if name in source.splits}
     task: Task = TASKS[columns.task]
     task.outputs(whole["train"])
