@@ -10,9 +10,9 @@ from pathlib import Path
 import typer
 
 from pocketlm.cli.main import app
-from pocketlm.compress.passes import PASSES
 from pocketlm.job import Job
 from pocketlm.pocket import format as pocket_format
+from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.tasks.table import TASKS
 from pocketlm.units import format_size
 
@@ -46,8 +46,8 @@ def cli_page() -> str:
 def passes_page() -> str:
     """Every pass with its settings."""
     parts = ["# Passes", "", WRITTEN, ""]
-    for name in PASSES:
-        kind = PASSES[name]
+    for name in STUDENT_PASSES:
+        kind = STUDENT_PASSES[name]
         module = sys.modules[kind.__module__]
         settings = ", ".join(f"`{one.name}={one.default!r}`" for one in fields(kind))
         parts += [f"## {name}", "", getdoc(module) or "", "", getdoc(kind) or "", "", f"Settings: {settings}", ""]

@@ -7,16 +7,16 @@ from pocketlm.model.encoder import load_pretrained
 from pocketlm.pocket.work import WorkFolder
 from pocketlm.progress import Deadline, Silent
 from pocketlm.tasks.prepare import prepare
-from pocketlm.train.context import Context
+from pocketlm.train.context import FitContext
 from pocketlm.train.lesson import lesson
 from pocketlm.train.teacher import Classroom, prepare_teacher, taught_lesson
 
 
-def make_context(data: Path, teacher: Path | None, work: Path) -> Context:
+def make_context(data: Path, teacher: Path | None, work: Path) -> FitContext:
     """A context on small data; with a teacher, fine-tuned and asked."""
     prepared = prepare(Job(str(data)))
     if teacher is None:
-        return Context(prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev, 32)
+        return FitContext(prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev, 32)
     room = Classroom(
         prepared.task,
         prepared.outputs,
@@ -31,7 +31,7 @@ def make_context(data: Path, teacher: Path | None, work: Path) -> Context:
     )
     pretrained = load_pretrained(str(teacher))
     taught = prepare_teacher(room, pretrained)
-    return Context(
+    return FitContext(
         prepared.task,
         prepared.outputs,
         taught_lesson(room, taught, room.train, [], 1, {}),

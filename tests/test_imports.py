@@ -15,7 +15,7 @@ LAYERS = [
     {"data", "model"},
     {"tasks"},
     {"train", "measure"},
-    {"compress"},
+    {"compress", "students"},
     {"export"},
     {"recipe"},
     {"search"},

@@ -25,9 +25,6 @@ from pocketlm.runtime.load import Pocket, load
 from pocketlm.tasks.prepare import Prepared, prepare
 
 try:
-    from pocketlm.compress.distill import Distill
-    from pocketlm.compress.ngrams import HashedNgrams
-    from pocketlm.compress.pieces import student_pieces
     from pocketlm.export.pocket import untrained_latency
     from pocketlm.model.encoder import find_teacher, load_pretrained
     from pocketlm.recipe.recipe import Recipe
@@ -35,7 +32,10 @@ try:
     from pocketlm.search.candidates import Facts, candidates
     from pocketlm.search.sequential import TRADE_OFF, Judge, Outcome, search
     from pocketlm.search.trial import Trial, run_trial
-    from pocketlm.train.context import Context
+    from pocketlm.students.distill import Distill
+    from pocketlm.students.ngrams import HashedNgrams
+    from pocketlm.students.pieces import student_pieces
+    from pocketlm.train.context import FitContext
     from pocketlm.train.lesson import join, lesson, text_of
     from pocketlm.train.teach import ask, judge, predictions
     from pocketlm.train.teacher import (
@@ -97,7 +97,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         # before the teacher is fine-tuned, which changes the encoder
         near = word_neighbours(room, pretrained) if pretrained and job.variants else {}
         teacher = prepare_teacher(room, pretrained) if pretrained else None
-        context = Context(
+        context = FitContext(
             prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev, job.max_length,
             pretrained, teacher.model if teacher else None, job.seed, progress=progress, deadline=deadline,
         )  # fmt: skip
@@ -125,7 +125,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     return done
 
 
-def _worth_hearing(teacher: Teacher, context: Context, prepared: Prepared) -> bool:
+def _worth_hearing(teacher: Teacher, context: FitContext, prepared: Prepared) -> bool:
     """Whether the teacher does better on dev than n-grams that learnt from the labels alone; if not, it is noted.
 
     A teacher that does not know the language or saw too few rows would teach its own errors.
@@ -149,7 +149,7 @@ def _data_hash(prepared: Prepared) -> str:
 
 
 def _search(
-    job: Job, prepared: Prepared, teacher: Teacher | None, context: Context, work: WorkFolder
+    job: Job, prepared: Prepared, teacher: Teacher | None, context: FitContext, work: WorkFolder
 ) -> tuple[list[Outcome], Judge]:
     """Every candidate's outcome, and the judge who compares them."""
     budget = job.budget
@@ -170,7 +170,7 @@ def _search(
 
 
 def _runner(
-    job: Job, prepared: Prepared, teacher: Teacher | None, context: Context, work: WorkFolder,
+    job: Job, prepared: Prepared, teacher: Teacher | None, context: FitContext, work: WorkFolder,
     trained_on: tuple[str, ...] = ("train",),
 ) -> Callable[[Recipe], Trial]:  # fmt: skip
     """What trains, exports and measures a recipe in this context, or remembers that it did."""

@@ -7,13 +7,14 @@ point group `pocketlm.<kind>`; the built-in ones are found in the same way, by n
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
 from difflib import get_close_matches
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from pocketlm.errors import UnknownNameError
+from pocketlm.errors import RecipeError, UnknownNameError
 
 
 def did_you_mean(name: str, allowed: list[str]) -> str:
@@ -51,3 +52,28 @@ class Table(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._targets)
+
+
+def pass_to_json(step: Any) -> dict[str, Any]:
+    """{"pass": name, setting: value, …} of a pass."""
+    return {"pass": step.name, **asdict(step)}
+
+
+def pass_from_json(value: Mapping[str, Any], table: Table) -> Any:
+    """The pass of `table` described by `value`. Raises RecipeError for unknown settings, with the nearest name."""
+    if not isinstance(value, Mapping) or "pass" not in value:
+        shown = ", ".join(map(str, value)) if isinstance(value, Mapping) else repr(value)
+        raise RecipeError(f"a recipe step needs the key 'pass'; got {shown or 'nothing'}")
+    kind = table[value["pass"]]
+    allowed = [one.name for one in fields(kind)]
+    settings = {key: setting for key, setting in value.items() if key != "pass"}
+    for key in settings:
+        if key not in allowed:
+            raise RecipeError(
+                f"pass {value['pass']}: unknown setting {key!r}; there is {', '.join(allowed)}."
+                f"{did_you_mean(key, allowed)}"
+            )
+    try:
+        return kind(**settings)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"pass {value['pass']}: {error}") from None

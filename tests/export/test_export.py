@@ -6,8 +6,6 @@ import pytest
 from helpers import make_context
 from onnx import numpy_helper
 
-from pocketlm.compress.passes import PASSES
-from pocketlm.compress.quantize import Quantize
 from pocketlm.errors import PocketLMError
 from pocketlm.export import pocket as export_module
 from pocketlm.export.int8 import count_integer_products, dynamic_int8, gate
@@ -17,6 +15,8 @@ from pocketlm.outputs import Output
 from pocketlm.pocket.format import pocket_bytes, write_pocket
 from pocketlm.runtime.graph import GraphModel
 from pocketlm.runtime.load import load
+from pocketlm.students.passes import STUDENT_PASSES
+from pocketlm.students.quantize import Quantize
 from pocketlm.train.teach import ask
 
 STUDENTS = {
@@ -52,7 +52,7 @@ def pocket_of(model, context, path):
 @pytest.mark.parametrize("name", STUDENTS)
 def test_float_pockets_say_what_torch_says(name, tagging, context, flat, tmp_path):
     own = context if tagging else flat
-    model = PASSES[name](**STUDENTS[name])(None, own)
+    model = STUDENT_PASSES[name](**STUDENTS[name])(None, own)
     pocket = pocket_of(model, own, tmp_path / "x.pocket")
     texts = [*own.lesson.texts[:40], "never seen WORDS, 17!" if not tagging else ("never", "seen", "17", "!")]
     said = ask(model, texts)
@@ -65,7 +65,7 @@ def test_float_pockets_say_what_torch_says(name, tagging, context, flat, tmp_pat
 
 @pytest.mark.parametrize("name", STUDENTS)
 def test_a_batch_says_what_single_texts_say(name, context, tmp_path):
-    pocket = pocket_of(PASSES[name](**STUDENTS[name])(None, context), context, tmp_path / "x.pocket")
+    pocket = pocket_of(STUDENT_PASSES[name](**STUDENTS[name])(None, context), context, tmp_path / "x.pocket")
     texts = list(context.lesson.texts[:9])
     assert [one["slots"] for one in pocket.predict(texts)] == [pocket.predict([text])[0]["slots"] for text in texts]
     assert pocket.predict([]) == []
@@ -74,7 +74,7 @@ def test_a_batch_says_what_single_texts_say(name, context, tmp_path):
 
 @pytest.mark.parametrize("name", STUDENTS)
 def test_quantized_pockets_are_smaller_close_and_repeat_their_bytes(name, flat):
-    model = PASSES[name](**STUDENTS[name])(None, flat)
+    model = STUDENT_PASSES[name](**STUDENTS[name])(None, flat)
     whole = export(model, flat)
     small = [export(Quantize(bits=8, max_loss=1.0)(model.copy(), flat), flat) for _ in range(2)]
     assert sum(map(len, small[0].members.values())) < sum(map(len, whole.members.values()))
@@ -83,7 +83,7 @@ def test_quantized_pockets_are_smaller_close_and_repeat_their_bytes(name, flat):
 
 
 def graph_of(context):
-    return trace(PASSES["small-transformer"](**STUDENTS["small-transformer"])(None, context))
+    return trace(STUDENT_PASSES["small-transformer"](**STUDENTS["small-transformer"])(None, context))
 
 
 def test_integer_products_are_counted_and_fused(flat):
@@ -111,7 +111,7 @@ def test_the_gate_keeps_float_and_says_why(flat, kinds, loss, kept, why):
     data = {"worse": to_bytes(dynamic_int8(graph)), "same": to_bytes(graph)}
     figures = {id(data["worse"]): 0.5}
     texts = flat.lesson.texts[:4]
-    model = PASSES["small-transformer"](**STUDENTS["small-transformer"])(None, flat)
+    model = STUDENT_PASSES["small-transformer"](**STUDENTS["small-transformer"])(None, flat)
     batches = [model.inputs.collate(model.inputs.encode([text])) for text in texts]
     import pocketlm.export.int8 as int8
 
@@ -129,7 +129,7 @@ def test_the_gate_keeps_float_and_says_why(flat, kinds, loss, kept, why):
 
 @pytest.mark.parametrize("bits", [16, 8])
 def test_floats_stored_small_are_floats_again_at_load(flat, bits):
-    model = PASSES["small-transformer"](**STUDENTS["small-transformer"])(None, flat)
+    model = STUDENT_PASSES["small-transformer"](**STUDENTS["small-transformer"])(None, flat)
     graph = trace(model)
     before = len(to_bytes(graph))
     stored = to_bytes(store_floats(store_tables(graph, 8), bits))
@@ -138,7 +138,7 @@ def test_floats_stored_small_are_floats_again_at_load(flat, bits):
 
 
 def test_a_disagreeing_export_is_an_error(flat, monkeypatch):
-    model = PASSES["hashed-ngrams"](**STUDENTS["hashed-ngrams"])(None, flat)
+    model = STUDENT_PASSES["hashed-ngrams"](**STUDENTS["hashed-ngrams"])(None, flat)
     monkeypatch.setattr(export_module, "agreement", lambda *given: 0.99)
     with pytest.raises(PocketLMError, match=r"agrees with torch on 99\.00%"):
         export(model, flat)

@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 
 from pocketlm.budget import Budget, Measurement
-from pocketlm.compress.distill import Distill
-from pocketlm.compress.ngrams import HashedNgrams
 from pocketlm.errors import PocketLMError
 from pocketlm.progress import Deadline, Silent
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.candidates import Candidate, Facts, candidates
 from pocketlm.search.sequential import TEST_FIGURES_BYTES, Judge, search
 from pocketlm.search.trial import Trial
+from pocketlm.students.distill import Distill
+from pocketlm.students.ngrams import HashedNgrams
+from pocketlm.students.passes import STUDENT_PASSES
 
 FACTS = Facts(texts=10_000, labels=77, tagging=False, pieces=2_500, width=384, layers=6, heads=12, ffn=1536)
 
@@ -20,7 +21,7 @@ FACTS = Facts(texts=10_000, labels=77, tagging=False, pieces=2_500, width=384, l
 def trial(name, accuracy, size, latency=0.1, fidelity=None):
     extra = {} if fidelity is None else {"fidelity": fidelity}
     measured = Measurement({"accuracy": accuracy}, size, latency, latency * 2, 40_000_000, extra=extra)
-    return Trial(Recipe(name, (HashedNgrams(), Distill())), Path("x"), measured, {"seconds": 1.0})
+    return Trial(Recipe((HashedNgrams(), Distill()), name), Path("x"), measured, {"seconds": 1.0})
 
 
 def searched(trials, budget, teacher=None, **options):
@@ -127,4 +128,4 @@ def test_without_a_limit_every_family_is_tried():
 
 def test_recipes_round_trip():
     for one in candidates(FACTS, Budget()):
-        assert Recipe.from_json(one.recipe.name, one.recipe.to_json()) == one.recipe
+        assert Recipe.from_json(one.recipe.to_json(), STUDENT_PASSES, one.recipe.name) == one.recipe

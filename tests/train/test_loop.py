@@ -6,9 +6,9 @@ import pytest
 import torch
 from helpers import make_context
 
-from pocketlm.compress.ngrams import HashedNgrams
-from pocketlm.compress.transformer import SmallTransformer
 from pocketlm.progress import Deadline
+from pocketlm.students.ngrams import HashedNgrams
+from pocketlm.students.transformer import SmallTransformer
 from pocketlm.train.loop import Schedule, train
 from pocketlm.train.losses import Objective
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from pocketlm.model.bag import BagModule
-from pocketlm.model.model import Model
+from pocketlm.model.task_model import TaskModel
 from pocketlm.runtime.inputs import BagInputs, PieceBagInputs
 from pocketlm.runtime.packed import pack
 
 
-def bag_members(model: Model) -> tuple[dict[str, Any], dict[str, bytes]]:
+def bag_members(model: TaskModel) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The manifest's description of the model, and its members by name."""
     module = model.module
     assert isinstance(module, BagModule)
@@ -42,7 +42,7 @@ def bag_members(model: Model) -> tuple[dict[str, Any], dict[str, bytes]]:
     return about, {**members, **_input_members(model)}
 
 
-def _inputs(model: Model) -> dict[str, Any]:
+def _inputs(model: TaskModel) -> dict[str, Any]:
     inputs = model.inputs
     if isinstance(inputs, BagInputs):
         return {
@@ -56,7 +56,7 @@ def _inputs(model: Model) -> dict[str, Any]:
     return {"kind": "piece-bag", "tagging": inputs.tagging, "max_length": pieces.max_length, "pad_id": pieces.pad_id}
 
 
-def _input_members(model: Model) -> dict[str, bytes]:
+def _input_members(model: TaskModel) -> dict[str, bytes]:
     inputs = model.inputs
     if isinstance(inputs, BagInputs):
         assert inputs.lookup is not None

@@ -17,7 +17,7 @@ import onnx
 import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from pocketlm.model.model import Model
+from pocketlm.model.task_model import TaskModel
 from pocketlm.runtime.inputs import PieceInputs
 from pocketlm.runtime.packed import quantize_rows
 from pocketlm.train.lesson import tensors
@@ -47,7 +47,7 @@ def _quiet() -> Iterator[None]:
                 one.setLevel(level)
 
 
-def trace(model: Model) -> ModelProto:
+def trace(model: TaskModel) -> ModelProto:
     """The module as a float32 graph with free numbers of texts, pieces and words; names as in `inputs.collate`."""
     inputs = model.inputs
     assert isinstance(inputs, PieceInputs)

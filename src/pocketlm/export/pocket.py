@@ -14,12 +14,12 @@ from pocketlm.export.bag import bag_members
 from pocketlm.export.int8 import CALIBRATION_TEXTS, Int8Verdict, dynamic_int8, gate, median_latency, static_int8
 from pocketlm.export.onnx import store_floats, store_tables, to_bytes, trace
 from pocketlm.model.bag import BagModule
-from pocketlm.model.model import Model
+from pocketlm.model.task_model import TaskModel
 from pocketlm.runtime.bag import BagModel
 from pocketlm.runtime.graph import GraphModel
 from pocketlm.runtime.inputs import Arrays, PieceInputs, Text
 from pocketlm.runtime.load import RunnableModel, predict_all
-from pocketlm.train.context import Context
+from pocketlm.train.context import FitContext
 from pocketlm.train.lesson import text_of
 from pocketlm.train.teach import ask
 
@@ -40,18 +40,18 @@ class Exported:
     notes: tuple[str, ...] = field(default=())
 
 
-def export(model: Model, context: Context) -> Exported:
+def export(model: TaskModel, context: FitContext) -> Exported:
     """The model as the runtime reads it. Raises PocketLMError where runtime and torch disagree in float32."""
     if isinstance(model.module, BagModule):
         return _export_bag(model, context)
     return _export_graph(model, context)
 
 
-def _dev_texts(model: Model, context: Context, count: int = 1000) -> list[Text]:
+def _dev_texts(model: TaskModel, context: FitContext, count: int = 1000) -> list[Text]:
     return [text_of(example, model.spec.outputs) for example in context.dev[:count]]
 
 
-def agreement(model: Model, runnable: RunnableModel, texts: Sequence[Text]) -> float:
+def agreement(model: TaskModel, runnable: RunnableModel, texts: Sequence[Text]) -> float:
     """Share of texts and words for which torch and the runtime prefer the same label."""
     said = ask(model, texts)
     same: list[np.ndarray] = []
@@ -74,7 +74,7 @@ def _prove(share: float) -> float:
     return share
 
 
-def _export_bag(model: Model, context: Context) -> Exported:
+def _export_bag(model: TaskModel, context: FitContext) -> Exported:
     spec, module = model.spec, model.module
     assert isinstance(module, BagModule)
     whole = replace(model, spec=replace(spec, bits={}))
@@ -88,7 +88,7 @@ def _export_bag(model: Model, context: Context) -> Exported:
     return Exported(about, members, share)
 
 
-def _export_graph(model: Model, context: Context) -> Exported:
+def _export_graph(model: TaskModel, context: FitContext) -> Exported:
     inputs = model.inputs
     assert isinstance(inputs, PieceInputs)
     graph = trace(model)
@@ -113,7 +113,7 @@ def _export_graph(model: Model, context: Context) -> Exported:
     return Exported(about, members, share, verdict)
 
 
-def _int8(model: Model, context: Context, graph: Any) -> tuple[Int8Verdict, bytes]:
+def _int8(model: TaskModel, context: FitContext, graph: Any) -> tuple[Int8Verdict, bytes]:
     """The gate's verdict and the bytes of the graph it kept."""
     settings = model.spec.settings
     quality = _quality_on_dev(model, context)
@@ -135,7 +135,7 @@ def _int8(model: Model, context: Context, graph: Any) -> tuple[Int8Verdict, byte
     return verdict, to_bytes(store_floats(graph, 16))
 
 
-def untrained_latency(model: Model, context: Context) -> float:
+def untrained_latency(model: TaskModel, context: FitContext) -> float:
     """Median milliseconds of the student's int8 graph on single dev texts, one thread; its weights do not matter."""
     graph = to_bytes(dynamic_int8(store_tables(trace(model), 8)))
     return median_latency(graph, _batches(model, _dev_texts(model, context, 100), 1))
@@ -147,7 +147,7 @@ def _copy(graph: Any) -> Any:
     return twin
 
 
-def _calibration(model: Model, context: Context) -> list[Arrays]:
+def _calibration(model: TaskModel, context: FitContext) -> list[Arrays]:
     """Training texts spread over the whole lesson, the longest one among them, eight a batch."""
     texts = context.lesson.texts
     step = max(1, len(texts) // CALIBRATION_TEXTS)
@@ -155,12 +155,12 @@ def _calibration(model: Model, context: Context) -> list[Arrays]:
     return list(_batches(model, [longest, *texts[::step][:CALIBRATION_TEXTS]], 8))
 
 
-def _batches(model: Model, texts: Sequence[Text], size: int) -> list[Arrays]:
+def _batches(model: TaskModel, texts: Sequence[Text], size: int) -> list[Arrays]:
     encoded = model.inputs.encode(texts)
     return [model.inputs.collate(encoded[at : at + size]) for at in range(0, len(encoded), size)]
 
 
-def _quality_on_dev(model: Model, context: Context) -> Callable[[bytes], float]:
+def _quality_on_dev(model: TaskModel, context: FitContext) -> Callable[[bytes], float]:
     texts = [text_of(example, model.spec.outputs) for example in context.dev]
 
     def quality(data: bytes) -> float:

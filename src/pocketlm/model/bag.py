@@ -101,7 +101,7 @@ class BagModule(nn.Module):
         return logits
 
     def _words(self, vectors: Tensor, text: Tensor, counts: Tensor) -> Tensor:
-        """Context of each word: (words, context width)."""
+        """FitContext of each word: (words, context width)."""
         owner = torch.repeat_interleave(torch.arange(len(counts)), counts)
         place = torch.arange(len(owner)) + self.window * (owner + 1)
         spaced = vectors.new_zeros(len(owner) + self.window * (len(counts) + 1), vectors.shape[1])

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from pocketlm.errors import MissingExtraError, TeacherError
-from pocketlm.model.model import Model, ModelSpec
 from pocketlm.model.readout import Readout
+from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.outputs import Output
 from pocketlm.runtime.inputs import PieceInputs
 
@@ -146,7 +146,7 @@ def _digest(backbone: PreTrainedModel, tokenizer_json: str) -> str:
     return digest.hexdigest()
 
 
-def teacher_model(pretrained: Pretrained, outputs: Sequence[Output], max_length: int) -> Model:
+def teacher_model(pretrained: Pretrained, outputs: Sequence[Output], max_length: int) -> TaskModel:
     """The pretrained encoder with fresh heads for `outputs`, reading at most max_length pieces."""
     from tokenizers import Tokenizer
 
@@ -161,7 +161,7 @@ def teacher_model(pretrained: Pretrained, outputs: Sequence[Output], max_length:
     )
     _check_pretokenized(inputs, pretrained)
     module = EncoderModule(pretrained.backbone, outputs)
-    return Model(module, inputs, ModelSpec("encoder", tuple(outputs), settings={"name": pretrained.name}))
+    return TaskModel(module, inputs, TaskSpec("encoder", tuple(outputs), settings={"name": pretrained.name}))
 
 
 def _check_pretokenized(inputs: PieceInputs, pretrained: Pretrained) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pocketlm.export.pocket import Exported, export
-from pocketlm.model.model import Model
+from pocketlm.model.task_model import TaskModel
 from pocketlm.pocket.work import digest
 from pocketlm.recipe.recipe import Recipe
-from pocketlm.train.context import Context
+from pocketlm.train.context import FitContext
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class PassRecord:
 class Built:
     """A student that a recipe made, exported, with the records of its passes."""
 
-    model: Model
+    model: TaskModel
     exported: Exported
     records: tuple[PassRecord, ...]
 
 
-def weight_bytes(model: Model | None) -> int:
+def weight_bytes(model: TaskModel | None) -> int:
     """Bytes of the weights as they would be stored now: tables and matrices with their bits, the rest as float32."""
     if model is None:
         return 0
@@ -61,29 +61,31 @@ def weight_bytes(model: Model | None) -> int:
 class Prefixes:
     """Students after the first two passes, which recipes of one job often share; the last few are kept."""
 
-    kept: dict[str, tuple[Model, tuple[PassRecord, ...]]] = field(default_factory=dict)
+    kept: dict[str, tuple[TaskModel, tuple[PassRecord, ...]]] = field(default_factory=dict)
     passes: int = 2
     most: int = 3
 
-    def find(self, recipe: Recipe) -> tuple[Model, tuple[PassRecord, ...]] | None:
+    def find(self, recipe: Recipe) -> tuple[TaskModel, tuple[PassRecord, ...]] | None:
         """A copy of the student these passes made before, with its records."""
         found = self.kept.get(digest(recipe.to_json()[: self.passes]))
         return None if found is None else (found[0].copy(), found[1])
 
-    def keep(self, recipe: Recipe, model: Model, records: Sequence[PassRecord]) -> None:
+    def keep(self, recipe: Recipe, model: TaskModel, records: Sequence[PassRecord]) -> None:
         """Remember a copy of the student after the first passes of `recipe`."""
         while len(self.kept) >= self.most:
             self.kept.pop(next(iter(self.kept)))
         self.kept[digest(recipe.to_json()[: self.passes])] = (model.copy(), tuple(records))
 
 
-def run_recipe(recipe: Recipe, context: Context, folder: Path | None = None, prefixes: Prefixes | None = None) -> Built:
+def run_recipe(
+    recipe: Recipe, context: FitContext, folder: Path | None = None, prefixes: Prefixes | None = None
+) -> Built:
     """The student of `recipe`, exported and proved.
 
     folder: for checkpoints, so that it can resume. prefixes: students that began alike, to start from.
     """
     found = prefixes.find(recipe) if prefixes is not None else None
-    model: Model | None = None if found is None else found[0]
+    model: TaskModel | None = None if found is None else found[0]
     records: list[PassRecord] = [] if found is None else list(found[1])
     quality: float | None = records[-1].quality_after if records else None
     for place in range(len(records), len(recipe.steps)):

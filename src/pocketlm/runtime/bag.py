@@ -77,7 +77,7 @@ class BagModel:
         return out
 
     def _words(self, arrays: Arrays, text: Floats) -> Floats:
-        """Context of each word: gelu of its window and its text, (words, context width)."""
+        """FitContext of each word: gelu of its window and its text, (words, context width)."""
         counts, reach = arrays["word_counts"], self._window
         vectors = self._pool(arrays["word_ids"], arrays["word_weights"], arrays["word_offsets"])
         owner = np.repeat(np.arange(len(counts)), counts)

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pocketlm.budget import Budget
-from pocketlm.compress.convnet import SmallConvnet
-from pocketlm.compress.distill import Distill
-from pocketlm.compress.ngrams import HashedNgrams
-from pocketlm.compress.prune_rows import PruneRows
-from pocketlm.compress.quantize import Quantize
-from pocketlm.compress.static import StaticEmbeddings
-from pocketlm.compress.transformer import SmallTransformer
 from pocketlm.recipe.recipe import Recipe
-from pocketlm.train.context import Context
+from pocketlm.students.convnet import SmallConvnet
+from pocketlm.students.distill import Distill
+from pocketlm.students.ngrams import HashedNgrams
+from pocketlm.students.prune_rows import PruneRows
+from pocketlm.students.quantize import Quantize
+from pocketlm.students.static import StaticEmbeddings
+from pocketlm.students.transformer import SmallTransformer
+from pocketlm.train.context import FitContext
 
 # Texts a student sees in all, epochs times rows: bags are cheap to train, encoders are not. Where every word
 # is a label too, a sixth of them teaches as much.
@@ -56,7 +56,7 @@ class Facts:
     ffn: int
 
     @classmethod
-    def of(cls, context: Context, pieces: int) -> Facts:
+    def of(cls, context: FitContext, pieces: int) -> Facts:
         """The facts of a job."""
         config: Any = None if context.pretrained is None else context.pretrained.config
         return cls(
@@ -103,7 +103,6 @@ def _bag(facts: Facts, size: int) -> Candidate:
     expected = round(rows * a_row + heads + FRAME)
     epochs = facts.epochs(BAG_TEXTS)
     recipe = Recipe(
-        f"n-grams ≤ {rows:,}×{width}, {BAG_BITS} bit",
         (
             HashedNgrams(width=width, rows=min(60_000, ROWS_BEFORE_PRUNING * rows)),
             Distill(epochs=epochs, rate=5e-3, patience=epochs),
@@ -111,6 +110,7 @@ def _bag(facts: Facts, size: int) -> Candidate:
             Distill(epochs=epochs, rate=5e-3, patience=epochs),
             Quantize(bits=BAG_BITS, epochs=max(2, epochs // 3), rate=1e-3),
         ),
+        name=f"n-grams ≤ {rows:,}×{width}, {BAG_BITS} bit",
     )
     return Candidate(recipe, expected)
 
@@ -123,12 +123,12 @@ def _statics(facts: Facts, budget: Budget) -> list[Candidate]:
         return []
     epochs = facts.epochs(BAG_TEXTS // 4)
     recipe = Recipe(
-        f"static embeddings {width}, 8 bit",
         (
             StaticEmbeddings(width=width, pieces=pieces),
             Distill(epochs=epochs, rate=3e-3, patience=epochs),
             Quantize(bits=8, epochs=2),
         ),
+        name=f"static embeddings {width}, 8 bit",
     )
     return [Candidate(recipe, rest + pieces * a_piece)]
 
@@ -150,12 +150,12 @@ def _encoder(name: str, student: Any, facts: Facts, budget: Budget, weights: int
     student = replace(student, pieces=pieces)
     epochs = facts.epochs(ENCODER_TEXTS)
     recipe = Recipe(
-        name,
         (
             student,
             Distill(epochs=epochs, rate=5e-4, batch_size=32, beta=1.0, decay=0.01, patience=max(4, epochs // 3)),
             Quantize(bits=8),
         ),
+        name=name,
     )
     return [Candidate(recipe, round(rest + pieces * a_piece))]
 

@@ -19,7 +19,7 @@ from pocketlm.recipe.recipe import Recipe
 from pocketlm.recipe.run import Prefixes, run_recipe
 from pocketlm.runtime.load import load
 from pocketlm.tasks.table import Task
-from pocketlm.train.context import Context
+from pocketlm.train.context import FitContext
 from pocketlm.train.lesson import text_of
 
 POCKET = "student.pocket"
@@ -37,7 +37,7 @@ class Trial:
     details: dict[str, Any]
 
 
-def run_trial(recipe: Recipe, context: Context, step: Step, head: Mapping[str, Any], prefixes: Prefixes) -> Trial:
+def run_trial(recipe: Recipe, context: FitContext, step: Step, head: Mapping[str, Any], prefixes: Prefixes) -> Trial:
     """The candidate measured now, or as it was measured before where `step` is done.
 
     head: what the manifest says beside the model. prefixes: students that recipes of this job share.
@@ -74,7 +74,7 @@ def run_trial(recipe: Recipe, context: Context, step: Step, head: Mapping[str, A
     return Trial(recipe, pocket, measured, {key: value for key, value in done.items() if key != "measurement"})
 
 
-def _measure(pocket: Path, context: Context) -> dict[str, Any]:
+def _measure(pocket: Path, context: FitContext) -> dict[str, Any]:
     """Whole-file bytes, latency and memory in a fresh process, quality on dev by the runtime itself."""
     texts = [text_of(example, context.outputs) for example in context.dev]
     measured = measure_pocket(pocket, texts[:: max(1, len(texts) // TIMED_TEXTS)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pocketlm.model.encoder import Pretrained
-from pocketlm.model.model import Model
+from pocketlm.model.task_model import TaskModel
 from pocketlm.outputs import Example, Output
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.decode import Prediction
@@ -17,7 +17,7 @@ from pocketlm.train.teach import DevFigure
 
 
 @dataclass(frozen=True)
-class Context:
+class FitContext:
     """Data, teacher and limits of one job.
 
     lesson: training (and unlabelled) texts, with the teacher's outputs where there is a teacher.
@@ -32,7 +32,7 @@ class Context:
     dev: Sequence[Example]
     max_length: int
     pretrained: Pretrained | None = None
-    teacher: Model | None = None
+    teacher: TaskModel | None = None
     seed: int = 0
     taught_dev: Sequence[Prediction] | None = None
     checkpoints: Path | None = None

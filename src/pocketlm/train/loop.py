@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketlm.model.model import Model
+from pocketlm.model.task_model import TaskModel
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.inputs import Encoded
 from pocketlm.train.lesson import Lesson, make_batch
@@ -65,11 +65,11 @@ def gains_from_bf16() -> bool:
 
 
 def train(
-    model: Model,
+    model: TaskModel,
     given: Lesson,
     objective: Objective,
     schedule: Schedule,
-    evaluate: Callable[[Model], float],
+    evaluate: Callable[[TaskModel], float],
     *,
     seed: int = 0,
     checkpoint: Path | None = None,
@@ -117,7 +117,7 @@ def train(
 class _Run:
     """Optimizer, schedule and best weights of one training."""
 
-    def __init__(self, model: Model, schedule: Schedule, steps: int) -> None:
+    def __init__(self, model: TaskModel, schedule: Schedule, steps: int) -> None:
         self.model, self.schedule, self.steps = model, schedule, steps
         self.optimizer = torch.optim.AdamW(
             _groups(model.module, schedule), betas=(0.9, schedule.second_moment), fused=True

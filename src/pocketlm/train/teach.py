@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pocketlm.model.model import Model
+from pocketlm.model.task_model import TaskModel
 from pocketlm.outputs import Example, Output
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.decode import Prediction, decode
@@ -31,7 +31,12 @@ EPOCHS = ((1_000, 20), (3_000, 10), (8_000, 5), (30_000, 6), (sys.maxsize, 3))
 
 @torch.no_grad()
 def ask(
-    model: Model, texts: Sequence[Text], *, hidden: bool = False, batch_size: int = 64, progress: Progress | None = None
+    model: TaskModel,
+    texts: Sequence[Text],
+    *,
+    hidden: bool = False,
+    batch_size: int = 64,
+    progress: Progress | None = None,
 ) -> Taught:
     """The model's logits (and last hidden states) of every text, in order; batches are sorted by length."""
     module: Any = model.module.eval()
@@ -89,7 +94,7 @@ class DevFigure:
     task: Task
     examples: Sequence[Example]
 
-    def __call__(self, model: Model) -> float:
+    def __call__(self, model: TaskModel) -> float:
         """The figure, in [0, 1]."""
         said = ask(model, [text_of(example, model.spec.outputs) for example in self.examples])
         return judge(said, self.examples, model.spec.outputs, self.task)[self.task.main_metric]
@@ -108,7 +113,7 @@ def teacher_schedule(texts: int, tagging: bool) -> Schedule:
 
 
 def fine_tune(
-    model: Model,
+    model: TaskModel,
     train_examples: Sequence[Example],
     dev_examples: Sequence[Example],
     task: Task,

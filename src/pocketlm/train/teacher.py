@@ -11,7 +11,7 @@ import torch
 
 from pocketlm.data.variants import Neighbours, variants
 from pocketlm.model.encoder import EncoderModule, Pretrained, teacher_model
-from pocketlm.model.model import Model
+from pocketlm.model.task_model import TaskModel
 from pocketlm.outputs import Example, Output
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress
@@ -34,7 +34,7 @@ class Teacher:
     """A fine-tuned encoder. quality: its figures on dev. key: what it depends on, hashed."""
 
     pretrained: Pretrained
-    model: Model
+    model: TaskModel
     quality: dict[str, float]
     key: str
     seconds: float
@@ -135,12 +135,12 @@ def taught_lesson(
     return whole.with_teacher(load_taught(path))
 
 
-def _mean_pieces(model: Model, texts: Sequence[Text]) -> float:
+def _mean_pieces(model: TaskModel, texts: Sequence[Text]) -> float:
     sample = model.inputs.encode(texts[:: max(1, len(texts) // 500)])
     return sum(one.length for one in sample) / max(1, len(sample))
 
 
-def teacher_latency(model: Model, texts: Sequence[Text], calls: int = 40) -> float:
+def teacher_latency(model: TaskModel, texts: Sequence[Text], calls: int = 40) -> float:
     """Median milliseconds of one text on one thread in torch."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -14,11 +14,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pocketlm.compress.pieces import Pieces, factorize, student_pieces, teacher_embeddings
 from pocketlm.model.encoder import EncoderModule
-from pocketlm.model.model import Model, ModelSpec
+from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.model.transformer import Shape, SmallEncoder, TransformerLayer
-from pocketlm.train.context import Context
+from pocketlm.students.pieces import Pieces, factorize, student_pieces, teacher_embeddings
+from pocketlm.train.context import FitContext
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class SmallTransformer:
         if min(self.depth, self.heads, self.ffn, self.rank) < 1:
             raise ValueError("depth, heads, ffn and rank are at least 1")
 
-    def __call__(self, model: Model | None, context: Context) -> Model:
+    def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """A student that starts from the teacher's weights where its layout is known, else from noise."""
         torch.manual_seed(context.seed)
         pieces = student_pieces(context, self.pieces)
@@ -83,10 +83,12 @@ class SmallTransformer:
         if context.pretrained is not None:
             source = context.teacher.module if context.teacher is not None else None
             _start_from_teacher(module, pieces, context, source if isinstance(source, EncoderModule) else None)
-        return Model(module, pieces.inputs, ModelSpec("transformer", context.outputs))
+        return TaskModel(module, pieces.inputs, TaskSpec("transformer", context.outputs))
 
 
-def _start_from_teacher(student: SmallEncoder, pieces: Pieces, context: Context, tuned: EncoderModule | None) -> None:
+def _start_from_teacher(
+    student: SmallEncoder, pieces: Pieces, context: FitContext, tuned: EncoderModule | None
+) -> None:
     assert context.pretrained is not None
     backbone = tuned.backbone if tuned is not None else context.pretrained.backbone
     state = {name: weight.detach().float() for name, weight in backbone.state_dict().items()}
@@ -108,7 +110,7 @@ def _start_from_teacher(student: SmallEncoder, pieces: Pieces, context: Context,
 
 
 @torch.no_grad()
-def start_embeddings(student: SmallEncoder, pieces: Pieces, context: Context, state: Mapping[str, Tensor]) -> Tensor:
+def start_embeddings(student: SmallEncoder, pieces: Pieces, context: FitContext, state: Mapping[str, Tensor]) -> Tensor:
     """Fill the student's embeddings from the teacher's; which of the teacher's columns it keeps: (width,)."""
     whole = teacher_embeddings(context.pretrained)
     assert whole is not None and pieces.old is not None
@@ -134,7 +136,7 @@ def start_embeddings(student: SmallEncoder, pieces: Pieces, context: Context, st
     return columns
 
 
-def _position_rows(state: Mapping[str, Tensor], length: int, width: int, context: Context) -> Tensor:
+def _position_rows(state: Mapping[str, Tensor], length: int, width: int, context: FitContext) -> Tensor:
     """What BERT-like teachers add to each place of a text, the first segment's vector included: (length, width)."""
     positions = state.get("embeddings.position_embeddings.weight")
     if positions is None:

@@ -14,7 +14,7 @@ from pocketlm.runtime.inputs import Inputs
 
 
 @dataclass(frozen=True)
-class ModelSpec:
+class TaskSpec:
     """What a model is.
 
     family: "encoder" (a teacher), "transformer", "conv" or "bag". outputs: what its module returns.
@@ -28,7 +28,7 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
-class Model:
+class TaskModel:
     """A module with its inputs and its spec.
 
     module: maps the arrays of `inputs.collate`, as tensors, to {output name: logits}; tags are flat (words, labels).
@@ -36,9 +36,9 @@ class Model:
 
     module: nn.Module
     inputs: Inputs
-    spec: ModelSpec
+    spec: TaskSpec
 
-    def copy(self) -> Model:
+    def copy(self) -> TaskModel:
         """The same model with weights of its own."""
         return replace(self, module=copy.deepcopy(self.module), inputs=copy.copy(self.inputs))
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from pocketlm.model.bag import BagModule
-from pocketlm.model.model import Model, ModelSpec
+from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.runtime.inputs import BagInputs
 from pocketlm.runtime.ngrams import Ngrams
-from pocketlm.train.context import Context
+from pocketlm.train.context import FitContext
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class HashedNgrams:
         """The features' own settings."""
         return Ngrams(self.buckets, self.char_min, self.char_max, self.word_max)
 
-    def __call__(self, model: Model | None, context: Context) -> Model:
+    def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """A fresh student; what came before is not used."""
         torch.manual_seed(context.seed)
         inputs = BagInputs(self.ngrams(), context.tagging, self.max_words)
@@ -68,10 +68,10 @@ class HashedNgrams:
         rarity = np.log((1 + len(context.lesson)) / (1 + np.maximum(seen[kept], 1))) + 1
         weight = seen[kept] / seen[kept].sum()
         module.importance.copy_(torch.from_numpy(rarity / (rarity * weight).sum()))
-        return Model(module, inputs, ModelSpec("bag", context.outputs))
+        return TaskModel(module, inputs, TaskSpec("bag", context.outputs))
 
 
-def _spread(inputs: BagInputs, context: Context) -> tuple[np.ndarray, np.ndarray]:
+def _spread(inputs: BagInputs, context: FitContext) -> tuple[np.ndarray, np.ndarray]:
     """In how many training texts (as text features) and words (as word features) each bucket occurs."""
     encoded = inputs.encode(context.lesson.texts)
     size = inputs.ngrams.buckets

@@ -12,12 +12,12 @@ from typing import ClassVar, Literal
 
 import torch
 
-from pocketlm.compress.distill import Distill
 from pocketlm.errors import RecipeError
 from pocketlm.model.bag import BagModule
-from pocketlm.model.model import Model
+from pocketlm.model.task_model import TaskModel
 from pocketlm.runtime.packed import quantize_rows
-from pocketlm.train.context import Context
+from pocketlm.students.distill import Distill
+from pocketlm.train.context import FitContext
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Quantize:
         if self.bits not in (4, 8):
             raise ValueError(f"bits is 4 or 8, got {self.bits}")
 
-    def __call__(self, model: Model | None, context: Context) -> Model:
+    def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """The model with its bits stated in the spec, weights adapted where epochs > 0."""
         if model is None:
             raise RecipeError("quantize needs a model; put it after a pass that builds one")

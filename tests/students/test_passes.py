@@ -5,14 +5,15 @@ import pytest
 import torch
 from helpers import make_context
 
-from pocketlm.compress.ngrams import HashedNgrams
-from pocketlm.compress.passes import PASSES, pass_from_json, pass_to_json
-from pocketlm.compress.pieces import factorize
-from pocketlm.compress.prune_rows import PruneRows, row_energy
-from pocketlm.compress.quantize import Quantize
-from pocketlm.compress.transformer import SmallTransformer
 from pocketlm.errors import RecipeError
 from pocketlm.runtime.packed import quantize_rows
+from pocketlm.students.ngrams import HashedNgrams
+from pocketlm.students.passes import STUDENT_PASSES
+from pocketlm.students.pieces import factorize
+from pocketlm.students.prune_rows import PruneRows, row_energy
+from pocketlm.students.quantize import Quantize
+from pocketlm.students.transformer import SmallTransformer
+from pocketlm.tables import pass_from_json, pass_to_json
 from pocketlm.train.lesson import tensors
 from pocketlm.train.teach import ask
 
@@ -39,7 +40,7 @@ def scratch(jsonl_file, tmp_path_factory):
 
 
 def make(name):
-    return PASSES[name](**SETTINGS[name])
+    return STUDENT_PASSES[name](**SETTINGS[name])
 
 
 def before(step, context):
@@ -47,7 +48,7 @@ def before(step, context):
 
 
 def test_every_pass_is_in_this_suite():
-    assert set(PASSES) == set(SETTINGS)
+    assert set(STUDENT_PASSES) == set(SETTINGS)
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
@@ -67,7 +68,7 @@ def test_the_same_twice_finite_and_right_shapes(name, context):
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_settings_round_trip(name):
     step = make(name)
-    assert pass_from_json(pass_to_json(step)) == step
+    assert pass_from_json(pass_to_json(step), STUDENT_PASSES) == step
 
 
 @pytest.mark.parametrize("name", STUDENTS)
@@ -79,9 +80,9 @@ def test_students_work_without_a_teacher(name, scratch):
 
 def test_unknown_settings_name_the_nearest():
     with pytest.raises(RecipeError, match="'epoch'.*Did you mean 'epochs'"):
-        pass_from_json({"pass": "distill", "epoch": 3})
+        pass_from_json({"pass": "distill", "epoch": 3}, STUDENT_PASSES)
     with pytest.raises(RecipeError, match="temperature"):
-        pass_from_json({"pass": "distill", "temperature": 0})
+        pass_from_json({"pass": "distill", "temperature": 0}, STUDENT_PASSES)
 
 
 @pytest.mark.parametrize("name", ["distill", "prune-rows", "quantize"])

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pocketlm.compress.pieces import Pieces, student_pieces
 from pocketlm.model.bag import BagModule
 from pocketlm.model.encoder import EncoderModule
-from pocketlm.model.model import Model, ModelSpec
 from pocketlm.model.readout import pool
+from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.runtime.inputs import PieceBagInputs
-from pocketlm.train.context import Context
+from pocketlm.students.pieces import Pieces, student_pieces
+from pocketlm.train.context import FitContext
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class StaticEmbeddings:
         if self.width < 1:
             raise ValueError(f"width is at least 1, got {self.width}")
 
-    def __call__(self, model: Model | None, context: Context) -> Model:
+    def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """A fresh bag; vectors start from the teacher's where there is one, else from noise."""
         torch.manual_seed(context.seed)
         pieces = student_pieces(context, self.pieces)
@@ -50,11 +50,11 @@ class StaticEmbeddings:
         if context.teacher is not None and isinstance(context.teacher.module, EncoderModule):
             vectors = _piece_vectors(context.teacher.module, pieces, context)
             module.table.data[:, : vectors.shape[1]] = _principal(vectors, self.width) * 0.3
-        return Model(module, PieceBagInputs(pieces.inputs), ModelSpec("bag", context.outputs))
+        return TaskModel(module, PieceBagInputs(pieces.inputs), TaskSpec("bag", context.outputs))
 
 
 @torch.no_grad()
-def _piece_vectors(teacher: EncoderModule, pieces: Pieces, context: Context) -> Tensor:
+def _piece_vectors(teacher: EncoderModule, pieces: Pieces, context: FitContext) -> Tensor:
     """The teacher's pooled state of each piece between its special tokens: (pieces, teacher's width)."""
     assert pieces.old is not None and context.pretrained is not None
     frame = context.teacher.inputs.tokenizer.encode("").ids  # type: ignore[union-attr]

@@ -14,7 +14,7 @@ from pocketlm.errors import RecipeError
 from pocketlm.model.encoder import Pretrained
 from pocketlm.model.vocabulary import TrimmedVocabulary, count_pieces, learn_wordpieces, reopen, trim
 from pocketlm.runtime.inputs import PieceInputs, plain_text
-from pocketlm.train.context import Context
+from pocketlm.train.context import FitContext
 
 # A vocabulary learnt from the training texts, where there is no teacher to take one from.
 _SCRATCH_PIECES = 4096
@@ -29,7 +29,7 @@ class Pieces:
     old: np.ndarray | None
 
 
-def student_pieces(context: Context, limit: int | None) -> Pieces:
+def student_pieces(context: FitContext, limit: int | None) -> Pieces:
     """The teacher's tokenizer cut to the training texts (at most `limit` pieces), or one learnt from them."""
     if context.pretrained is None:
         tokenizer = _learn_tokenizer(context, limit or _SCRATCH_PIECES)
@@ -46,19 +46,19 @@ def student_pieces(context: Context, limit: int | None) -> Pieces:
     return Pieces(inputs, _count(inputs, context), old)
 
 
-def _tokenizer_json(context: Context) -> str:
+def _tokenizer_json(context: FitContext) -> str:
     if context.teacher is not None and isinstance(context.teacher.inputs, PieceInputs):
         return context.teacher.inputs.tokenizer.to_str()
     assert context.pretrained is not None
     return context.pretrained.tokenizer_json
 
 
-def _count(inputs: PieceInputs, context: Context) -> np.ndarray:
+def _count(inputs: PieceInputs, context: FitContext) -> np.ndarray:
     ids = np.concatenate([one.arrays[0] for one in inputs.encode(context.lesson.texts)])
     return np.bincount(ids, minlength=inputs.tokenizer.get_vocab_size())
 
 
-def _learn_tokenizer(context: Context, limit: int) -> Tokenizer:
+def _learn_tokenizer(context: FitContext, limit: int) -> Tokenizer:
     """A WordPiece tokenizer of the training texts, NFC and lower case, marks kept."""
     from tokenizers import models, normalizers, pre_tokenizers, processors
 

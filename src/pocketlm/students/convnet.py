@@ -10,11 +10,11 @@ from typing import ClassVar
 
 import torch
 
-from pocketlm.compress.pieces import student_pieces
-from pocketlm.compress.transformer import start_embeddings
-from pocketlm.model.model import Model, ModelSpec
+from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.model.transformer import Shape, SmallEncoder
-from pocketlm.train.context import Context
+from pocketlm.students.pieces import student_pieces
+from pocketlm.students.transformer import start_embeddings
+from pocketlm.train.context import FitContext
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class SmallConvnet:
         if min(self.depth, self.width, self.reach, self.rank) < 1:
             raise ValueError("depth, width, reach and rank are at least 1")
 
-    def __call__(self, model: Model | None, context: Context) -> Model:
+    def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """A fresh convnet; its embeddings start from the teacher's where there is one."""
         torch.manual_seed(context.seed)
         pieces = student_pieces(context, self.pieces)
@@ -44,4 +44,4 @@ class SmallConvnet:
         module = SmallEncoder(shape, context.outputs, self.dropout)
         if context.pretrained is not None:
             start_embeddings(module, pieces, context, {})
-        return Model(module, pieces.inputs, ModelSpec("conv", context.outputs))
+        return TaskModel(module, pieces.inputs, TaskSpec("conv", context.outputs))

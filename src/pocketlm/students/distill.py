@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from pocketlm.errors import RecipeError
 from pocketlm.model.bag import BagModule
-from pocketlm.model.model import Model
-from pocketlm.train.context import Context
+from pocketlm.model.task_model import TaskModel
+from pocketlm.train.context import FitContext
 from pocketlm.train.loop import Schedule, gains_from_bf16, train
 from pocketlm.train.losses import Objective
 
@@ -40,7 +40,7 @@ class Distill:
         if self.temperature <= 0 or self.rate <= 0 or self.epochs < 1:
             raise ValueError("temperature, rate and epochs are above 0")
 
-    def __call__(self, model: Model | None, context: Context) -> Model:
+    def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """The trained model; without a teacher it learns from the labels alone."""
         if model is None:
             raise RecipeError("distill needs a student; put it after a pass that builds one")

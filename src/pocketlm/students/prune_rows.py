@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from pocketlm.errors import RecipeError
 from pocketlm.model.bag import BagModule
-from pocketlm.model.model import Model
+from pocketlm.model.task_model import TaskModel
 from pocketlm.runtime.inputs import BagInputs
-from pocketlm.train.context import Context
+from pocketlm.train.context import FitContext
 
 
 def row_energy(table: Tensor, reads: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class PruneRows:
         if self.rows < 1:
             raise ValueError(f"rows is at least 1, got {self.rows}")
 
-    def __call__(self, model: Model | None, context: Context) -> Model:
+    def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """The model with a smaller table; its inputs skip the buckets that lost their row."""
         if model is None or not isinstance(model.module, BagModule) or not isinstance(model.inputs, BagInputs):
             raise RecipeError("prune-rows works on a hashed n-gram student; put it after hashed-ngrams")
@@ -56,7 +56,7 @@ class PruneRows:
         return model
 
 
-def _reads(inputs: BagInputs, context: Context, rows: int) -> np.ndarray:
+def _reads(inputs: BagInputs, context: FitContext, rows: int) -> np.ndarray:
     """Sum of squared weights each row is read with, over texts and words of the training texts."""
     total = np.zeros(rows, np.float32)
     for one in inputs.encode(context.lesson.texts):
