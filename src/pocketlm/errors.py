@@ -6,11 +6,14 @@
     │   ├── UnknownNameError               a table has no such entry; names the nearest
     │   ├── DataError                      a data file, column, label or row
     │   ├── TeacherError                   a teacher that cannot be found or loaded
+    │   ├── ModelError                     a model that cannot be found, loaded, or handled by a pass
+    │   ├── CalibrationError               calibration text that is too short or unreadable
     │   ├── BudgetError                    a budget that no model can meet, or that contradicts itself
     │   ├── RecipeError                    a job or recipe file
     │   ├── PocketFileError                a Pocket that is truncated, changed, newer or unsafe
     │   ├── OutputError                    the output exists already or cannot be written
     │   └── MissingExtraError              a part of PocketLM that is not installed
+    ├── NoEffect                       1   a pass changed nothing, or cost more than it saved
     └── BudgetMissed                   3   the work was done, nothing met the budget
 
 The command line prints the message in one line and exits with the code; anything else is a bug
@@ -48,6 +51,14 @@ class TeacherError(UserError):
     """A teacher that cannot be found, loaded or used."""
 
 
+class ModelError(UserError):
+    """A model that cannot be found, loaded, or handled by a pass."""
+
+
+class CalibrationError(UserError):
+    """Calibration text that is too short or cannot be read."""
+
+
 class BudgetError(UserError):
     """A budget that contradicts itself or that nothing can meet."""
 
@@ -70,6 +81,10 @@ class MissingExtraError(UserError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs the '{extra}' extra: pip install 'pocketlm[{extra}]'")
         self.extra = extra
+
+
+class NoEffect(PocketLMError):
+    """A pass changed nothing, or cost more than it saved; the message says what and why."""
 
 
 class BudgetMissed(PocketLMError):

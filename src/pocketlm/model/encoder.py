@@ -97,7 +97,7 @@ def _package_folder(package: str) -> Path:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars or notices from `transformers` while loading."""
     from transformers.utils import logging as notices
 
@@ -123,7 +123,7 @@ def load_pretrained(name: str) -> Pretrained:
         raise MissingExtraError("a teacher", "build") from None
     source = find_teacher(name)
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source)
             backbone = AutoModel.from_pretrained(source, dtype=torch.float32)
     except Exception as error:

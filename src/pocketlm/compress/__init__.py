@@ -1,0 +1,1 @@
+"""Passes on pretrained models: model to model, one file a method."""

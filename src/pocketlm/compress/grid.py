@@ -1,0 +1,97 @@
+"""Uniform grids: scales and zeros of groups, codes, and the weight they make. Pure functions on tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pocketlm.model.weights import GridWeight
+
+# How far a clipped grid may shrink, and in how many steps that is searched.
+LEAST_SHRINK = 0.5
+STEPS = 24
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Scales and zeros, a group each: (rows, groups), values as stored. zeros: None for a symmetric grid."""
+
+    scales: Tensor
+    zeros: Tensor | None
+    bits: int
+    group_size: int
+
+    def codes(self, matrix: Tensor) -> Tensor:
+        """The nearest codes of (rows, columns), as uint8."""
+        scale, zero = self.columns(matrix.shape[1])
+        return (matrix / scale + zero).round().clamp(0, 2**self.bits - 1).to(torch.uint8)
+
+    def columns(self, columns: int) -> tuple[Tensor, Tensor]:
+        """Scale and zero of every column: (rows, columns) each, or what broadcasts to it."""
+        zeros = torch.full_like(self.scales, 2 ** (self.bits - 1)) if self.zeros is None else self.zeros
+        if self.scales.shape[1] == 1:
+            return self.scales, zeros
+        return tuple(one.repeat_interleave(self.group_size, 1)[:, :columns] for one in (self.scales, zeros))  # type: ignore[return-value]
+
+    def weight(self, codes: Tensor) -> GridWeight:
+        """Codes on this grid as a weight."""
+        zeros = self.zeros
+        if zeros is not None:
+            whole = bool((zeros == zeros.round()).all()) and float(zeros.min()) >= 0 and float(zeros.max()) <= 255
+            zeros = zeros.to(torch.uint8 if whole else torch.float16)
+        return GridWeight(codes, self.scales.half(), zeros, self.bits, self.group_size)
+
+
+def split_groups(matrix: Tensor, group_size: int) -> Tensor:
+    """(rows, columns) as (rows, groups, group_size); a last group that is short is filled with zeros."""
+    groups = -(-matrix.shape[1] // group_size)
+    return F.pad(matrix, (0, groups * group_size - matrix.shape[1])).view(len(matrix), groups, group_size)
+
+
+def grid_for(
+    matrix: Tensor, bits: int, group_size: int, symmetric: bool, clip: bool = False, importance: Tensor | None = None
+) -> Grid:
+    """The grid of every group of `group_size` columns (of the whole row for 0, of the whole matrix for -1).
+
+    From least to greatest value; with `clip`, shrunk to where the squared error, weighted by the columns'
+    `importance` (columns,), is least. 0 is always on the grid.
+    """
+    whole = matrix.reshape(1, -1) if group_size == -1 else matrix
+    size = whole.shape[1] if group_size <= 0 else group_size
+    parts = split_groups(whole, size)
+    weights = torch.ones_like(parts[:1]) if importance is None or group_size == -1 else split_groups(
+        importance[None].float(), size
+    )  # fmt: skip
+    best = _range(parts, bits, symmetric, 1.0)
+    if clip:
+        least = _loss(parts, best, bits, weights)
+        for step in range(1, STEPS + 1):
+            tried = _range(parts, bits, symmetric, 1 - (1 - LEAST_SHRINK) * step / STEPS)
+            loss = _loss(parts, tried, bits, weights)
+            better = loss < least
+            least = torch.where(better, loss, least)
+            best = (torch.where(better, tried[0], best[0]), torch.where(better, tried[1], best[1]))
+    scales, zeros = best
+    return Grid(scales, None if symmetric else zeros, bits, size if group_size > 0 else max(1, matrix.shape[1]))
+
+
+def _range(parts: Tensor, bits: int, symmetric: bool, shrink: float) -> tuple[Tensor, Tensor]:
+    """Scale and zero of each group, shrunk, as float16 will hold them."""
+    low, high = parts.amin(-1).clamp(max=0) * shrink, parts.amax(-1).clamp(min=0) * shrink
+    if symmetric:
+        scale = torch.maximum(-low / 2 ** (bits - 1), high / (2 ** (bits - 1) - 1))
+        zero = torch.full_like(scale, 2 ** (bits - 1))
+    else:
+        scale = (high - low) / (2**bits - 1)
+        zero = (-low / scale.clamp(min=1e-8)).round().clamp(0, 2**bits - 1)
+    # the least scale float16 holds with full precision: a group of zeros needs some scale
+    return scale.clamp(min=6.2e-5).half().float(), zero
+
+
+def _loss(parts: Tensor, grid: tuple[Tensor, Tensor], bits: int, weights: Tensor) -> Tensor:
+    scale, zero = (one[..., None] for one in grid)
+    found = ((parts / scale + zero).round().clamp(0, 2**bits - 1) - zero) * scale
+    return ((found - parts).square() * weights).sum(-1)

@@ -1,0 +1,32 @@
+"""What a pass is, and the table of them.
+
+A pass is a frozen dataclass: its fields are its settings, `__post_init__` refuses wrong ones, calling it maps a model
+to a model. It may work in place on the model it is given (the caller's own was copied before), writes what it did to
+every layer in `context.journal`, and never looks at test data.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+from pocketlm.compress.context import Context
+from pocketlm.model.pretrained import Model
+from pocketlm.tables import Table
+
+
+class Pass(Protocol):
+    """A step of a recipe."""
+
+    name: ClassVar[str]
+
+    def __call__(self, model: Model, context: Context) -> Model:
+        """The changed model."""
+        ...
+
+
+PASSES = Table(
+    "pass",
+    {
+        "round-to-nearest": "pocketlm.compress.rounding:RoundToNearest",
+    },
+)

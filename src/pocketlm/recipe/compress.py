@@ -1,0 +1,122 @@
+"""Compress a pretrained model by a recipe: pass after pass, each measured, and every promise checked at the end."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pocketlm.compress.context import Context
+from pocketlm.compress.journal import Journal, Promise, broken
+from pocketlm.compress.passes import PASSES
+from pocketlm.errors import NoEffect, RecipeError
+from pocketlm.model.pretrained import Model, settle
+from pocketlm.recipe.recipe import Recipe
+from pocketlm.tables import pass_to_json
+
+logger = logging.getLogger(__name__)
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """The recipe in a YAML file: a list of passes, or a mapping with the key `steps`. Raises RecipeError."""
+    try:
+        value = yaml.safe_load(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"recipe {path}: cannot be read: {' '.join(str(error).split())}") from None
+    name = str(path)
+    if isinstance(value, Mapping):
+        unknown = set(value) - {"steps", "name"}
+        if unknown or "steps" not in value:
+            raise RecipeError(f"recipe {path}: holds the keys steps and name; got {', '.join(map(str, value))}")
+        name, value = value.get("name", name), value["steps"]
+    if not isinstance(value, list):
+        raise RecipeError(f"recipe {path}: is a list of passes such as '- pass: gptq'; got {type(value).__name__}")
+    return Recipe.from_json(value, PASSES, name)
+
+
+def peak_memory() -> int:
+    """Most bytes this process has held."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def compress(model: Model, recipe: Recipe, context: Context | None = None) -> Model:
+    """A copy of the model with every pass of the recipe applied; `records` says what each did.
+
+    Raises RecipeError where the passes cannot follow each other, and NoEffect where one changed nothing or made the
+    model larger (unless the context allows it) or where a promise did not survive.
+    """
+    context = context or Context()
+    if context.teacher is None:
+        context = replace(context, teacher=model)
+    check_order(recipe)
+    model = model.copy()
+    records: list[dict[str, Any]] = [dict(one) for one in model.records]
+    promises: list[Promise] = []
+    for step in recipe.steps:
+        journal = Journal()
+        before = (model.parameters, size if (size := _size(records)) is not None else model.size_bytes)
+        began = time.monotonic()
+        model = settle(step(model, replace(context, journal=journal)))
+        seconds = time.monotonic() - began
+        records.append(_record(step, model, journal, before, seconds))
+        logger.info("%s: %d layers, %.1f s", step.name, journal.changed, seconds)
+        _insist(step, journal, records[-1], context)
+        promises += journal.promises
+    lost = broken(model, promises)
+    if lost:
+        shown = ", ".join(f"{one.kind} {one.value} of {one.layer}" for one in lost[:3])
+        raise NoEffect(
+            f"{len(lost)} promises of earlier passes did not survive: {shown}; change the order of the passes"
+        )
+    return replace(model, records=tuple(records))
+
+
+def _size(records: list[dict[str, Any]]) -> int | None:
+    """The size after the pass before this one, where there was one: coding all weights takes a while."""
+    return records[-1]["size_bytes"][1] if records else None
+
+
+def _record(step: Any, model: Model, journal: Journal, before: tuple[int, int], seconds: float) -> dict[str, Any]:
+    for layer in model.layers:
+        if not any(name == layer.name or name.startswith(f"{layer.name}/") for name in journal.layers):
+            journal.left(layer.name, "not asked for")
+    return {
+        "pass": step.name, "settings": {key: value for key, value in pass_to_json(step).items() if key != "pass"},
+        "seconds": round(seconds, 2), "peak_memory_bytes": peak_memory(),
+        "parameters": [before[0], model.parameters], "size_bytes": [before[1], model.size_bytes],
+        "notes": journal.notes, "layers": [one.to_json() for one in journal.layers.values()],
+    }  # fmt: skip
+
+
+def _insist(step: Any, journal: Journal, record: Mapping[str, Any], context: Context) -> None:
+    """Raise NoEffect where a pass did nothing, or made the model larger though it is there to make it smaller."""
+    if context.allow_no_effect:
+        return
+    if not journal.changed:
+        reasons = {one.why for one in journal.layers.values() if one.why}
+        raise NoEffect(f"pass {step.name}: changed no layer ({'; '.join(sorted(reasons)[:3])})")
+    before, after = record["size_bytes"]
+    if after >= before and not getattr(step, "heals", False):
+        raise NoEffect(f"pass {step.name}: the model has {after:,} bytes after it and had {before:,}; it saves nothing")
+
+
+# Of two passes, the kind that may not come before the other, and why.
+ORDER: tuple[tuple[str, str, str], ...] = ()
+
+
+def check_order(recipe: Recipe) -> None:
+    """Raises RecipeError where a pass comes before one that would undo it."""
+    kinds = [(step.name, getattr(step, "kind", "")) for step in recipe.steps]
+    for place, (name, kind) in enumerate(kinds):
+        for later, other in kinds[place + 1 :]:
+            for first, second, why in ORDER:
+                if kind == first and other == second:
+                    raise RecipeError(f"pass {later} after {name}: {why}")
