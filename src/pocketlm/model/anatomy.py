@@ -57,7 +57,7 @@ class LayerInfo:
 
 
 def kind_of(model_type: str) -> str:
-    """ "encoder", "decoder", "encoder-decoder" or "speech". Raises ModelError for a type that is not supported."""
+    """What it is: "encoder", "decoder", "encoder-decoder" or "speech". Raises ModelError for an unsupported type."""
     if model_type not in SUPPORTED:
         raise ModelError(f"model type {model_type!r} is not supported; there is {', '.join(sorted(SUPPORTED))}")
     return SUPPORTED[model_type]
@@ -75,7 +75,7 @@ def is_embedding(module: nn.Module) -> bool:
 
 def stacks(module: nn.Module) -> list[list[str]]:
     """Paths of the blocks of every stack, in the order they run: [["layers.0", "layers.1", …]], encoder first."""
-    found = []
+    found: list[tuple[str, int]] = []
     for name, child in module.named_modules():
         if isinstance(child, nn.ModuleList) and len(child) and not any(name.startswith(f"{one}.") for one, _ in found):
             kinds = {type(block) for block in child}
@@ -105,7 +105,7 @@ def layers(module: nn.Module) -> list[LayerInfo]:
             if is_embedding(child)
             else (child.out_features, child.in_features)
         )
-        found.append(LayerInfo(name, kind, block, (int(shape[0]), int(shape[1]))))  # type: ignore[arg-type]
+        found.append(LayerInfo(name, kind, block, (int(shape[0]), int(shape[1]))))
     return found
 
 

@@ -16,6 +16,9 @@ class InputRounding(nn.Module):
     static: scale and zero come from calibration; otherwise from each input's own least and greatest value.
     """
 
+    scale: Tensor
+    zero: Tensor
+
     def __init__(self, static: bool, scale: float = 1.0, zero: int = 0) -> None:
         super().__init__()
         self.static = static
@@ -34,6 +37,9 @@ class InputRounding(nn.Module):
 
 class PackedLinear(nn.Module):
     """A linear layer whose weight is held in a form of `model.weights`: x Wᵀ + b."""
+
+    stored: Any
+    rounding: InputRounding | None
 
     def __init__(self, weight: nn.Module, bias: Tensor | None = None, rounding: InputRounding | None = None) -> None:
         super().__init__()
@@ -75,6 +81,8 @@ class PackedLinear(nn.Module):
 class PackedEmbedding(nn.Module):
     """An embedding whose matrix (tokens, width) is held in a form of `model.weights`."""
 
+    stored: Any
+
     def __init__(self, weight: nn.Module, padding_idx: int | None = None) -> None:
         super().__init__()
         self.stored, self.padding_idx = weight, padding_idx
@@ -97,7 +105,7 @@ class PackedEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Rows of `tokens` (any shape): (*shape, width)."""
-        rows, places = tokens.reshape(-1).unique(return_inverse=True)
+        rows, places = torch.unique(tokens.reshape(-1), return_inverse=True)
         out: Tensor = self.stored.matrix(rows)[places].view(*tokens.shape, -1)
         return out
 
@@ -116,7 +124,7 @@ def layer_from_settings(settings: dict[str, Any]) -> PackedLinear | PackedEmbedd
     return PackedLinear(weight, bias, None if rounding is None else InputRounding(rounding["static"]))
 
 
-def packed(layer: nn.Module) -> PackedLinear | PackedEmbedding:
+def packed(layer: Any) -> PackedLinear | PackedEmbedding:
     """The layer itself where it is packed, else a packed one that holds its weight as it is."""
     if isinstance(layer, (PackedLinear, PackedEmbedding)):
         return layer

@@ -53,7 +53,7 @@ class ModelSpec:
 
     @property
     def kind(self) -> str:
-        """ "encoder", "decoder", "encoder-decoder" or "speech"."""
+        """One of "encoder", "decoder", "encoder-decoder" or "speech"."""
         return anatomy.kind_of(self.model_type)
 
 
@@ -337,7 +337,7 @@ def _follow(owner: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def _tie(module: nn.Module, group: tuple[str, ...]) -> None:
-    owners = [module.get_submodule(name) for name in group]
+    owners: list[Any] = [module.get_submodule(name) for name in group]
     first = owners[0]
     for other in owners[1:]:
         if isinstance(first, (PackedLinear, PackedEmbedding)):
@@ -345,7 +345,7 @@ def _tie(module: nn.Module, group: tuple[str, ...]) -> None:
             other.stored = first.stored
         else:
             other.weight = first.weight
-            _follow(other, "weight", first.weight)  # type: ignore[arg-type]
+            _follow(other, "weight", first.weight)
 
 
 def _revive(module: nn.Module) -> None:
@@ -353,7 +353,7 @@ def _revive(module: nn.Module) -> None:
     for child in module.modules():
         copied = vars(child).get("original_inv_freq")
         if isinstance(copied, Tensor) and copied.is_meta:
-            child.original_inv_freq = child.inv_freq  # type: ignore[assignment]
+            child.original_inv_freq = child.inv_freq
 
 
 def _unpacked(folder: Path, plain: Path) -> Path:

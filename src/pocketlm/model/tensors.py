@@ -114,7 +114,7 @@ def _contexts(rows: NDArray[np.uint8], columns: NDArray[np.uint8], shape: tuple[
 
 
 def _counted(codes: NDArray[np.int32], kind: str) -> tuple[Any, ...]:
-    """Classes of rows and columns, the summed classes in use, each code's place among them, and counts (used, codes)."""
+    """Classes of rows and columns, the sums of them in use, each code's place in those, and counts (used, codes)."""
     rows, columns = _classes(codes, kind) if codes.ndim == 2 else (np.zeros(1, np.uint8), np.zeros(1, np.uint8))
     context, width = _contexts(rows, columns, codes.shape), int(codes.max()) + 1
     counts = np.bincount(context * width + codes.reshape(-1)).astype(np.int64)

@@ -78,6 +78,10 @@ class GridWeight(nn.Module):
     or, where it need not be a whole number, float16, of the scales' shape; absent, it is 2^(bits-1).
     """
 
+    codes: Tensor
+    scales: Tensor
+    zeros: Tensor | None
+
     def __init__(self, codes: Tensor, scales: Tensor, zeros: Tensor | None, bits: int, group_size: int) -> None:
         super().__init__()
         self.bits, self.group_size = bits, group_size
@@ -130,6 +134,10 @@ class StepWeight(nn.Module):
     it is. row_steps: float16 (rows,). column_steps: float16 (columns,).
     """
 
+    codes: Tensor
+    row_steps: Tensor
+    column_steps: Tensor
+
     def __init__(self, codes: Tensor, row_steps: Tensor, column_steps: Tensor) -> None:
         super().__init__()
         self.register_buffer("codes", codes)
@@ -169,6 +177,10 @@ class CodebookWeight(nn.Module):
 
     codes: uint8 (rows, columns). levels: float16 (1 or rows, 2^bits). scales: float16 (rows or 1, groups).
     """
+
+    codes: Tensor
+    levels: Tensor
+    scales: Tensor
 
     def __init__(self, codes: Tensor, levels: Tensor, scales: Tensor, group_size: int) -> None:
         super().__init__()
@@ -223,6 +235,9 @@ class CodebookWeight(nn.Module):
 class ProductWeight(nn.Module):
     """left · right: (rows, rank) times (rank, columns), each a weight of any form."""
 
+    left: Any
+    right: Any
+
     def __init__(self, left: nn.Module, right: nn.Module) -> None:
         super().__init__()
         self.left, self.right = left, right
@@ -260,6 +275,9 @@ class ProductWeight(nn.Module):
 class SumWeight(nn.Module):
     """base + correction, each a weight of any form."""
 
+    base: Any
+    correction: Any
+
     def __init__(self, base: nn.Module, correction: nn.Module) -> None:
         super().__init__()
         self.base, self.correction = base, correction
@@ -291,6 +309,9 @@ class SumWeight(nn.Module):
 
 class ScaledWeight(nn.Module):
     """A weight whose columns are scaled: inner · column_scales, for scales that no layer before could take."""
+
+    inner: Any
+    column_scales: Tensor
 
     def __init__(self, inner: nn.Module, column_scales: Tensor) -> None:
         super().__init__()
