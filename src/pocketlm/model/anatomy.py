@@ -1,7 +1,7 @@
 """Where the weight matrices of a `transformers` module are: stacks of blocks, linear layers, embeddings, ties.
 
-Modules are first brought to one form: GPT-2's Conv1D layers become linear layers (their matrix transposed), so that
-every method sees one kind of layer.
+Modules are first brought to one form: GPT-2's Conv1D layers become linear layers (their matrix transposed), and fused
+experts become modules of linear layers, so that every method sees one kind of layer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Literal
 from torch import nn
 
 from pocketlm.errors import ModelError
+from pocketlm.model.experts import Router, is_fused_experts, split_experts
 from pocketlm.model.layers import PackedEmbedding, PackedLinear
 
 Kind = Literal["linear", "embedding", "head", "router", "expert"]
@@ -88,6 +89,7 @@ def layers(module: nn.Module) -> list[LayerInfo]:
     """Every linear layer and embedding, in module order; a shared weight once for each module that uses it."""
     blocks = [path for stack in stacks(module) for path in stack]
     heads = {id(head) for head in (_output_head(module),) if head is not None}
+    routers = {id(child.proj) for child in module.modules() if isinstance(child, Router)}
     found = []
     for name, child in module.named_modules():
         if not (is_linear(child) or is_embedding(child)):
@@ -98,7 +100,7 @@ def layers(module: nn.Module) -> list[LayerInfo]:
             kind = "head"
         elif ".experts." in name:
             kind = "expert"
-        elif name.endswith((".gate", ".router")) and kind == "linear" and "gate_proj" not in name:
+        elif id(child) in routers or name.endswith(".shared_expert_gate"):
             kind = "router"
         shape = (
             (child.num_embeddings, child.embedding_dim)
@@ -135,6 +137,9 @@ def unfuse(module: nn.Module) -> nn.Module:
             linear.weight = nn.Parameter(child.weight.detach().t().contiguous(), requires_grad=False)
             linear.bias = child.bias
             replace_module(module, name, linear)
+        elif isinstance(experts := getattr(child, "experts", None), nn.Module) and is_fused_experts(experts):
+            split_experts(child)
+            module.config.output_router_logits = False  # type: ignore[union-attr]  # recorded from its own router only
     return module
 
 

@@ -306,7 +306,7 @@ def reshape(module: nn.Module, spec: ModelSpec, packed: Mapping[str, Any]) -> No
     for stack, kept in spec.kept.items():
         blocks = module.get_submodule(stack)
         assert isinstance(blocks, nn.ModuleList)
-        anatomy.replace_module(module, stack, nn.ModuleList([blocks[place] for place in kept]))
+        anatomy.replace_module(module, stack, type(blocks)([blocks[place] for place in kept]))
     for path, values in spec.attributes.items():
         for name, value in values.items():
             setattr(module.get_submodule(path), name, value)
