@@ -3,17 +3,53 @@
 import pytest
 
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+GROUPED = {**SMALL, "num_key_value_heads": 2}
+ROUTED = {**GROUPED, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+DISTIL = {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4}
+T5 = {"d_model": 32, "d_ff": 64, "d_kv": 8, "num_layers": 2, "num_heads": 4}
+WHISPER = {
+    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "num_mel_bins": 16, "max_source_positions": 50,
+    "max_target_positions": 24,
+}  # fmt: skip
 CONFIGS = {
     "bert": ("BertModel", "BertConfig", {**SMALL}),
+    "bert-words": ("BertForMaskedLM", "BertConfig", {**SMALL}),
+    "bert-classes": ("BertForSequenceClassification", "BertConfig", {**SMALL, "num_labels": 3}),
+    "distilbert": ("DistilBertForSequenceClassification", "DistilBertConfig", {**DISTIL, "num_labels": 3}),
+    "roberta": ("RobertaForMaskedLM", "RobertaConfig", {**SMALL}),
     "gpt2": ("GPT2LMHeadModel", "GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}),
-    "llama": ("LlamaForCausalLM", "LlamaConfig", {**SMALL, "num_key_value_heads": 2, "tie_word_embeddings": True}),
-    "t5": (
+    "llama": ("LlamaForCausalLM", "LlamaConfig", {**GROUPED, "tie_word_embeddings": True}),
+    "t5": ("T5ForConditionalGeneration", "T5Config", T5),
+    "t5-gated": (
         "T5ForConditionalGeneration",
         "T5Config",
-        {"d_model": 32, "d_ff": 64, "d_kv": 8, "num_layers": 2, "num_heads": 4},
+        {**T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
     ),
-    "mixtral": ("MixtralForCausalLM", "MixtralConfig", {**SMALL, "num_key_value_heads": 2, "num_local_experts": 4}),
+    "mistral": ("MistralForCausalLM", "MistralConfig", {**GROUPED, "sliding_window": 8}),
+    "qwen2": ("Qwen2ForCausalLM", "Qwen2Config", {**GROUPED, "use_sliding_window": True, "max_window_layers": 1}),
+    "qwen3": ("Qwen3ForCausalLM", "Qwen3Config", {**GROUPED, "head_dim": 8}),
+    "mixtral": ("MixtralForCausalLM", "MixtralConfig", {**GROUPED, "num_local_experts": 4}),
+    "qwen2_moe": (
+        "Qwen2MoeForCausalLM",
+        "Qwen2MoeConfig",
+        {**ROUTED, "num_experts": 4, "shared_expert_intermediate_size": 24},
+    ),
+    "qwen3_moe": ("Qwen3MoeForCausalLM", "Qwen3MoeConfig", {**ROUTED, "num_experts": 8, "head_dim": 8}),
+    "whisper": ("WhisperForConditionalGeneration", "WhisperConfig", WHISPER),
 }
+MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe")
+
+
+def make_processor():
+    """A Whisper processor for a second of sound in 16 bins, with a tokenizer of bytes."""
+    from tokenizers import pre_tokenizers
+    from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: number for number, letter in enumerate([*letters, "<|endoftext|>"])}
+    tokenizer = WhisperTokenizer(vocab=vocabulary, merges=[], pad_token="<|endoftext|>")
+    return WhisperProcessor(WhisperFeatureExtractor(feature_size=16, chunk_length=1), tokenizer)
 
 
 def make_family(family, folder, tokenizer, **changes):
@@ -22,14 +58,20 @@ def make_family(family, folder, tokenizer, **changes):
     import transformers
 
     architecture, config, settings = CONFIGS[family]
+    words = len(tokenizer)
     ends = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
-    ends |= {"decoder_start_token_id": 0} if family == "t5" else {}
+    if family.startswith("t5"):
+        ends["decoder_start_token_id"] = 0
+    if family == "whisper":
+        tokenizer = make_processor()
+        ends = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"), 256)
+        words = len(tokenizer.tokenizer)
     torch.manual_seed(0)
-    built = getattr(transformers, config)(**{"vocab_size": len(tokenizer), **settings, **ends, **changes})
+    built = getattr(transformers, config)(**{"vocab_size": words, **settings, **ends, **changes})
     module = getattr(transformers, architecture)(built)
     with torch.no_grad():
         for weight in module.parameters():
-            if weight.dim() > 1 and family != "t5":
+            if weight.dim() > 1 and not family.startswith("t5"):
                 weight.mul_(4)  # the usual 0.02 leaves a block next to nothing to do
     module.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)

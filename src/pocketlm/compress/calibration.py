@@ -6,17 +6,19 @@ arXiv:2210.17323, eq. 1 with H = 2S); every method that needs activations reads 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import csv
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from pocketlm.compress.moments import Moments as Moments
+from pocketlm.compress.moments import Statistics as Statistics
+from pocketlm.compress.moments import collecting as collecting
 from pocketlm.errors import CalibrationError
-from pocketlm.model.anatomy import is_linear
 from pocketlm.model.pretrained import Model
 
 Batch = Mapping[str, Tensor]
@@ -26,12 +28,14 @@ Batch = Mapping[str, Tensor]
 class Calibration:
     """Batches of keyword arguments for the module. mask: of each batch, true (sequences, tokens) where no padding is.
 
-    texts: what they were made of, for the audit. source: for messages.
+    texts: what they were made of, for the audit. source: for messages. unreached: layers that a walk found none of the
+    tokens to reach, which are experts that nothing was routed to.
     """
 
     batches: tuple[Batch, ...]
     texts: tuple[str, ...] = ()
     source: str = "calibration"
+    unreached: set[str] = field(default_factory=set, compare=False)
 
     @property
     def tokens(self) -> int:
@@ -45,6 +49,9 @@ def _main(batch: Batch) -> Tensor:
 
 def _mask(batch: Batch) -> Tensor:
     main = _main(batch)
+    if main.dim() == 3:  # features (sequences, bins, frames): the encoder halves the frames
+        frames = batch.get("attention_mask", torch.ones_like(main[:, 0]))
+        return frames[:, ::2].bool()
     return batch["attention_mask"].bool() if "attention_mask" in batch else torch.ones(main.shape[:2], dtype=torch.bool)
 
 
@@ -132,110 +139,55 @@ def calibration_from_lines(
     return Calibration(tuple(batches), tuple(ordered), source)
 
 
+def calibration_from_rows(
+    texts: Sequence[str], labels: Sequence[str | int], model: Model, length: int = 128, batch_size: int = 32,
+    source: str = "calibration",
+) -> tuple[Calibration, tuple[Tensor, ...]]:  # fmt: skip
+    """Calibration of texts with the class of each, and these as the model numbers them, a tensor for each batch.
+
+    Raises CalibrationError for a label that the model's config does not name, or where counts differ.
+    """
+    known = {str(name): int(number) for name, number in (model.module.config.label2id or {}).items()}
+    if len(texts) != len(labels):
+        raise CalibrationError(f"{source}: {len(texts):,} texts and {len(labels):,} labels; one label a text is needed")
+    unknown = sorted({str(one) for one in labels if not isinstance(one, int) and one not in known})
+    if unknown:
+        raise CalibrationError(f"{source}: label {unknown[0]!r} is none of the model's {len(known)} classes")
+    numbers = [one if isinstance(one, int) else known[one] for one in labels]
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    made = calibration_from_lines([texts[place] for place in order], model, length, batch_size, source)
+    ordered = torch.tensor([numbers[place] for place in order])
+    return made, torch.split(ordered, batch_size)
+
+
+def read_rows(path: str | Path, text: str = "text", label: str = "label") -> tuple[list[str], list[str]]:
+    """Texts and labels of a CSV file with a header, or of JSON Lines. text, label: the columns' names.
+
+    Raises CalibrationError where the file cannot be read or a row lacks a column.
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file)) if path.suffix == ".csv" else [json.loads(x) for x in file if x.strip()]
+    except (OSError, ValueError, csv.Error) as error:
+        raise CalibrationError(f"calibration {path}: cannot be read as CSV or JSON Lines: {error}") from None
+    for number, row in enumerate(rows, start=1):
+        for name in (text, label):
+            if not isinstance(row, dict) or row.get(name) is None:
+                raise CalibrationError(f"calibration {path}: row {number} has no {name!r}")
+    if not rows:
+        raise CalibrationError(f"calibration {path}: has no row")
+    return [str(row[text]) for row in rows], [str(row[label]) for row in rows]
+
+
 def _shifted(ids: Tensor, model: Model) -> Tensor:
     start = model.module.config.decoder_start_token_id or 0
     return torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], dim=1)
 
 
-@dataclass
-class Moments:
-    """What one linear layer's input is like. s: Σ x xᵀ, float32 (in, in). tokens: how many. absmax, abssum: (in,)."""
-
-    s: Tensor
-    tokens: int
-    absmax: Tensor
-    abssum: Tensor
-
-    @classmethod
-    def empty(cls, width: int) -> Moments:
-        """Of no token yet."""
-        return cls(torch.zeros(width, width), 0, torch.zeros(width), torch.zeros(width))
-
-    def add(self, inputs: Tensor) -> None:
-        """Take (tokens, in) more into account."""
-        if not len(inputs):
-            return
-        self.s += (inputs.t() @ inputs).float()
-        magnitude = inputs.abs()
-        self.absmax = torch.maximum(self.absmax, magnitude.amax(0).float())
-        self.abssum += magnitude.sum(0, dtype=torch.float32)
-        self.tokens += len(inputs)
-
-    @property
-    def mean(self) -> Tensor:
-        """S over tokens: (in, in)."""
-        return self.s / max(1, self.tokens)
-
-    @property
-    def norms(self) -> Tensor:
-        """‖x_j‖₂ of every input feature: (in,), as Wanda takes it."""
-        return self.s.diagonal().sqrt()
-
-    def through(self, right: Tensor) -> Moments:
-        """Moments of x Rᵀ, for the layer that reads a low-rank factor's output. right: (rank, in)."""
-        inner = Moments.empty(right.shape[0])
-        inner.s, inner.tokens = right @ self.s @ right.t(), self.tokens
-        spread = inner.s.diagonal().clamp(min=0).div(max(1, self.tokens)).sqrt()
-        inner.absmax, inner.abssum = spread * 4, spread * self.tokens * 0.8
-        return inner
-
-
-@dataclass
-class Statistics:
-    """Moments of linear layers by name; layers that read the same tensor share theirs."""
-
-    moments: dict[str, Moments] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> Moments:
-        if name not in self.moments:
-            raise CalibrationError(f"layer {name}: no calibration token reached it")
-        return self.moments[name]
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.moments and self.moments[name].tokens > 0
-
-
-@contextmanager
-def collecting(named: Mapping[str, nn.Module], statistics: Statistics, masks: Sequence[Tensor]) -> Iterator[None]:
-    """While open, the inputs of the linear layers in `named` are added to `statistics`.
-
-    masks: of the batch, true where no padding is; one whose shape an input has says which of its tokens count.
-    """
-    last: list[Any] = [None, None]
-
-    def listen(name: str) -> Any:
-        def hook(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-            inputs = given[0]
-            own = statistics.moments.get(name)
-            if last[0] is inputs and last[1] is not None and (own is None or own is last[1]):
-                statistics.moments[name] = last[1]  # q, k and v read one tensor: it is added once
-                return
-            if own is None:
-                own = statistics.moments[name] = Moments.empty(inputs.shape[-1])
-            own.add(_tokens(inputs, masks))
-            last[0], last[1] = inputs, own
-
-        return hook
-
-    handles = [module.register_forward_pre_hook(listen(name)) for name, module in named.items() if is_linear(module)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _tokens(inputs: Tensor, masks: Sequence[Tensor]) -> Tensor:
-    """The inputs that are no padding, as (tokens, features)."""
-    for mask in masks:
-        if inputs.shape[:-1] == mask.shape:
-            return inputs[mask]
-    return inputs.reshape(-1, inputs.shape[-1])
-
-
 def batch_masks(batch: Batch) -> list[Tensor]:
     """Masks of a batch: of the main input and of the decoder's."""
-    found = [_mask(batch)] if "input_ids" in batch else []
+    found = [_mask(batch)] if "input_ids" in batch or "input_features" in batch else []
     if "decoder_attention_mask" in batch:
         found.append(batch["decoder_attention_mask"].bool())
     return found

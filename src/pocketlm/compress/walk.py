@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pocketlm.compress.calibration import Calibration, Statistics, batch_masks, collecting
+from pocketlm.compress.calibration import Calibration, batch_masks
+from pocketlm.compress.moments import Moments, Statistics, collecting, tokens_of
 from pocketlm.errors import ModelError
 from pocketlm.model.anatomy import is_linear, stacks
+from pocketlm.model.experts import RoutedExperts
 from pocketlm.model.pretrained import Model
 
 
@@ -35,6 +37,7 @@ class BlockView:
 
     name: its path. module: the block. statistics: of its linear layers, by full name. inputs: hidden states (one of
     (sequences, tokens, width) a batch) with `calls`, to run it again. masks: of each batch. index, total: place.
+    advanced: set by a visit that has put the block's outputs in place of `inputs`, which then is not done again.
     """
 
     name: str
@@ -45,6 +48,7 @@ class BlockView:
     masks: list[list[Tensor]]
     index: int
     total: int
+    advanced: bool = False
 
     def linears(self) -> dict[str, nn.Module]:
         """Its linear layers by full name."""
@@ -99,11 +103,12 @@ def walk(
             view = BlockView(name, block, Statistics(), store, [one[name] for one in calls], masks, done, total)
             if statistics:
                 _collect(view, fast)
+                calibration.unreached.update(_fill_unreached(view))
             visit(view)
             done += 1
             if progress is not None:
                 progress(done, total, name)
-            if name != stack[-1]:
+            if name != stack[-1] and not view.advanced:
                 view.module = model.module.get_submodule(name)
                 for place in range(len(store)):
                     with precision(fast):
@@ -131,10 +136,40 @@ class _Store(list[Any]):
         return torch.load(value) if isinstance(value, Path) else value
 
 
+def measure(view: BlockView, fast: bool) -> list[str]:
+    """Take the moments of all linear layers of the block as it is now; those that no token reached are given back."""
+    _collect(view, fast)
+    return _fill_unreached(view)
+
+
+def read_tokens(view: BlockView, place: int, inputs: Tensor) -> Tensor:
+    """What a layer of the block reads of batch `place`, without padding: (tokens, features)."""
+    masks, memory = view.masks[place], _memory(view.calls[place], view.masks[place])
+    return tokens_of(inputs, masks if memory is None or inputs is memory else masks[::-1])
+
+
 def _collect(view: BlockView, fast: bool) -> None:
+    routers = {name: child for name, child in view.module.named_modules() if isinstance(child, RoutedExperts)}
     for place in range(len(view.calls)):
-        with precision(fast), collecting(view.linears(), view.statistics, view.masks[place]):
+        named, memory = {**view.linears(), **routers}, _memory(view.calls[place], view.masks[place])
+        with precision(fast), collecting(named, view.statistics, view.masks[place], memory):
             view.run(place)
+
+
+def _memory(call: Call, masks: list[Tensor]) -> Tensor | None:
+    """The encoder's output among what a decoder's block is called with."""
+    for given in (*call.args, *call.kwargs.values()):
+        if isinstance(given, Tensor) and given.dim() == 3 and masks and given.shape[:2] == masks[0].shape:
+            return given
+    return None
+
+
+def _fill_unreached(view: BlockView) -> list[str]:
+    """Layers of the block that no token reached: each has moments from now on that say nothing of its inputs."""
+    found = {name: layer for name, layer in view.linears().items() if name not in view.statistics}
+    for name, layer in found.items():
+        view.statistics.moments[name] = Moments.unknown(int(layer.in_features))  # type: ignore[arg-type]
+    return list(found)
 
 
 def _first_inputs(

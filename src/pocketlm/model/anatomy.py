@@ -1,19 +1,20 @@
 """Where the weight matrices of a `transformers` module are: stacks of blocks, linear layers, embeddings, ties.
 
-Modules are first brought to one form: GPT-2's Conv1D layers become linear layers (their matrix transposed), and fused
-experts become modules of linear layers, so that every method sees one kind of layer.
+Modules are first brought to one form: GPT-2's Conv1D layers become linear layers (their matrix transposed), fused
+experts modules of linear layers, Whisper's positions an embedding, so that every method sees one kind of layer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
 from pocketlm.errors import ModelError
 from pocketlm.model.experts import Router, is_fused_experts, split_experts
-from pocketlm.model.layers import PackedEmbedding, PackedLinear
+from pocketlm.model.layers import PackedEmbedding, PackedLinear, PositionTable
 
 Kind = Literal["linear", "embedding", "head", "router", "expert"]
 
@@ -129,6 +130,7 @@ def ties(module: nn.Module) -> list[list[str]]:
 
 def unfuse(module: nn.Module) -> nn.Module:
     """The module with every odd layer in the one form passes know: in place; outputs stay the same."""
+    from transformers.models.whisper.modeling_whisper import WhisperPositionalEmbedding
     from transformers.pytorch_utils import Conv1D
 
     for name, child in list(module.named_modules()):
@@ -137,6 +139,8 @@ def unfuse(module: nn.Module) -> nn.Module:
             linear.weight = nn.Parameter(child.weight.detach().t().contiguous(), requires_grad=False)
             linear.bias = child.bias
             replace_module(module, name, linear)
+        elif isinstance(child, WhisperPositionalEmbedding):
+            replace_module(module, name, PositionTable(child.weight))
         elif isinstance(experts := getattr(child, "experts", None), nn.Module) and is_fused_experts(experts):
             split_experts(child)
             module.config.output_router_logits = False  # type: ignore[union-attr]  # recorded from its own router only
@@ -147,3 +151,28 @@ def replace_module(module: nn.Module, name: str, new: nn.Module) -> None:
     """Put `new` where the module called `name` was."""
     parent, _, child = name.rpartition(".")
     setattr(module.get_submodule(parent), child, new)
+
+
+def keep_blocks(module: nn.Module, stack: str, kept: Sequence[int]) -> None:
+    """Leave the stack at the path `stack` only these of its blocks, numbered anew for the key cache: in place."""
+    blocks: Any = module.get_submodule(stack)
+    chosen = [blocks[place] for place in kept]
+    for place, block in enumerate(chosen):
+        for inner in block.modules():
+            if isinstance(getattr(inner, "layer_idx", None), int):
+                inner.layer_idx = place
+    replace_module(module, stack, nn.ModuleList(chosen))
+    types = getattr(getattr(module, "config", None), "layer_types", None)
+    if types is not None and len(types) >= len(blocks):
+        module.config.layer_types = ordered_types(types, kept)  # type: ignore[union-attr]
+
+
+def ordered_types(types: Sequence[str], kept: Sequence[int]) -> list[str]:
+    """Kinds of attention by block: of those kept first, as masks and caches are made by place, then of the others."""
+    return [types[place] for place in (*kept, *(one for one in range(len(types)) if one not in kept))]
+
+
+def first_types(types: Sequence[str], kept: Sequence[int]) -> list[str]:
+    """Undoes `ordered_types`: kinds of attention by block as the model was first loaded."""
+    order = [*kept, *(one for one in range(len(types)) if one not in kept)]
+    return [types[order.index(place)] for place in range(len(types))]

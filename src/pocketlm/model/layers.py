@@ -114,6 +114,23 @@ class PackedEmbedding(nn.Module):
         return {"layer": "embedding", "weight": self.stored.settings(), "padding_idx": self.padding_idx}
 
 
+class PositionTable(nn.Module):
+    """Embeddings of places in a sequence, as Whisper's decoder asks for them."""
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        super().__init__()
+        self.table = nn.Embedding(weight.shape[0], weight.shape[1], device="meta")
+        self.table.weight = weight
+
+    def forward(self, input_ids: Tensor, past_key_values_length: int = 0, position_ids: Tensor | None = None) -> Tensor:
+        """Rows of the places of `input_ids` (sequences, tokens) after so many past ones, or of `position_ids`."""
+        if position_ids is None:
+            start = past_key_values_length
+            position_ids = torch.arange(start, start + input_ids.shape[1], device=input_ids.device)
+        rows: Tensor = self.table(position_ids)
+        return rows
+
+
 def layer_from_settings(settings: dict[str, Any]) -> PackedLinear | PackedEmbedding:
     """The layer that `settings()` described, its buffers still to be filled."""
     weight = weight_from_settings(settings["weight"])

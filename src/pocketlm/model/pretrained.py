@@ -155,9 +155,8 @@ def load_tokenizer(folder: Path, source: str) -> Any:
     """The tokenizer of a folder or hub name (of a speech model, its processor), or None where it has none."""
     from transformers import AutoProcessor, AutoTokenizer
 
-    for kind in (AutoTokenizer, AutoProcessor):
-        if kind is AutoTokenizer and (folder / "preprocessor_config.json").is_file():
-            continue
+    sound = any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json"))
+    for kind in (AutoProcessor,) if sound else (AutoTokenizer, AutoProcessor):
         try:
             return kind.from_pretrained(source)
         except (OSError, ValueError, KeyError, TypeError):
@@ -171,6 +170,14 @@ def stored_tensors(module: nn.Module) -> dict[str, Tensor]:
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         found[name] = tensor
     return found
+
+
+def shared_vectors(module: nn.Module) -> dict[str, str]:
+    """Parameters of one dimension, such as the bias of a BERT's head, that have a second name: {second: first}."""
+    first: dict[int, str] = {}
+    vectors = [(name, one) for name, one in module.named_parameters(remove_duplicate=False) if one.dim() == 1]
+    names = {name: first.setdefault(id(one), name) for name, one in vectors}
+    return {name: other for name, other in names.items() if name != other}
 
 
 def encode_module(model: Model) -> dict[str, Coded]:
@@ -238,11 +245,12 @@ def _write(model: Model, folder: Path) -> None:
         "spec": _spec_to_json(model.spec),
         "layers": {name: layer.settings() for name, layer in packed_layers(model.module).items()},
         "tensors": {name: one.header for name, one in coded.items()},
+        "shared": shared_vectors(model.module),
     }
     text = base64.b85encode(zlib.compress(json.dumps(about, separators=(",", ":")).encode(), 9)).decode()
     tensors = {name: torch.from_numpy(one.data.copy()) for name, one in coded.items()}
     save_file(tensors, folder / WEIGHTS, {"pocketlm": text})
-    model.module.config.save_pretrained(folder)
+    first_config(model).save_pretrained(folder)
     if model.tokenizer is not None:
         model.tokenizer.save_pretrained(folder)
         for file in [one for one in folder.glob("*.json") if one.stat().st_size > LARGE_FILE]:
@@ -250,6 +258,16 @@ def _write(model: Model, folder: Path) -> None:
             file.unlink()
     records = json.dumps(list(model.records), ensure_ascii=False, separators=(",", ":"))
     (folder / RECORD).write_text(records, "utf-8")
+
+
+def first_config(model: Model) -> Any:
+    """The config that the model's class is built from before blocks are dropped."""
+    config = copy.deepcopy(model.module.config)
+    types = getattr(config, "layer_types", None)
+    for kept in model.spec.kept.values():
+        if types is not None and len(types) > len(kept):
+            config.layer_types = anatomy.first_types(types, kept)
+    return config
 
 
 def _spec_to_json(spec: ModelSpec) -> dict[str, Any]:
@@ -288,6 +306,8 @@ def _load_compressed(folder: Path) -> Model:
                 _place(module, name, decode_tensor(header, file.get_tensor(name).numpy()))
         for group in spec.ties:
             _tie(module, group)
+        for name, first in about.get("shared", {}).items():
+            _share(module, name, first)
         _revive(module)
         with tempfile.TemporaryDirectory() as plain, quiet():
             tokenizer = load_tokenizer(_unpacked(folder, Path(plain)), plain)
@@ -346,6 +366,11 @@ def _tie(module: nn.Module, group: tuple[str, ...]) -> None:
         else:
             other.weight = first.weight
             _follow(other, "weight", first.weight)
+
+
+def _share(module: nn.Module, name: str, first: str) -> None:
+    path, _, last = name.rpartition(".")
+    module.get_submodule(path)._parameters[last] = module.get_parameter(first)
 
 
 def _revive(module: nn.Module) -> None:

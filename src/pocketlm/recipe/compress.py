@@ -64,8 +64,11 @@ def compress(model: Model, recipe: Recipe, context: Context | None = None) -> Mo
         journal = Journal()
         before = (model.parameters, size if (size := _size(records)) is not None else model.size_bytes)
         began = time.monotonic()
+        if context.calibration is not None:
+            context.calibration.unreached.clear()
         model = settle(step(model, replace(context, journal=journal)))
         seconds = time.monotonic() - began
+        journal.notes += _unreached(context)
         records.append(_record(step, model, journal, before, seconds))
         logger.info("%s: %d layers, %.1f s", step.name, journal.changed, seconds)
         _insist(step, journal, records[-1], context)
@@ -82,6 +85,23 @@ def compress(model: Model, recipe: Recipe, context: Context | None = None) -> Mo
 def _size(records: list[dict[str, Any]]) -> int | None:
     """The size after the pass before this one, where there was one: coding all weights takes a while."""
     return records[-1]["size_bytes"][1] if records else None
+
+
+def _unreached(context: Context) -> list[str]:
+    """A note on the experts that no calibration token was routed to, where there are some."""
+    layers = context.calibration.unreached if context.calibration is not None else set()
+    experts = sorted({name.rpartition(".")[0] for name in layers}, key=natural)
+    if not experts:
+        return []
+    return [
+        f"{len(experts)} experts that no calibration token was routed to were handled by their weights alone "
+        f"(quantized by round-to-nearest); give more calibration text to reach {', '.join(experts)}"
+    ]
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers in names by value."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
 
 
 def _record(step: Any, model: Model, journal: Journal, before: tuple[int, int], seconds: float) -> dict[str, Any]:
@@ -109,7 +129,11 @@ def _insist(step: Any, journal: Journal, record: Mapping[str, Any], context: Con
 
 
 # Of two passes, the kind that may not come before the other, and why.
-ORDER: tuple[tuple[str, str, str], ...] = ()
+ORDER: tuple[tuple[str, str, str], ...] = (
+    ("quantize", "structure", "columns of rounded weights cannot make up for parts removed; remove parts first"),
+    ("prune", "structure", "making up for parts removed would fill the zeros again; remove parts first"),
+    ("low-rank", "structure", "factors are fitted to the shapes they were made for; remove parts first"),
+)
 
 
 def check_order(recipe: Recipe) -> None:
