@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from pocketlm.outputs import Output
-from pocketlm.train.losses import distillation_loss, hidden_loss, label_loss, relation_loss
+from pocketlm.train.losses import (
+    distillation_loss,
+    divergence,
+    head_relation_loss,
+    hidden_loss,
+    label_loss,
+    relation_loss,
+    state_distance,
+    tail_shares,
+    top_tail,
+)
 
 SINGLE, MULTI = Output("a", "single", ("x", "y", "z")), Output("m", "multi", ("x", "y", "z"))
 
@@ -65,3 +75,69 @@ def test_states_equal_up_to_scale_cost_nothing_and_padding_does_not_count():
 
 def test_relations_compare_any_widths():
     assert relation_loss(torch.randn(1, 3, 4), torch.randn(1, 3, 9), torch.ones(1, 3)).isfinite()
+
+
+def spread(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 3
+
+
+def test_top_shares_and_tail_of_every_class_are_the_full_divergence():
+    own, given = spread(0, 5, 11), spread(1, 5, 11)
+    kept = top_tail(given, 11, 2.0)
+    found = divergence(tail_shares(own / 2.0, kept.indices), kept.given())
+    plain = [
+        sum(p * (p.log() - q.log()) for p, q in zip((a / 2).softmax(-1), (b / 2).softmax(-1), strict=True))
+        for a, b in zip(given, own, strict=True)
+    ]
+    assert torch.allclose(found, torch.stack(plain), atol=2e-3)  # shares are kept in float16
+
+
+def test_a_tail_never_counts_more_than_the_classes_it_joins():
+    own, given = spread(0, 7, 50), spread(1, 7, 50)
+    whole = divergence(own.log_softmax(-1), given.log_softmax(-1))
+    for k in (1, 4, 20):
+        kept = top_tail(given, k)
+        assert (divergence(tail_shares(own, kept.indices), kept.given()) <= whole + 1e-2).all()
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3, 0.5, 0.9, 1.0])
+def test_divergence_of_a_model_from_itself_is_nothing_and_is_something_from_another(beta):
+    own, given = spread(0, 6, 9).log_softmax(-1), spread(1, 6, 9).log_softmax(-1)
+    assert divergence(own, own, beta).abs().max() < 1e-5
+    assert (divergence(own, given, beta) > 0.01).all()
+
+
+def test_half_beta_is_symmetric_and_the_ends_are_the_two_divergences():
+    own, given = spread(0, 6, 9).log_softmax(-1), spread(1, 6, 9).log_softmax(-1)
+    assert torch.allclose(divergence(own, given, 0.5), divergence(given, own, 0.5), atol=1e-5)
+    assert torch.allclose(divergence(own, given, 1.0), divergence(given, own, 0.0), atol=1e-6)
+    assert torch.allclose(divergence(own, given, 1e-4) / 1e-4, divergence(own, given, 0.0), rtol=0.02)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_relations_of_heads_are_those_of_the_paper(causal):
+    vectors, other, mask = spread(0, 2, 4, 6), spread(1, 2, 4, 9), torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
+    assert head_relation_loss(vectors, vectors, mask, 3, causal) == 0
+    total, count = 0.0, 0
+    for text in range(2):
+        for token in range(int(mask[text].sum())):
+            seen = [t for t in range(4) if mask[text, t] and (not causal or t <= token)]
+            shares = []
+            for one in (vectors, other):
+                size = one.shape[-1] // 3
+                parts = [one[text, :, head * size : (head + 1) * size] for head in range(3)]
+                shares.append(
+                    [torch.tensor([part[token] @ part[t] / size**0.5 for t in seen]).log_softmax(0) for part in parts]
+                )
+            total += sum(float((b.exp() * (b - a)).sum()) for a, b in zip(*shares, strict=True)) / 3
+            count += 1
+    assert float(head_relation_loss(vectors, other, mask, 3, causal)) == pytest.approx(total / count, rel=1e-4)
+
+
+def test_distance_of_states_is_relative_to_the_teachers():
+    states = spread(0, 8, 4)
+    assert state_distance(states, states) == 0
+    assert float(state_distance(torch.zeros_like(states), states)) == pytest.approx(1.0)
+    assert float(state_distance(spread(2, 8, 4) * 5, states * 5)) == pytest.approx(
+        float(state_distance(spread(2, 8, 4), states)), rel=1e-5
+    )

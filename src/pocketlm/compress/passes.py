@@ -27,6 +27,15 @@ class Pass(Protocol):
 PASSES = Table(
     "pass",
     {
+        "codebook": "pocketlm.compress.codebook:Codebook",
+        "distill": "pocketlm.compress.distill:Distill",
+        "drop-layers": "pocketlm.compress.depth:DropLayers",
+        "hqq": "pocketlm.compress.hqq:HalfQuadratic",
+        "low-rank": "pocketlm.compress.low_rank:LowRank",
+        "prune-ffn": "pocketlm.compress.structure:PruneUnits",
+        "prune-heads": "pocketlm.compress.structure:PruneHeads",
+        "prune-vocabulary": "pocketlm.compress.vocabulary:PruneVocabulary",
+        "qat": "pocketlm.compress.qat:Qat",
         "round-to-nearest": "pocketlm.compress.rounding:RoundToNearest",
     },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -100,3 +101,76 @@ class Objective:
         mask = batch.arrays["attention_mask"] * batch.hidden_texts[:, None]
         loss = hidden_loss if states.shape[-1] == batch.hidden.shape[-1] else relation_loss
         return self.beta * loss(states.float(), batch.hidden, mask)
+
+
+@dataclass(frozen=True)
+class TopTail:
+    """What a teacher says at some places: shares of its likeliest classes, and of all others together.
+
+    indices: int32 (places, k). shares: logarithms, float16 (places, k + 1), the last one the others'; (places, k)
+    where k is all there are.
+    """
+
+    indices: Tensor
+    shares: Tensor
+
+    def given(self) -> Tensor:
+        """The logarithms in float32, as shares that sum to 1 though each was rounded."""
+        return self.shares.float().log_softmax(-1)
+
+
+def top_tail(logits: Tensor, k: int, temperature: float = 1.0) -> TopTail:
+    """The k likeliest classes of every row of `logits` (places, classes) at this temperature, and the others' share."""
+    scaled = logits.float() / temperature
+    indices = scaled.topk(min(k, logits.shape[-1]), dim=-1).indices.sort(dim=-1).values
+    return TopTail(indices.int(), tail_shares(scaled, indices).half())
+
+
+def tail_shares(scaled: Tensor, indices: Tensor) -> Tensor:
+    """Log shares of these classes and, unless they are all, of the others together. scaled: (places, classes)."""
+    top = scaled.gather(-1, indices.long()) - scaled.logsumexp(-1, keepdim=True)
+    if indices.shape[-1] == scaled.shape[-1]:
+        return top
+    rest = (1 - top.exp().sum(-1, keepdim=True)).clamp(min=1e-7).log()
+    return torch.cat([top, rest], dim=-1)
+
+
+def divergence(own: Tensor, given: Tensor, beta: float = 0.0) -> Tensor:
+    """Generalized Jensen-Shannon divergence of log shares (places, classes), a place: (places,).
+
+    Agarwal et al. 2023, arXiv:2306.13649, eq. 2, with P the teacher's and M = βP + (1-β)Q:
+    β KL(P ‖ M) + (1-β) KL(Q ‖ M); 0 and 1 stand for its limits, KL(P ‖ Q) and KL(Q ‖ P).
+    """
+    if beta == 0:
+        return (given.exp() * (given - own)).sum(-1)
+    if beta == 1:
+        return (own.exp() * (own - given)).sum(-1)
+    mixed = torch.logaddexp(given + math.log(beta), own + math.log(1 - beta))
+    return beta * (given.exp() * (given - mixed)).sum(-1) + (1 - beta) * (own.exp() * (own - mixed)).sum(-1)
+
+
+def head_relations(vectors: Tensor, mask: Tensor, heads: int, causal: bool = False) -> Tensor:
+    """Log shares of the scaled dot products of every two tokens: (texts, heads, tokens, tokens).
+
+    Wang et al. 2020, arXiv:2012.15828, eq. 4: softmax(A Aᵀ / √d) of vectors (texts, tokens, width) in `heads` parts.
+    """
+    parts = vectors.view(*vectors.shape[:2], heads, -1).transpose(1, 2)
+    allowed = mask.bool()[:, None, None, :]
+    if causal:
+        allowed = allowed & torch.ones(mask.shape[1], mask.shape[1], dtype=torch.bool).tril()
+    products: Tensor = (parts @ parts.transpose(2, 3)).float() / math.sqrt(parts.shape[-1])
+    return products.masked_fill(~allowed, -1e4).log_softmax(-1)
+
+
+def head_relation_loss(own: Tensor, teacher: Tensor, mask: Tensor, heads: int, causal: bool = False) -> Tensor:
+    """KL of the teacher's relations from the student's, mean over heads and tokens that are no padding."""
+    made, given = (head_relations(one, mask, heads, causal) for one in (own, teacher))
+    apart = (given.exp() * (given - made)).sum(-1).mean(1)
+    weight = mask.to(apart.dtype)
+    return (apart * weight).sum() / weight.sum().clamp(min=1)
+
+
+def state_distance(states: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of states (tokens, width) relative to the teacher's mean square."""
+    teacher = teacher.float()
+    return (states.float() - teacher).square().mean() / teacher.square().mean().clamp(min=1e-8)

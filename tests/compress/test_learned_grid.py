@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from pocketlm.compress.grid import grid_for
+from pocketlm.compress.learned_grid import LearnedGrid, Through, lsq
+from pocketlm.model.layers import InputRounding
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize(("bits", "group"), [(2, 0), (3, 5), (4, 8), (8, -1)])
+def test_what_is_stored_is_what_was_trained_with(bits, group, symmetric):
+    torch.manual_seed(0)
+    matrix = torch.randn(6, 13)
+    learned = LearnedGrid(matrix, grid_for(matrix, bits, group, symmetric, True))
+    with torch.no_grad():
+        learned.steps.mul_(1.0371)
+        learned.latent.add_(0.05 * torch.randn(6, 13))
+    stored = learned.weight()
+    assert torch.equal(stored.matrix(), learned.matrix())
+    assert torch.equal(stored.matrix(torch.tensor([4, 1])), learned.matrix(torch.tensor([4, 1])))
+    assert int(stored.codes.max()) < 2**bits
+    resumed = LearnedGrid.resumed(stored)
+    assert torch.allclose(resumed.matrix(), stored.matrix(), atol=1e-6)
+
+
+def test_gradients_are_those_of_the_paper():
+    latent = torch.tensor([[[0.26, -0.9, 3.0, -4.0, 0.0]]], requires_grad=True)
+    steps = torch.tensor([[[0.5]]], requires_grad=True)
+    low, high = torch.tensor([[[-4.0]]]), torch.tensor([[[3.0]]])
+    given = torch.tensor([[[1.0, 2.0, -1.0, 0.5, 7.0]]])
+    (lsq(latent, steps, low, high) * given).sum().backward()
+    # v/s: 0.52, -1.8, 6.0, -8.0, 0
+    slopes = [-0.52 + 1, 1.8 - 2, 3.0, -4.0, 0.0]
+    expected = sum(slope * float(one) for slope, one in zip(slopes, given[0, 0], strict=True)) / (5 * 3) ** 0.5
+    assert float(steps.grad) == pytest.approx(expected, rel=1e-5)
+    assert latent.grad[0, 0].tolist() == [1.0, 2.0, 0.0, 0.0, 7.0]
+
+
+def test_a_shared_step_gathers_the_gradients_of_all_rows():
+    torch.manual_seed(0)
+    matrix = torch.randn(3, 4)
+    whole = LearnedGrid(matrix, grid_for(matrix, 3, -1, True))
+    whole.matrix().square().sum().backward()
+    assert whole.steps.grad.shape == (1, 1)
+    assert whole.latent.grad.shape == (3, 4)
+
+
+def test_rounded_inputs_let_gradients_through():
+    inputs = torch.linspace(-1, 2, 7, requires_grad=True)
+    out = Through(InputRounding(static=False))(inputs)
+    out.sum().backward()
+    assert torch.allclose(out, InputRounding(static=False)(inputs.detach()), atol=1e-6)
+    assert inputs.grad.tolist() == [1.0] * 7

@@ -1,0 +1,110 @@
+import pytest
+import torch
+
+from pocketlm.compress.context import Context
+from pocketlm.compress.qat import Qat
+from pocketlm.compress.rounding import RoundToNearest
+from pocketlm.model.layers import InputRounding
+from pocketlm.model.pretrained import load_model, save_model
+from pocketlm.model.weights import GridWeight
+from pocketlm.recipe.compress import compress
+from pocketlm.recipe.recipe import Recipe
+from pocketlm.tables import pass_from_json, pass_to_json
+
+QUICK = {"steps": 12, "rate": 1e-3, "batch": 4, "held_out": 0.25}
+
+
+def context_for(model, calibrated, **settings):
+    return Context(calibrated(model, windows=12), teacher=model, fast=False, **settings)
+
+
+def apart(student, teacher, batch):
+    with torch.no_grad():
+        own, given = (one.module(**batch).logits.log_softmax(-1) for one in (student, teacher))
+    return float((given.exp() * (given - own)).sum(-1).mean())
+
+
+@pytest.mark.parametrize("name", ["bert-classes", "gpt2", "t5", "mixtral"])
+def test_weights_end_on_the_grid_and_nearer_than_rounded_ones(family, calibrated, name, tmp_path):
+    model = family(name)
+    context = context_for(model, calibrated)
+    batch = dict(context.calibration.batches[0])
+    rounded = RoundToNearest(bits=2, group_size=0, symmetric=True)(model.copy(), Context())
+    made = compress(model, Recipe([Qat(**QUICK, bits=2)]), context)
+    for layer in made.layers:
+        stored = getattr(made.module.get_submodule(layer.name), "stored", None)
+        if layer.block and layer.kind in ("linear", "expert"):
+            assert isinstance(stored, GridWeight), layer.name
+            assert int(stored.codes.max()) < 4
+    assert apart(made, model, batch) < apart(rounded, model, batch)
+    save_model(made, tmp_path / "out")
+    again = load_model(tmp_path / "out")
+    assert apart(again, made, batch) < 1e-5
+
+
+def test_pruned_weights_stay_zero(family, calibrated):
+    model = family("bert-classes")
+    student = model.copy()
+    weight = student.module.bert.encoder.layer[0].intermediate.dense.weight
+    with torch.no_grad():
+        weight.mul_(weight.abs() > weight.abs().median())
+    zero = weight == 0
+    made = Qat(**QUICK, bits=4)(student, context_for(model, calibrated))
+    assert not made.module.bert.encoder.layer[0].intermediate.dense.weight[zero].any()
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_a_stored_grid_goes_on_learning(family, calibrated, hold):
+    model = family("llama")
+    rounded = RoundToNearest(bits=2, group_size=16)(model.copy(), Context())
+    before = rounded.module.model.layers[0].mlp.up_proj.stored
+    zero = rounded.module.model.layers[0].mlp.up_proj.weight == 0
+    batch = dict(calibrated(model, windows=12).batches[0])
+    was = apart(rounded, model, batch)
+    settings = {**QUICK, "rate": 1e-2, "bits": 8, "resume": True, "hold_zeros": hold}
+    made = Qat(**settings)(rounded, context_for(model, calibrated))
+    after = made.module.model.layers[0].mlp.up_proj.stored
+    assert (after.bits, after.group_size) == (2, 16)
+    assert torch.equal(after.zeros, before.zeros)
+    assert not torch.equal(after.codes, before.codes)
+    assert apart(made, model, batch) < was
+    moved = bool(made.module.model.layers[0].mlp.up_proj.weight[zero].any())
+    assert moved != hold
+
+
+def test_quantized_layers_are_left_unless_asked_to_go_on(family, calibrated):
+    model = family("llama")
+    rounded = RoundToNearest(bits=4, group_size=0)(model.copy(), Context())
+    context = context_for(model, calibrated)
+    Qat(**QUICK)(rounded, context)
+    assert context.journal.layers["model.layers.0.mlp.up_proj"].why.startswith("is quantized already")
+
+
+def test_inputs_are_rounded_too_and_tied_embeddings_learn_as_one(family, calibrated, tmp_path):
+    model = family("llama")
+    context = context_for(model, calibrated)
+    made = Qat(**QUICK, bits=3, group_size=16, activations=8, layers=("blocks", "embeddings"))(model.copy(), context)
+    assert isinstance(made.module.model.layers[1].mlp.down_proj.rounding, InputRounding)
+    assert made.module.lm_head.stored is made.module.model.embed_tokens.stored
+    assert isinstance(made.module.lm_head.stored, GridWeight)
+    save_model(made, tmp_path / "out")
+    batch = dict(context.calibration.batches[0])
+    assert apart(load_model(tmp_path / "out"), made, batch) < 1e-4
+
+
+def test_the_same_twice_and_settings_survive(family, calibrated):
+    from pocketlm.compress.passes import PASSES
+
+    model = family("bert-classes")
+    chosen = Qat(**QUICK, bits={"*": 3, "*.query": 4}, symmetric=False)
+    assert pass_from_json(pass_to_json(chosen), PASSES) == chosen
+    first, second = (chosen(model.copy(), context_for(model, calibrated)) for _ in "ab")
+    for (name, one), (_, other) in zip(first.module.named_buffers(), second.module.named_buffers(), strict=True):
+        assert torch.equal(one, other), name
+    assert first.module.bert.encoder.layer[0].attention.self.query.stored.bits == 4
+
+
+def test_impossible_settings_are_refused():
+    for wrong, why in (({"bits": 1}, "from 2 to 8"), ({"activations": 4}, "8 bits or not"), ({"rate": 0}, "rate")):
+        with pytest.raises(ValueError, match=why):
+            Qat(**wrong)
