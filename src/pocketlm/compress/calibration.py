@@ -61,10 +61,17 @@ def read_calibration(
     """Calibration from a UTF-8 text file.
 
     A decoder reads `windows` stretches of `length` tokens drawn at random places of the text; an encoder reads lines,
-    each a sequence of at most `length` tokens; an encoder-decoder reads lines and predicts them.
+    each a sequence of at most `length` tokens; an encoder-decoder reads lines and predicts them. A speech model reads a
+    WAV file or a folder of them.
     Raises CalibrationError where there is less than one window, or the file cannot be read.
     """
+    from pocketlm.compress.audio import calibration_from_audio, wav_files
+
     path = Path(path)
+    if sounds := wav_files(path):
+        return calibration_from_audio(sounds, model, windows, batch_size=min(batch_size, 4))
+    if model.spec.kind == "speech":
+        raise CalibrationError(f"calibration {path}: a speech model reads a WAV file, or a folder of them")
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -88,6 +95,15 @@ def calibration_from_text(
     return calibration_from_lines(picked, model, length, batch_size, source)
 
 
+def longest(model: Model) -> int | None:
+    """Most tokens that the model has positions for, or None where there is no such limit."""
+    config = model.module.config
+    most: int | None = getattr(config, "max_position_embeddings", None)
+    if most and model.spec.model_type in ("roberta", "xlm-roberta"):  # these number places from the padding's on
+        return most - int(config.pad_token_id) - 1
+    return most or None
+
+
 def _draw(lines: Sequence[str], count: int, seed: int) -> list[str]:
     order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(seed)).tolist()
     return [lines[place] for place in order[:count]]
@@ -96,7 +112,7 @@ def _draw(lines: Sequence[str], count: int, seed: int) -> list[str]:
 def _windows(
     text: str, model: Model, windows: int, length: int, batch_size: int, seed: int, source: str
 ) -> Calibration:
-    limit = getattr(model.module.config, "max_position_embeddings", None) or length
+    limit = longest(model) or length
     length = min(length, limit)
     ids = torch.tensor(model.tokenizer(text, verbose=False).input_ids)
     if len(ids) < length:
@@ -123,7 +139,7 @@ def calibration_from_lines(
 ) -> Calibration:
     """Calibration of whole texts, one a sequence, padded a batch at a time; alike in length in a batch."""
     tokenizer = model.tokenizer
-    limit = getattr(model.module.config, "max_position_embeddings", None) or length
+    limit = longest(model) or length
     ordered = sorted(lines, key=len)
     batches = []
     for start in range(0, len(ordered), batch_size):

@@ -154,16 +154,20 @@ def replace_module(module: nn.Module, name: str, new: nn.Module) -> None:
 
 
 def keep_blocks(module: nn.Module, stack: str, kept: Sequence[int]) -> None:
-    """Leave the stack at the path `stack` only these of its blocks, numbered anew for the key cache: in place."""
+    """Leave the list at the path `stack` only these of its blocks or experts, in place.
+
+    Blocks are numbered anew for the key cache; the config's kinds of attention, of which masks and caches are made by
+    number, follow them.
+    """
     blocks: Any = module.get_submodule(stack)
     chosen = [blocks[place] for place in kept]
     for place, block in enumerate(chosen):
         for inner in block.modules():
             if isinstance(getattr(inner, "layer_idx", None), int):
                 inner.layer_idx = place
-    replace_module(module, stack, nn.ModuleList(chosen))
+    replace_module(module, stack, type(blocks)(chosen))
     types = getattr(getattr(module, "config", None), "layer_types", None)
-    if types is not None and len(types) >= len(blocks):
+    if types is not None and not stack.endswith(".experts"):
         module.config.layer_types = ordered_types(types, kept)  # type: ignore[union-attr]
 
 

@@ -13,6 +13,8 @@ PRECISION = 14
 LOWEST = 1 << 16
 # Symbols a lane codes at most: more lanes are faster, each costs four bytes.
 A_LANE = 4096
+# Small tensors have shorter lanes, but only so many: a step takes as long for four lanes as for one.
+SHORT_LANE, FEW_LANES = 1024, 4
 
 Integers = NDArray[np.integer]
 
@@ -48,7 +50,7 @@ def frequencies(counts: NDArray[np.int64]) -> NDArray[np.uint32]:
 
 
 def _lanes(count: int) -> int:
-    return max(1, min(count, -(-count // A_LANE)))
+    return max(1, -(-count // A_LANE), min(FEW_LANES, -(-count // SHORT_LANE)))
 
 
 def _order(size: int, lanes: int) -> tuple[int, int]:

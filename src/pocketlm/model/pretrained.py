@@ -251,6 +251,8 @@ def _write(model: Model, folder: Path) -> None:
     tensors = {name: torch.from_numpy(one.data.copy()) for name, one in coded.items()}
     save_file(tensors, folder / WEIGHTS, {"pocketlm": text})
     first_config(model).save_pretrained(folder)
+    if getattr(model.module, "generation_config", None) is not None:
+        model.module.generation_config.save_pretrained(folder)
     if model.tokenizer is not None:
         model.tokenizer.save_pretrained(folder)
         for file in [one for one in folder.glob("*.json") if one.stat().st_size > LARGE_FILE]:
@@ -264,8 +266,8 @@ def first_config(model: Model) -> Any:
     """The config that the model's class is built from before blocks are dropped."""
     config = copy.deepcopy(model.module.config)
     types = getattr(config, "layer_types", None)
-    for kept in model.spec.kept.values():
-        if types is not None and len(types) > len(kept):
+    for stack, kept in model.spec.kept.items():
+        if types is not None and not stack.endswith(".experts"):
             config.layer_types = anatomy.first_types(types, kept)
     return config
 
@@ -289,7 +291,7 @@ def _spec_from_json(value: Mapping[str, Any]) -> ModelSpec:
 def _load_compressed(folder: Path) -> Model:
     import transformers
     from safetensors import safe_open
-    from transformers import AutoConfig
+    from transformers import AutoConfig, GenerationConfig
 
     from pocketlm.model.encoder import quiet
 
@@ -301,6 +303,8 @@ def _load_compressed(folder: Path) -> Model:
             spec = _spec_from_json(about["spec"])
             with torch.device("meta"):
                 module = getattr(transformers, spec.architecture)(AutoConfig.from_pretrained(folder))
+            if (folder / "generation_config.json").is_file():
+                module.generation_config = GenerationConfig.from_pretrained(folder)
             reshape(module, spec, about["layers"])
             for name, header in about["tensors"].items():
                 _place(module, name, decode_tensor(header, file.get_tensor(name).numpy()))
@@ -308,6 +312,9 @@ def _load_compressed(folder: Path) -> Model:
             _tie(module, group)
         for name, first in about.get("shared", {}).items():
             _share(module, name, first)
+        empty = [name for name, one in module.named_parameters() if one.is_meta]
+        if empty:
+            raise ModelError(f"model {folder}: is damaged: holds no tensor {empty[0]}")
         _revive(module)
         with tempfile.TemporaryDirectory() as plain, quiet():
             tokenizer = load_tokenizer(_unpacked(folder, Path(plain)), plain)
@@ -324,9 +331,7 @@ def reshape(module: nn.Module, spec: ModelSpec, packed: Mapping[str, Any]) -> No
     """Make a fresh module of the model's class the one that was stored, but for its tensors: in place."""
     anatomy.unfuse(module)
     for stack, kept in spec.kept.items():
-        blocks = module.get_submodule(stack)
-        assert isinstance(blocks, nn.ModuleList)
-        anatomy.replace_module(module, stack, type(blocks)([blocks[place] for place in kept]))
+        anatomy.keep_blocks(module, stack, kept)
     for path, values in spec.attributes.items():
         for name, value in values.items():
             setattr(module.get_submodule(path), name, value)

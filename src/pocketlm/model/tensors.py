@@ -48,7 +48,9 @@ def _numpy(tensor: Tensor) -> NDArray[Any]:
 
 
 def encode_tensor(tensor: Tensor) -> Coded:
-    """The smallest coding of `tensor` (any shape, float or integer)."""
+    """The smallest coding of `tensor` (any shape, float or integer); -0.0, which masks leave behind, becomes 0.0."""
+    if tensor.is_floating_point():
+        tensor = tensor + 0.0
     header: dict[str, Any] = {"dtype": str(tensor.dtype)[6:], "shape": list(tensor.shape)}
     array = _numpy(tensor)
     found = [Coded({**header, "coding": "raw"}, _bytes_of(array))]
@@ -195,9 +197,14 @@ def _write_planes(array: NDArray[Any], header: dict[str, Any]) -> Coded:
     planes = _bytes_of(array).reshape(-1, size).T
     parts, headers = [], []
     for plane in planes:
-        extra, data = _rans_write(plane.astype(np.int32), "none")
-        if len(data) >= plane.size:
-            extra, data = {}, np.ascontiguousarray(plane)
+        codes = plane.astype(np.int32)
+        extra: dict[str, Any] = {}
+        data = np.ascontiguousarray(plane)
+        if (
+            _expected_bits(codes, "none") < 8 * plane.size
+        ):  # low bits of floats are noise: coding takes long for nothing
+            coded = _rans_write(codes, "none")
+            extra, data = coded if len(coded[1]) < plane.size else (extra, data)
         headers.append({**extra, "bytes": len(data)})
         parts.append(data)
     return Coded({**header, "coding": "planes", "planes": headers}, np.concatenate(parts))
