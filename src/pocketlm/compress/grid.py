@@ -13,6 +13,8 @@ from pocketlm.model.weights import GridWeight
 # How far a clipped grid may shrink, and in how many steps that is searched.
 LEAST_SHRINK = 0.5
 STEPS = 24
+# Values whose clipping is searched together.
+CACHED = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,28 @@ def grid_for(
     weights = torch.ones_like(parts[:1]) if importance is None or group_size == -1 else split_groups(
         importance[None].float(), size
     )  # fmt: skip
-    best = _range(parts, bits, symmetric, 1.0)
     if clip:
-        least = _loss(parts, best, bits, weights)
-        for step in range(1, STEPS + 1):
-            tried = _range(parts, bits, symmetric, 1 - (1 - LEAST_SHRINK) * step / STEPS)
-            loss = _loss(parts, tried, bits, weights)
-            better = loss < least
-            least = torch.where(better, loss, least)
-            best = (torch.where(better, tried[0], best[0]), torch.where(better, tried[1], best[1]))
+        # a few rows at a time stay in the processor's cache through all steps
+        rows = max(1, CACHED // parts[0].numel())
+        found = [_clipped(part, bits, symmetric, weights) for part in torch.split(parts, rows)]
+        best = (torch.cat([one[0] for one in found]), torch.cat([one[1] for one in found]))
+    else:
+        best = _range(parts, bits, symmetric, 1.0)
     scales, zeros = best
     return Grid(scales, None if symmetric else zeros, bits, size if group_size > 0 else max(1, matrix.shape[1]))
+
+
+def _clipped(parts: Tensor, bits: int, symmetric: bool, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and zero of each group, shrunk to where the loss is least."""
+    best = _range(parts, bits, symmetric, 1.0)
+    least = _loss(parts, best, bits, weights)
+    for step in range(1, STEPS + 1):
+        tried = _range(parts, bits, symmetric, 1 - (1 - LEAST_SHRINK) * step / STEPS)
+        loss = _loss(parts, tried, bits, weights)
+        better = loss < least
+        least = torch.where(better, loss, least)
+        best = (torch.where(better, tried[0], best[0]), torch.where(better, tried[1], best[1]))
+    return best
 
 
 def _range(parts: Tensor, bits: int, symmetric: bool, shrink: float) -> tuple[Tensor, Tensor]:
@@ -93,5 +106,5 @@ def _range(parts: Tensor, bits: int, symmetric: bool, shrink: float) -> tuple[Te
 
 def _loss(parts: Tensor, grid: tuple[Tensor, Tensor], bits: int, weights: Tensor) -> Tensor:
     scale, zero = (one[..., None] for one in grid)
-    found = ((parts / scale + zero).round().clamp(0, 2**bits - 1) - zero) * scale
-    return ((found - parts).square() * weights).sum(-1)
+    found = (parts / scale).add_(zero).round_().clamp_(0, 2**bits - 1).sub_(zero).mul_(scale)
+    return found.sub_(parts).square_().mul_(weights).sum(-1)

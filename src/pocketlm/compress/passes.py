@@ -27,15 +27,21 @@ class Pass(Protocol):
 PASSES = Table(
     "pass",
     {
+        "alps": "pocketlm.compress.alps:Alps",
+        "awq": "pocketlm.compress.awq:ActivationAware",
         "codebook": "pocketlm.compress.codebook:Codebook",
         "distill": "pocketlm.compress.distill:Distill",
         "drop-layers": "pocketlm.compress.depth:DropLayers",
+        "gradual-prune": "pocketlm.compress.gradual:GradualPrune",
+        "gptq": "pocketlm.compress.gptq:Gptq",
         "hqq": "pocketlm.compress.hqq:HalfQuadratic",
         "low-rank": "pocketlm.compress.low_rank:LowRank",
+        "prune": "pocketlm.compress.prune:Prune",
         "prune-ffn": "pocketlm.compress.structure:PruneUnits",
         "prune-heads": "pocketlm.compress.structure:PruneHeads",
         "prune-vocabulary": "pocketlm.compress.vocabulary:PruneVocabulary",
         "qat": "pocketlm.compress.qat:Qat",
         "round-to-nearest": "pocketlm.compress.rounding:RoundToNearest",
+        "sparsegpt": "pocketlm.compress.sparsegpt:SparseGPT",
     },
 )

@@ -1,0 +1,266 @@
+"""GPTQ: quantize column by column, and let the columns still to come make up for each one's error.
+
+Of a layer with inputs X, S = XXᵀ + λI and S⁻¹ = UᵀU (U upper triangular): column j is rounded to its group's grid, and
+w_k −= (w_j − ŵ_j) U_jk / U_jj for every later k (Frantar et al. 2022, arXiv:2210.17323). Columns are taken by falling
+S_jj; grids are fixed before, clipped to the least squared error weighted by S_jj, so that the order costs nothing to
+store. A row that plain rounding serves better keeps plain rounding. What was zeroed by pruning stays zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pocketlm.compress.context import Context
+from pocketlm.compress.grid import Grid, grid_for
+from pocketlm.compress.moments import Moments
+from pocketlm.compress.outer import quantize_outer
+from pocketlm.compress.rounding import check_bits
+from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
+from pocketlm.compress.targets import Leaf, leaves, pack_layer, select, setting_for, share_ties, zeros_of
+from pocketlm.compress.upstream import Upstream, corrected
+from pocketlm.compress.walk import BlockView, measure, walk
+from pocketlm.model.pretrained import Model
+from pocketlm.model.weights import DenseWeight, GridWeight
+
+BLOCK = 128
+
+
+def upper_factor(s: Tensor, damping: float) -> tuple[Tensor, float]:
+    """U with UᵀU = (S + λI)⁻¹, λ = damping · mean(diag S), and the damping it took: tenfold where S was too flat.
+
+    s: (in, in), symmetric. Reversed in order, the lower Cholesky factor of S is an upper one R with R Rᵀ = S: U = R⁻¹.
+    """
+    mean, eye = s.diagonal().mean().clamp(min=1e-30), torch.eye(len(s))
+    damping = max(damping, 1e-6)
+    while True:
+        factor, failed = torch.linalg.cholesky_ex((s / mean + damping * eye).flip(0, 1))
+        if not int(failed) and bool(factor.isfinite().all()):
+            break
+        damping *= 10
+    reverse = factor.flip(0, 1)
+    upper: Tensor = torch.linalg.solve_triangular(reverse, eye, upper=True)
+    return upper / mean.sqrt(), damping
+
+
+def feedback_codes(
+    matrix: Tensor, grid: Grid, upper: Tensor, order: Tensor, frozen: Tensor | None = None, block: int = BLOCK
+) -> Tensor:
+    """Codes (out, in), uint8, of every column rounded in `order` with its error fed to the columns after it.
+
+    upper: of S with rows and columns in that order. frozen: (out, in), true where the code of 0 is to stay.
+    """
+    scale, zero = (one.expand(matrix.shape)[:, order].t().contiguous() for one in grid.columns(matrix.shape[1]))
+    work = matrix[:, order].t().contiguous()  # a column is a row here: its values lie side by side
+    still = None if frozen is None else frozen[:, order].t().contiguous()
+    codes, top = torch.empty_like(work), 2**grid.bits - 1
+    for start in range(0, len(work), block):
+        end = min(start + block, len(work))
+        lost = torch.empty(end - start, work.shape[1])
+        for column in range(start, end):
+            code = torch.div(work[column], scale[column], out=codes[column])
+            code.add_(zero[column]).round_().clamp_(0, top)
+            if still is not None:
+                torch.where(still[column], zero[column], code, out=code)
+            error = lost[column - start]
+            torch.sub(code, zero[column], out=error).mul_(scale[column])
+            torch.sub(work[column], error, out=error).div_(upper[column, column])
+            work[column + 1 : end].addr_(upper[column, column + 1 : end], error, alpha=-1)
+        work[end:].addmm_(upper[start:end, end:].t(), lost, alpha=-1)
+    back = torch.empty_like(order)
+    back[order] = torch.arange(len(order))
+    return codes[back].t().to(torch.uint8).contiguous()
+
+
+def row_errors(lost: Tensor, s: Tensor) -> Tensor:
+    """‖(w − ŵ) X‖² of every row: (out,)."""
+    return ((lost @ s) * lost).sum(1)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A layer's codes on its grid. error: relative, of its output. plain: of round-to-nearest on the same grid.
+
+    kept: rows that keep plain rounding. damping: that the solve took.
+    """
+
+    grid: Grid
+    codes: Tensor
+    error: float
+    plain: float
+    kept: int
+    damping: float
+
+    @property
+    def weight(self) -> GridWeight:
+        """As it is stored."""
+        return self.grid.weight(self.codes)
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """How errors are fed on for one S: the order of columns, U in that order, and the damping that took."""
+
+    s: Tensor
+    order: Tensor
+    upper: Tensor
+    damping: float
+
+    @classmethod
+    def of(cls, s: Tensor, act_order: bool = True, damping: float = 0.01) -> Feedback:
+        """For S (in, in); act_order: columns by falling S_jj."""
+        order = torch.argsort(s.diagonal(), descending=True, stable=True) if act_order else torch.arange(len(s))
+        return cls(s, order, *upper_factor(s[order][:, order], damping))
+
+
+def solve(target: Tensor, grid: Grid, feedback: Feedback, frozen: Tensor | None = None) -> Solved:
+    """GPTQ of a matrix (out, in) on a fixed grid, row by row never worse than rounding to nearest."""
+    s = feedback.s
+    near = grid.codes(target)
+    if frozen is not None:
+        near = torch.where(frozen, grid.columns(target.shape[1])[1].expand(target.shape).to(torch.uint8), near)
+    codes = feedback_codes(target, grid, feedback.upper, feedback.order, frozen)
+    mine = row_errors(target - grid.weight(codes).matrix(), s)
+    plain = row_errors(target - grid.weight(near).matrix(), s)
+    worse = plain < mine
+    codes = torch.where(worse[:, None], near, codes)
+    total = row_errors(target, s).sum().clamp(min=1e-30)
+    error = torch.where(worse, plain, mine).sum() / total
+    return Solved(grid, codes, float(error), float(plain.sum() / total), int(worse.sum()), feedback.damping)
+
+
+@dataclass(frozen=True)
+class Gptq:
+    """Quantize with second-order error feedback, as calibration shows each layer's inputs.
+
+    bits: 2 to 8, or a mapping from layer patterns to bits. group_size: columns that share a scale; 0: a row; a last
+    group may be shorter. symmetric: whether the grid is centred on 0. act_order: take columns by falling activation.
+    damping: share of the mean of diag S that is added to it. clip: search the clipping of each group. sequential:
+    measure a layer's input after the layers before it in its block were quantized. correct: share, 0 to 1, of the error
+    of earlier layers that a layer is fitted to make up for; costs a second forward pass. layers, exclude: groups
+    ("blocks", "embeddings", "head", "all") or name patterns; embeddings are rounded to nearest.
+    """
+
+    name: ClassVar[str] = "gptq"
+    kind: ClassVar[str] = "quantize"
+    bits: int | Mapping[str, int] = 4
+    group_size: int = 64
+    symmetric: bool = False
+    act_order: bool = True
+    damping: float = 0.01
+    clip: bool = True
+    sequential: bool = True
+    correct: float = 0.0
+    layers: tuple[str, ...] = ("blocks",)
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_bits(self.bits, self.group_size)
+        if not 0 <= self.damping <= 1:
+            raise ValueError(f"damping is a share from 0 to 1, got {self.damping}")
+        if not 0 <= self.correct <= 1:
+            raise ValueError(f"correct is a share from 0 to 1, got {self.correct}")
+        if self.correct and not self.sequential:
+            raise ValueError("correct needs sequential: true, as it compares each layer's input when it is its turn")
+
+    def __call__(self, model: Model, context: Context) -> Model:
+        """The model with its layers quantized."""
+        chosen = {one.name: one for one in select(model, self.layers, self.exclude)}
+        for name in chosen:
+            pack_layer(model.module, name)
+        calibration = context.calibrated(self.name)
+        inner = {name for name, one in chosen.items() if one.block and one.kind != "embedding"}
+        if inner:
+            upstream, plans = Upstream(), Plans()
+            walk(
+                model, calibration, lambda view: self._visit(view, inner, upstream, plans, context),
+                fast=context.fast, disk=context.disk, statistics=False, progress=context.ticks("gptq"),
+            )  # fmt: skip
+        outer = [one for name, one in chosen.items() if name not in inner]
+        quantize_outer(self, model, outer, calibration, context)
+        share_ties(model)
+        return model
+
+    def _visit(self, view: BlockView, inner: set[str], upstream: Upstream, plans: Plans, context: Context) -> None:
+        wanted = {name: layer for name, layer in view.linears().items() if name in inner}
+        done: list[tuple[Leaf, GridWeight]] = []
+        solved: dict[int, Feedback] = {}
+
+        def change(stage: Stage) -> None:
+            for name in stage.names:
+                if name in wanted:
+                    cross = upstream.cross.get(stage.names[0])
+                    done.extend(self.quantize(name, wanted[name], stage.moments, context, cross, solved))
+
+        stages = stages_of(view, context.fast, plans) if self.sequential else []
+        if stages:
+            listen = None
+            if self.correct:
+                upstream.enter(view, [names[0] for names in stages], context.fast)
+                listen = lambda stage, batch, inputs: upstream.compare(view, stage, batch, inputs)  # noqa: E731
+            run_in_stages(view, stages, context.fast, change, listen)
+        else:
+            measure(view, context.fast)
+        heard = {name for names in stages for name in names}
+        for name in wanted.keys() - heard if heard else wanted:
+            moments = view.statistics.moments.get(name)
+            done.extend(self.quantize(name, wanted[name], moments, context))
+        for leaf, weight in done:
+            leaf.put(weight)
+
+    def quantize(
+        self,
+        name: str,
+        layer: Any,
+        moments: Moments | None,
+        context: Context,
+        cross: Tensor | None = None,
+        solved: dict[int, Feedback] | None = None,
+    ) -> list[tuple[Leaf, GridWeight]]:
+        """The layer's leaves with their weights on the grid; until they are put there, plain ones of the same values.
+
+        Plain ones run faster while calibration goes through them. solved: what layers of the same moments share.
+        """
+        bits, found = setting_for(self.bits, name), []
+        for leaf in leaves(name, layer, moments):
+            weight = self._leaf(
+                leaf, bits, context, cross if leaf.name == name else None, {} if solved is None else solved
+            )
+            leaf.put(DenseWeight(weight.matrix()))
+            found.append((leaf, weight))
+        if found:
+            context.journal.promise(name, "bits", bits)
+        else:
+            context.journal.left(name, "is quantized already")
+        return found
+
+    def _leaf(
+        self, leaf: Leaf, bits: int, context: Context, cross: Tensor | None, known: dict[int, Feedback]
+    ) -> GridWeight:
+        matrix, frozen = leaf.matrix, zeros_of(leaf.matrix)
+        if leaf.moments is None or not leaf.moments.tokens:
+            grid = grid_for(matrix, bits, self.group_size, self.symmetric, self.clip)
+            weight = grid.weight(grid.codes(matrix))
+            lost = float((weight.matrix() - matrix).square().sum() / matrix.square().sum().clamp(min=1e-30))
+            context.journal.layer(leaf.name, "quantized", lost, bits=bits, fallback="rounded: no token reached it")
+            return weight
+        s = leaf.moments.s
+        target = matrix
+        if cross is not None:
+            target = corrected(matrix, s, cross, self.correct, self.damping)
+            target = target if frozen is None else target.masked_fill(frozen, 0.0)
+        grid = grid_for(target, bits, self.group_size, self.symmetric, self.clip, s.diagonal())
+        if id(s) not in known:
+            known[id(s)] = Feedback.of(s, self.act_order, self.damping)
+        solved = solve(target, grid, known[id(s)], frozen)
+        facts: dict[str, Any] = {"bits": bits, "rounded_error": float(f"{solved.plain:.4g}")}
+        if solved.kept:
+            facts["fallback"] = f"rounded: {solved.kept} rows, where feedback is no better"
+        if solved.damping > max(self.damping, 1e-6):
+            facts["damping"] = solved.damping
+        context.journal.layer(leaf.name, "quantized", solved.error, **facts)
+        return solved.weight
