@@ -36,6 +36,7 @@ class RoundToNearest:
     """
 
     name: ClassVar[str] = "round-to-nearest"
+    kind: ClassVar[str] = "quantize"
     bits: int | Mapping[str, int] = 4
     group_size: int = 64
     symmetric: bool = False

@@ -1,0 +1,119 @@
+"""Which columns of a matrix its output can do without, and what the others make up for.
+
+With S = XXᵀ of the layer's inputs and G = E[g gᵀ] of the gradient at its output, a change ΔW costs about
+½ tr(Gᵀ ΔW S ΔWᵀ) of loss (a Kronecker-factored Fisher, Martens & Grosse 2015, arXiv:1503.05671). Removing the columns M
+with the others at their best afterwards costs ½ tr((WᵀGW)_MM [(S⁻¹)_MM]⁻¹), and that best is
+W − W_M [(S⁻¹)_MM]⁻¹ (S⁻¹)_M: (the structured optimal brain surgeon of ZipLM, Kurtic et al. 2023, arXiv:2302.04089).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+DAMPING = 0.01
+
+
+def damped(s: Tensor, damping: float = DAMPING) -> Tensor:
+    """S with a share of its mean diagonal added, float64: (in, in)."""
+    s = s.double()
+    ridge = damping * float(s.diagonal().mean()) or 1.0
+    return s + ridge * torch.eye(len(s), dtype=torch.float64)
+
+
+def inverse(s: Tensor, damping: float = DAMPING) -> Tensor:
+    """The inverse of the damped S, float64."""
+    return torch.cholesky_inverse(torch.linalg.cholesky(damped(s, damping)))
+
+
+def importance(weight: Tensor, gradients: Tensor | None) -> Tensor:
+    """WᵀGW, or WᵀW where no gradients are known: (in, in), float64."""
+    weight = weight.double()
+    return weight.t() @ (weight if gradients is None else gradients.double() @ weight)
+
+
+def removal_cost(importance: Tensor, s_inverse: Tensor, columns: Tensor) -> float:
+    """What it costs to remove these columns together, the others at their best afterwards."""
+    inner = torch.linalg.inv(s_inverse[columns][:, columns])
+    return 0.5 * float((importance[columns][:, columns] * inner).sum())
+
+
+def plain_cost(importance: Tensor, s: Tensor, columns: Tensor) -> float:
+    """What it costs to remove these columns together, the others left as they are."""
+    return 0.5 * float((importance[columns][:, columns] * s[columns][:, columns].double()).sum())
+
+
+def without(importance: Tensor, s_inverse: Tensor, gone: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+    """WᵀGW and S⁻¹ of the columns `left` once `gone` are removed and made up for (left and gone are all there are)."""
+    solve = torch.linalg.solve(s_inverse[gone][:, gone], s_inverse[gone][:, left])
+    cross = importance[left][:, gone] @ solve
+    smaller = importance[left][:, left] - cross - cross.t() + solve.t() @ (importance[gone][:, gone] @ solve)
+    return smaller, s_inverse[left][:, left] - s_inverse[left][:, gone] @ solve
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Columns in the order in which they are removed, `step` at a time, and what all removed so far cost."""
+
+    order: Tensor
+    costs: tuple[float, ...]
+    step: int
+
+
+def removal_curve(importance: Tensor, s: Tensor, step: int, most: int, compensate: bool = True) -> Curve:
+    """Remove the `step` cheapest columns again and again, up to `most`, the others made to make up for them."""
+    left = torch.arange(len(s))
+    order: list[Tensor] = []
+    costs, total = [], 0.0
+    s_inverse = inverse(s) if compensate else torch.zeros_like(s)
+    importance = importance.clone()
+    while len(order) * step + step <= most:
+        spread = 1 / s_inverse.diagonal() if compensate else s.diagonal()[left].double()
+        gone = (importance.diagonal() * spread).argsort(stable=True)[:step]
+        keep = torch.ones(len(left), dtype=torch.bool)
+        keep[gone] = False
+        stay = keep.nonzero().squeeze(1)
+        if compensate:
+            total += removal_cost(importance, s_inverse, gone)
+            importance, s_inverse = without(importance, s_inverse, gone, stay)
+        else:
+            total += plain_cost(importance, s[left][:, left], gone)
+            importance = importance[stay][:, stay]
+        order.append(left[gone])
+        costs.append(total)
+        left = left[stay]
+    return Curve(torch.cat(order) if order else torch.zeros(0, dtype=torch.long), tuple(costs), step)
+
+
+def made_up(weight: Tensor, s: Tensor, kept: Tensor, damping: float = DAMPING) -> Tensor:
+    """The columns `kept` of W, changed so that the output stays as near as it can: W S_:k S_kk⁻¹, float32."""
+    s = damped(s, damping)
+    factor = torch.linalg.cholesky(s[kept][:, kept])
+    return torch.cholesky_solve(s[kept] @ weight.double().t(), factor).t().float()
+
+
+def column_error(weight: Tensor, found: Tensor, s: Tensor, kept: Tensor) -> float:
+    """‖WX − Ŵ X_kept‖² / ‖WX‖² by S = XXᵀ."""
+    lost = weight.double().clone()
+    lost[:, kept] -= found.double()
+    s = s.double()
+    whole = float(((weight.double() @ s) * weight.double()).sum())
+    return float(((lost @ s) * lost).sum()) / max(whole, 1e-30)
+
+
+def lower_hull(parameters: Sequence[int], costs: Sequence[float]) -> list[int]:
+    """Places in a curve (which begins at nothing removed, nothing lost) where the price of a parameter goes up only."""
+    points = [(0, 0.0), *zip(parameters, costs, strict=True)]
+    hull = [0]
+    for place in range(1, len(points)):
+        while len(hull) > 1 and _slope(points, hull[-1], place) <= _slope(points, hull[-2], hull[-1]):
+            hull.pop()
+        hull.append(place)
+    return hull[1:]
+
+
+def _slope(points: list[tuple[int, float]], first: int, second: int) -> float:
+    return (points[second][1] - points[first][1]) / max(1, points[second][0] - points[first][0])
