@@ -35,6 +35,7 @@ PASSES = Table(
         "gradual-prune": "pocketlm.compress.gradual:GradualPrune",
         "gptq": "pocketlm.compress.gptq:Gptq",
         "hqq": "pocketlm.compress.hqq:HalfQuadratic",
+        "int8": "pocketlm.compress.int8:Int8",
         "low-rank": "pocketlm.compress.low_rank:LowRank",
         "prune": "pocketlm.compress.prune:Prune",
         "prune-ffn": "pocketlm.compress.structure:PruneUnits",
@@ -42,6 +43,7 @@ PASSES = Table(
         "prune-vocabulary": "pocketlm.compress.vocabulary:PruneVocabulary",
         "qat": "pocketlm.compress.qat:Qat",
         "round-to-nearest": "pocketlm.compress.rounding:RoundToNearest",
+        "smooth": "pocketlm.compress.smooth:Smooth",
         "sparsegpt": "pocketlm.compress.sparsegpt:SparseGPT",
     },
 )

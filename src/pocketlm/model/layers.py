@@ -32,7 +32,8 @@ class InputRounding(nn.Module):
             low, high = inputs.amin().clamp(max=0), inputs.amax().clamp(min=0)
             scale = ((high - low) / 255).clamp(min=1e-12)
             zero = (-low / scale).round()
-        return ((inputs / scale + zero).round().clamp(0, 255) - zero) * scale
+        # rounded before the zero is added, as ONNX does it
+        return (((inputs / scale).round() + zero).clamp(0, 255) - zero) * scale
 
 
 class PackedLinear(nn.Module):
