@@ -18,8 +18,8 @@ from pocketlm.tables import pass_from_json, pass_to_json
 QUICK = {"steps": 12, "rate": 1e-3, "batch": 4, "held_out": 0.25}
 
 
-def context_for(model, calibrated, **settings):
-    return Context(calibrated(model, windows=12), teacher=model, fast=False, **settings)
+def context_for(model, calibrated, fast=False, **settings):
+    return Context(calibrated(model, windows=12), teacher=model, fast=fast, **settings)
 
 
 def pruned(model, share=0.6):
@@ -86,6 +86,15 @@ def test_only_norms_learn_where_only_they_are_asked_for(family, calibrated):
     changed = {n for n, w in made.module.named_parameters() if not torch.equal(w, before[n])}
     assert changed
     assert all("norm" in name for name in changed)
+
+
+@pytest.mark.parametrize("name", ["bert-classes", "llama"])
+def test_products_in_bfloat16_teach_too(family, calibrated, name):
+    model = family(name)
+    context = context_for(model, calibrated, fast=True)
+    settings = {**QUICK, "hidden": 0.5, "relations": 0.5, "beta": 0.5, "train": "all"}
+    Distill(**settings)(RoundToNearest(bits=2)(pruned(model, 0.9), Context()), context)
+    assert context.journal.changed
 
 
 def test_what_needs_no_healing_is_left_as_it_is_and_said_so(family, calibrated):

@@ -143,7 +143,8 @@ class Answers:
         if missing:
             self._ask(missing)
         found = [self._load(place) for place in places]
-        return TopTail(torch.cat([one.indices for one in found]), torch.cat([one.shares for one in found]))
+        with torch.autocast("cpu", enabled=False):  # which does not join float16
+            return TopTail(torch.cat([one.indices for one in found]), torch.cat([one.shares for one in found]))
 
     def _load(self, place: int) -> TopTail:
         one = self.known[place]
