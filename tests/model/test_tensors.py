@@ -89,3 +89,17 @@ def test_coding_is_the_same_twice():
     one, other = encode_tensor(tensor), encode_tensor(tensor)
     assert one.header == other.header
     np.testing.assert_array_equal(one.data, other.data)
+
+
+def test_a_large_sparse_matrix_comes_near_to_what_must_be_told():
+    """log2(6) / 4 = 0.646 bits a weight say which two of four stay; the exponents of what stays repeat."""
+    generator = torch.Generator().manual_seed(0)
+    tensor = torch.randn(512, 1024, generator=generator).half()
+    tensor.view(-1, 4).scatter_(1, tensor.view(-1, 4).abs().topk(2, 1, largest=False).indices, 0)
+    coded = same(tensor)
+    assert 8 * coded.header["mask_bytes"] / tensor.numel() <= 0.65
+    values = len(coded.data) - coded.header["mask_bytes"]
+    high = np.ascontiguousarray(tensor[tensor != 0].numpy()).view(np.uint8)[1::2]
+    share = np.bincount(high) / high.size
+    entropy = -(share[share > 0] * np.log2(share[share > 0])).sum()
+    assert 8 * values / high.size <= 8 + 1.01 * entropy + 0.02

@@ -23,6 +23,8 @@ from pocketlm.model.coding import frequencies, pack_bits, rans_decode, rans_enco
 SMALL = 256
 # Coding the bytes of floats saves a sixth and takes a while: for scales, not for whole matrices.
 LARGEST_PLANES = 1 << 17
+# What is left of a sparse matrix has lost its many small values: a quarter is saved, and it is fewer to code.
+LARGEST_VALUES = 1 << 23
 LARGEST_ALPHABET = 4096
 SPARSE_FROM = 0.2
 CLASSES = 12
@@ -171,7 +173,7 @@ def _floats(array: NDArray[Any], header: dict[str, Any]) -> list[Coded]:
         extra, coded = _rans_write(mask.astype(np.int32), "none")
         extra["matrix"] = [len(mask)]
         values = flat[flat != 0]
-        coded_values = SMALL <= values.size <= LARGEST_PLANES
+        coded_values = SMALL <= values.size <= LARGEST_VALUES
         inner = _write_planes(values, {}) if coded_values else Coded({"coding": "raw"}, _bytes_of(values))
         if len(inner.data) > values.nbytes:
             inner = Coded({"coding": "raw"}, _bytes_of(values))
