@@ -55,7 +55,8 @@ class Bench:
         """A line of the table: the bytes of `file` and the perplexity of `model`, which holds the file's weights."""
         size, found = file.stat().st_size, perplexity(model, self.test)
         print(f"{name}: {size / 1e6:.1f} MB, perplexity {found:.3f}, {seconds:.1f} s", flush=True)
-        return {"name": name, "file_bytes": size, "perplexity": found, "seconds": seconds, **about}
+        busy = round(os.getloadavg()[0], 1)  # above the cores, something else ran too and the seconds are too many
+        return {"name": name, "file_bytes": size, "perplexity": found, "seconds": seconds, "load": busy, **about}
 
 
 @torch.inference_mode()
