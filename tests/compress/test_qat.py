@@ -25,21 +25,28 @@ def apart(student, teacher, batch):
 
 
 @pytest.mark.parametrize("name", ["bert-classes", "gpt2", "t5", "mixtral"])
-def test_weights_end_on_the_grid_and_nearer_than_rounded_ones(family, calibrated, name, tmp_path):
+def test_weights_end_on_the_grid_and_nearer_than_rounded_ones(family, calibrated, name):
     model = family(name)
     context = context_for(model, calibrated)
     batch = dict(context.calibration.batches[0])
     rounded = RoundToNearest(bits=2, group_size=0, symmetric=True)(model.copy(), Context())
-    made = compress(model, Recipe([Qat(**QUICK, bits=2)]), context)
+    made = Qat(**QUICK, bits=2)(model.copy(), context)
     for layer in made.layers:
         stored = getattr(made.module.get_submodule(layer.name), "stored", None)
         if layer.block and layer.kind in ("linear", "expert"):
             assert isinstance(stored, GridWeight), layer.name
             assert int(stored.codes.max()) < 4
     assert apart(made, model, batch) < apart(rounded, model, batch)
+
+
+def test_a_recipe_keeps_its_promise_and_its_folder_says_the_same(family, calibrated, tmp_path):
+    model = family("bert-classes")
+    context = context_for(model, calibrated)
+    made = compress(model, Recipe([Qat(**QUICK, bits=3)]), context)
     save_model(made, tmp_path / "out")
-    again = load_model(tmp_path / "out")
-    assert apart(again, made, batch) < 1e-5
+    assert apart(load_model(tmp_path / "out"), made, dict(context.calibration.batches[0])) < 1e-5
+    before, after = made.records[0]["size_bytes"]
+    assert after < before
 
 
 def test_pruned_weights_stay_zero(family, calibrated):
