@@ -114,6 +114,7 @@ def _rank(model: Model, name: str, value: int) -> bool:
 
 def _bits(model: Model, name: str, value: int) -> bool:
     stored = getattr(model.module.get_submodule(name), "stored", None)
+    stored = stored.base if isinstance(stored, SumWeight) else stored  # a correction has bits of its own
     grids = [one for one in (stored.modules() if stored is not None else ()) if hasattr(one, "bits")]
     return bool(grids) and all(one.bits <= value for one in grids)
 

@@ -13,6 +13,7 @@ from pocketlm.compress.calibration import Moments
 from pocketlm.errors import ModelError, RecipeError
 from pocketlm.model.anatomy import LayerInfo, replace_module
 from pocketlm.model.layers import packed
+from pocketlm.model.pivots import PivotWeight
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import DenseWeight, ProductWeight, ScaledWeight, SumWeight
 from pocketlm.tables import did_you_mean
@@ -36,7 +37,7 @@ def select(model: Model, layers: Sequence[str], exclude: Sequence[str] = ()) -> 
     chosen = {one.name: False for one in known}
     for patterns, value in ((layers, True), (exclude, False)):
         for pattern in patterns:
-            taken = [one.name for one in known if _takes(pattern, one)]
+            taken = [pattern] if pattern in chosen else [one.name for one in known if _takes(pattern, one)]
             if not taken and value:
                 names = [*GROUPS, *chosen]
                 raise RecipeError(f"layers {pattern!r}: takes no layer.{did_you_mean(pattern, names)}")
@@ -49,9 +50,14 @@ def _takes(pattern: str, layer: LayerInfo) -> bool:
 
 
 def setting_for(value: Any, name: str) -> Any:
-    """A setting that is the same for all layers, or a mapping from names or patterns to values, the last that fits."""
+    """A setting that is the same for all layers, or a mapping from names or patterns to values.
+
+    The name itself counts before patterns, of which the last that fits counts.
+    """
     if not isinstance(value, Mapping):
         return value
+    if name in value:
+        return value[name]
     fitting = [one for pattern, one in value.items() if fnmatchcase(name, pattern)]
     if not fitting:
         raise RecipeError(f"layer {name}: no entry of {', '.join(value)} is for it; add one for '*'")
@@ -84,9 +90,10 @@ def leaves(name: str, owner: nn.Module, moments: Moments | None = None, *, check
     elif isinstance(stored, ProductWeight):
         if isinstance(stored.right, DenseWeight):
             yield _leaf(f"{name}/right", stored, "right", moments, check)
-        if isinstance(stored.left, DenseWeight):
+        owner, place = (stored.left, "inner") if isinstance(stored.left, PivotWeight) else (stored, "left")
+        if isinstance(getattr(owner, place), DenseWeight):
             inner = None if moments is None else moments.through(stored.right.matrix())
-            yield _leaf(f"{name}/left", stored, "left", inner, check)
+            yield _leaf(f"{name}/left", owner, place, inner, check)
     elif isinstance(stored, ScaledWeight) and isinstance(stored.inner, DenseWeight):
         yield _leaf(name, stored, "inner", moments, check)
     elif isinstance(stored, SumWeight):

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pocketlm.model.pivots import PivotWeight
+
 
 class Weight(Protocol):
     """A matrix of `shape` (rows, columns); rows are outputs of a linear layer, or tokens of an embedding."""
@@ -352,6 +354,7 @@ FORMS: dict[str, Callable[..., nn.Module]] = {
     "product": ProductWeight.empty,
     "sum": SumWeight.empty,
     "scaled": ScaledWeight.empty,
+    "pivoted": PivotWeight.empty,
 }
 
 

@@ -1,0 +1,232 @@
+"""Low rank: every weight matrix as a product of two thin ones, of the least error in what the layer or the loss sees.
+
+Methods, by the metric that the truncated singular values are of (formulas in `factors`): "svd", the plain matrix;
+"whitened", the layer's outputs (SVD-LLM, Wang et al. 2024, arXiv:2403.07378); "fisher", rows weighted by their Fisher
+information (FWSVD, Hsu et al. 2022, arXiv:2207.00112); "kronecker", the loss's Kronecker-factored curvature (GFWSVD,
+Chekalina et al. 2025, arXiv:2505.17974). Ranks: the same share of every layer, or, by `ranks.allocate`, where a weight
+buys the most loss. The update refits both factors at once, as a reduced-rank regression of the dense model's outputs
+on the compressed model's inputs, layer after layer; `reconstruct` then trains a block's factors on its own output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from pocketlm.compress.context import Context
+from pocketlm.compress.curvature import Curvature, curvature_of
+from pocketlm.compress.factors import Root, cost, product_of, rank_for, root_of, spectrum, truncated
+from pocketlm.compress.paired import DensePath, PairedMoments, added_streams, plain_moments, stages
+from pocketlm.compress.ranks import Choice, allocate, choices
+from pocketlm.compress.reconstruct import reconstruct
+from pocketlm.compress.targets import leaves, pack_layer, relative_error, select, setting_for
+from pocketlm.compress.walk import BlockView, walk
+from pocketlm.model.anatomy import LayerInfo
+from pocketlm.model.pretrained import Model
+from pocketlm.model.weights import DenseWeight
+
+METHODS = ("svd", "whitened", "fisher", "kronecker")
+ALLOCATIONS = ("uniform", "loss")
+UPDATES = ("none", "sequential")
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """Replace weight matrices by products of two factors.
+
+    method: "svd", "whitened", "fisher" or "kronecker". share: of the layers' weights that go, below 1, or a mapping
+    from layer patterns to shares. rank: instead of a share, a number or a mapping. allocation: "uniform", the share of
+    every layer, or "loss", the share of all layers together, each getting what the predicted loss makes of it.
+    update: "sequential" fits factors to the dense model's outputs given the compressed inputs, "none" to the layer's
+    own. pull: how far the update goes, 0 to 1. pivoted: store unit rows in the left factor as their places only.
+    damping: added to the inputs' and gradients' moments, as a share of their mean. multiple: ranks are multiples of
+    it. steps: of Adam, a block, on the block's output. rate: theirs. layers, exclude: groups or name patterns.
+    """
+
+    name: ClassVar[str] = "low-rank"
+    kind: ClassVar[str] = "low-rank"
+    method: str = "whitened"
+    share: float | Mapping[str, float] = 0.2
+    rank: int | Mapping[str, int] | None = None
+    allocation: str = "uniform"
+    update: str = "none"
+    pull: float = 1.0
+    pivoted: bool = True
+    damping: float = 0.01
+    multiple: int = 1
+    steps: int = 0
+    rate: float = 1e-4
+    layers: tuple[str, ...] = ("blocks",)
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for value, allowed in (
+            (self.method, METHODS),
+            (self.allocation, ALLOCATIONS),
+            (self.update, UPDATES),
+        ):
+            if value not in allowed:
+                raise ValueError(f"there is {', '.join(allowed)}, got {value!r}")
+        for share in _values(self.share):
+            if not 0 <= share < 1:
+                raise ValueError(f"share is what goes, from 0 to below 1, got {share}")
+        for rank in () if self.rank is None else _values(self.rank):
+            if rank < 1:
+                raise ValueError(f"rank is at least 1, got {rank}")
+        if not 0 <= self.pull <= 1 or self.damping < 0 or self.multiple < 1 or self.steps < 0 or self.rate <= 0:
+            raise ValueError("pull is from 0 to 1, damping and steps at least 0, multiple at least 1, rate above 0")
+        if self.allocation == "loss" and (self.rank is not None or isinstance(self.share, Mapping)):
+            raise ValueError("allocation loss chooses ranks itself: give one share and no rank")
+        if self.allocation == "loss" and self.method not in ("whitened", "kronecker"):
+            raise ValueError(f"allocation loss needs method whitened or kronecker, got {self.method!r}")
+
+    def __call__(self, model: Model, context: Context) -> Model:
+        """The model with its layers factorized."""
+        chosen = self._able(model, context)
+        gradients = self._gradients(model, context, chosen)
+        ranks = self._ranks(model, context, chosen, gradients)
+        if self.method in ("svd", "fisher") and self.update == "none" and not self.steps:
+            for layer in chosen:
+                weight = pack_layer(model.module, layer.name).weight
+                self._put(model, context, layer.name, weight, weight, ranks[layer.name], None, gradients)
+            return model
+        dense = DensePath.of(model)
+
+        def visit(view: BlockView) -> None:
+            self._visit(view, model, context, dense, ranks, gradients)
+
+        walk(
+            model, context.calibrated(self.name), visit, fast=context.fast, statistics=False, disk=context.disk,
+            progress=context.ticks("low rank"),
+        )  # fmt: skip
+        return model
+
+    def _able(self, model: Model, context: Context) -> list[LayerInfo]:
+        """The selected layers that are plain matrices; the others are in the journal with the reason."""
+        tied = {name for group in model.spec.ties for name in group}
+        found = []
+        for layer in select(model, self.layers, self.exclude):
+            stored = getattr(model.module.get_submodule(layer.name), "stored", None)
+            if stored is not None and not isinstance(stored, DenseWeight):
+                context.journal.left(layer.name, "is no plain matrix any more")
+            elif not layer.block or layer.kind == "embedding" or layer.name in tied:
+                context.journal.left(layer.name, "is no layer of a block; factor-embeddings is for it")
+            else:
+                for _ in leaves(layer.name, pack_layer(model.module, layer.name)):  # refuses what is not finite
+                    found.append(layer)
+        return found
+
+    def _gradients(self, model: Model, context: Context, chosen: list[LayerInfo]) -> Curvature | None:
+        if self.method in ("svd", "whitened") and self.allocation == "uniform":
+            return None
+        return curvature_of(
+            model, context.calibrated(self.name), [one.name for one in chosen], full=self.method == "kronecker",
+            rows=self.method == "fisher", seed=context.seed, fast=context.fast, progress=context.ticks("gradients"),
+        )  # fmt: skip
+
+    def _ranks(
+        self, model: Model, context: Context, chosen: list[LayerInfo], gradients: Curvature | None
+    ) -> dict[str, int]:
+        """A rank a layer, 0 where it is better left as it is."""
+        if self.allocation == "uniform":
+            return {one.name: self._uniform(one) for one in chosen}
+        assert gradients is not None
+        offers: dict[str, list[Choice]] = {}
+        wanted = {one.name for one in chosen}
+
+        def visit(view: BlockView) -> None:
+            for name in view.linears().keys() & wanted:
+                if name not in view.statistics:
+                    continue
+                weight = packed_matrix(model, name)
+                right = root_of(view.statistics[name].mean, self.damping)
+                squares = spectrum(weight, right, self._left(name, gradients)) / 2
+                if self.method == "whitened":
+                    squares = squares * gradients.energy(name)
+                offers[name] = choices(
+                    (weight.shape[0], weight.shape[1]), squares.tolist(), self.pivoted, self.multiple
+                )
+
+        walk(
+            model, context.calibrated(self.name), visit, fast=context.fast, disk=context.disk,
+            progress=context.ticks("sensitivity"),
+        )  # fmt: skip
+        budget = int((1 - float(self.share)) * sum(one.parameters for one in chosen))  # type: ignore[arg-type]
+        found = allocate({name: offers[name] for name in sorted(offers)}, budget)
+        loss = sum(one.loss for one in found.values())
+        context.journal.note(f"allocation: {loss:.4g} nats a token expected, {len(found)} layers")
+        return {one.name: found[one.name].rank if one.name in found else 0 for one in chosen}
+
+    def _uniform(self, layer: LayerInfo) -> int:
+        if self.rank is not None:
+            return int(setting_for(self.rank, layer.name))
+        share = setting_for(self.share, layer.name)
+        return rank_for(layer.shape, int((1 - share) * layer.parameters), self.pivoted, self.multiple)
+
+    def _left(self, name: str, gradients: Curvature | None) -> Root | None:
+        """The metric of a layer's outputs."""
+        if gradients is None or self.method not in ("fisher", "kronecker"):
+            return None
+        if self.method == "fisher":
+            return root_of(gradients.rows[name], 1e-6)
+        return root_of(gradients.mean(name), self.damping)
+
+    def _visit(
+        self, view: BlockView, model: Model, context: Context, dense: DensePath, ranks: Mapping[str, int],
+        gradients: Curvature | None,
+    ) -> None:  # fmt: skip
+        sequential = self.update == "sequential"
+        dense.enter(view)
+        streams = added_streams(view) if sequential else {}
+        order = stages(view)
+        for names in order if sequential else [[name for stage in order for name in stage]]:
+            wanted = [name for name in names if ranks.get(f"{view.name}.{name}")]
+            found = dense.collect(view, wanted, streams, context.fast) if wanted else {}
+            for name in wanted:
+                whole, moments = f"{view.name}.{name}", found.get(name)
+                weight = packed_matrix(model, whole)
+                target = weight
+                if sequential and moments is not None:
+                    target = moments.target(weight, self.damping, self.pull)
+                self._put(model, context, whole, weight, target, ranks[whole], moments, gradients)
+        for name in view.linears():
+            if ranks.get(name) == 0:
+                context.journal.left(name, "the budget is better spent on leaving it as it is")
+        if self.steps:
+            reconstruct(view, dense, self.steps, self.rate, context.fast, context.seed)
+        dense.leave(view, context.fast)
+
+    def _put(
+        self, model: Model, context: Context, name: str, weight: Tensor, target: Tensor, rank: int,
+        moments: PairedMoments | None, gradients: Curvature | None,
+    ) -> None:  # fmt: skip
+        """Factorize one layer and write it down."""
+        shape = (weight.shape[0], weight.shape[1])
+        stored = cost(shape, rank, self.pivoted)
+        if rank >= min(shape) or stored >= math.prod(shape):
+            context.journal.left(name, f"rank {rank} of {shape[0]} × {shape[1]} stores no less than the matrix")
+            return
+        right = None
+        if moments is not None and self.method in ("whitened", "kronecker"):
+            right = moments.root(self.damping)
+        left, second = truncated(target, rank, right, self._left(name, gradients))
+        layer = pack_layer(model.module, name)
+        layer.stored = product_of(left, second, self.pivoted)
+        known = None if moments is None else plain_moments(moments)
+        error = relative_error(weight, layer.weight, known)
+        context.journal.layer(name, "factorized", error, rank=rank, weights=stored)
+        context.journal.promise(name, "rank", rank)
+
+
+def _values(setting: Any) -> Iterable[Any]:
+    return setting.values() if isinstance(setting, Mapping) else (setting,)
+
+
+def packed_matrix(model: Model, name: str) -> Tensor:
+    """The float32 matrix of a packed layer."""
+    matrix: Tensor = model.module.get_submodule(name).stored.matrix()
+    return matrix
