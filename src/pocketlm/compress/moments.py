@@ -18,7 +18,6 @@ from pocketlm.errors import CalibrationError
 from pocketlm.model.anatomy import is_linear
 from pocketlm.model.experts import RoutedExperts
 
-
 # Columns of S that are summed together.
 STRIP = 256
 
@@ -131,9 +130,9 @@ def collecting(
 
     def route(module: RoutedExperts, given: tuple[Tensor, ...]) -> None:
         hidden, routes, weights = given
-        counted = _counted(hidden, masks)
+        real = counted(hidden, masks)
         for number, tokens, _ in module.routed(routes, weights):
-            routed.update({id(child): counted[tokens] for child in module[number].modules() if is_linear(child)})
+            routed.update({id(child): real[tokens] for child in module[number].modules() if is_linear(child)})
 
     handles = [module.register_forward_pre_hook(listen(name)) for name, module in named.items() if is_linear(module)]
     handles += [one.register_forward_pre_hook(route) for one in named.values() if isinstance(one, RoutedExperts)]
@@ -144,7 +143,7 @@ def collecting(
             handle.remove()
 
 
-def _counted(inputs: Tensor, masks: Sequence[Tensor]) -> Tensor:
+def counted(inputs: Tensor, masks: Sequence[Tensor]) -> Tensor:
     """Which of the inputs (…, features) are no padding: bool (…)."""
     for mask in masks:
         if inputs.shape[:-1] in (mask.shape, (mask.numel(),)):
@@ -154,4 +153,4 @@ def _counted(inputs: Tensor, masks: Sequence[Tensor]) -> Tensor:
 
 def tokens_of(inputs: Tensor, masks: Sequence[Tensor]) -> Tensor:
     """The inputs that are no padding, as (tokens, features)."""
-    return inputs[_counted(inputs, masks)]
+    return inputs[counted(inputs, masks)]

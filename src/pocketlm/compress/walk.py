@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class BlockView:
     name: its path. module: the block. statistics: of its linear layers, by full name. inputs: hidden states (one of
     (sequences, tokens, width) a batch) with `calls`, to run it again. masks: of each batch. index, total: place.
     advanced: set by a visit that has put the block's outputs in place of `inputs`, which then is not done again.
+    unreached: names of layers that no token reached, of the blocks so far.
     """
 
     name: str
@@ -49,6 +50,7 @@ class BlockView:
     index: int
     total: int
     advanced: bool = False
+    unreached: set[str] = field(default_factory=set)
 
     def linears(self) -> dict[str, nn.Module]:
         """Its linear layers by full name."""
@@ -101,9 +103,10 @@ def walk(
         for name in stack:
             block = model.module.get_submodule(name)
             view = BlockView(name, block, Statistics(), store, [one[name] for one in calls], masks, done, total)
+            view.unreached = calibration.unreached
             if statistics:
-                _collect(view, fast)
-                calibration.unreached.update(_fill_unreached(view))
+                _collect(view, fast).clear()
+                _fill_unreached(view)
             visit(view)
             done += 1
             if progress is not None:
@@ -136,10 +139,11 @@ class _Store(list[Any]):
         return torch.load(value) if isinstance(value, Path) else value
 
 
-def measure(view: BlockView, fast: bool) -> list[str]:
-    """Take the moments of all linear layers of the block as it is now; those that no token reached are given back."""
-    _collect(view, fast)
-    return _fill_unreached(view)
+def measure(view: BlockView, fast: bool) -> list[Tensor]:
+    """The block's hidden states as it is now, a batch each; the moments of its linear layers are taken on the way."""
+    made = _collect(view, fast)
+    _fill_unreached(view)
+    return made
 
 
 def read_tokens(view: BlockView, place: int, inputs: Tensor) -> Tensor:
@@ -148,12 +152,14 @@ def read_tokens(view: BlockView, place: int, inputs: Tensor) -> Tensor:
     return tokens_of(inputs, masks if memory is None or inputs is memory else masks[::-1])
 
 
-def _collect(view: BlockView, fast: bool) -> None:
+def _collect(view: BlockView, fast: bool) -> list[Tensor]:
+    made = []
     routers = {name: child for name, child in view.module.named_modules() if isinstance(child, RoutedExperts)}
     for place in range(len(view.calls)):
         named, memory = {**view.linears(), **routers}, _memory(view.calls[place], view.masks[place])
         with precision(fast), collecting(named, view.statistics, view.masks[place], memory):
-            view.run(place)
+            made.append(view.run(place))
+    return made
 
 
 def _memory(call: Call, masks: list[Tensor]) -> Tensor | None:
@@ -164,12 +170,12 @@ def _memory(call: Call, masks: list[Tensor]) -> Tensor | None:
     return None
 
 
-def _fill_unreached(view: BlockView) -> list[str]:
-    """Layers of the block that no token reached: each has moments from now on that say nothing of its inputs."""
+def _fill_unreached(view: BlockView) -> None:
+    """Give layers of the block that no token reached moments that say nothing of their inputs, and name them."""
     found = {name: layer for name, layer in view.linears().items() if name not in view.statistics}
     for name, layer in found.items():
         view.statistics.moments[name] = Moments.unknown(int(layer.in_features))  # type: ignore[arg-type]
-    return list(found)
+    view.unreached.update(found)
 
 
 def _first_inputs(
