@@ -193,8 +193,8 @@ class Gptq:
         def change(stage: Stage) -> None:
             for name in stage.names:
                 if name in wanted:
-                    cross = upstream.cross.get(stage.names[0])
-                    done.extend(self.quantize(name, wanted[name], stage.moments, context, cross, solved))
+                    drift = upstream.drift.get(stage.names[0])
+                    done.extend(self.quantize(name, wanted[name], stage.moments, context, drift, solved))
 
         stages = stages_of(view, context.fast, plans) if self.sequential else []
         if stages:
@@ -218,7 +218,7 @@ class Gptq:
         layer: Any,
         moments: Moments | None,
         context: Context,
-        cross: Tensor | None = None,
+        drift: Tensor | None = None,
         solved: dict[int, Feedback] | None = None,
     ) -> list[tuple[Leaf, GridWeight]]:
         """The layer's leaves with their weights on the grid; until they are put there, plain ones of the same values.
@@ -228,7 +228,7 @@ class Gptq:
         bits, found = setting_for(self.bits, name), []
         for leaf in leaves(name, layer, moments):
             weight = self._leaf(
-                leaf, bits, context, cross if leaf.name == name else None, {} if solved is None else solved
+                leaf, bits, context, drift if leaf.name == name else None, {} if solved is None else solved
             )
             leaf.put(DenseWeight(weight.matrix()))
             found.append((leaf, weight))
@@ -239,7 +239,7 @@ class Gptq:
         return found
 
     def _leaf(
-        self, leaf: Leaf, bits: int, context: Context, cross: Tensor | None, known: dict[int, Feedback]
+        self, leaf: Leaf, bits: int, context: Context, drift: Tensor | None, known: dict[int, Feedback]
     ) -> GridWeight:
         matrix, frozen = leaf.matrix, zeros_of(leaf.matrix)
         if leaf.moments is None or not leaf.moments.tokens:
@@ -250,8 +250,8 @@ class Gptq:
             return weight
         s = leaf.moments.s
         target = matrix
-        if cross is not None:
-            target = corrected(matrix, s, cross, self.correct, self.damping)
+        if drift is not None:
+            target = corrected(matrix, s, drift, self.correct, self.damping)
             target = target if frozen is None else target.masked_fill(frozen, 0.0)
         grid = grid_for(target, bits, self.group_size, self.symmetric, self.clip, s.diagonal())
         if id(s) not in known:
