@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pocketlm.compress.calibration import calibration_from_rows
+from pocketlm.compress.calibration import Calibration, calibration_from_rows
 from pocketlm.compress.context import Context
 from pocketlm.compress.distill import Distill
 from pocketlm.compress.journal import Journal
@@ -53,6 +53,23 @@ def test_a_pruned_model_comes_nearer_to_its_teacher_and_keeps_its_zeros(family, 
     assert all(not weights[n][mask].any() for n, mask in zeros.items())
     assert context.journal.changed
     assert "held-out loss" in context.journal.notes[0]
+
+
+def test_a_speech_model_is_healed(family):
+    model, generator = family("whisper"), torch.Generator().manual_seed(0)
+    batches = []
+    for length in (6, 9):
+        ids = torch.randint(0, 200, (4, length), generator=generator)
+        sound = torch.randn(4, 16, 100, generator=generator)
+        mask = torch.ones_like(ids)
+        mask[0, -2:] = 0
+        batches.append({"input_features": sound, "decoder_input_ids": ids, "decoder_attention_mask": mask})
+    context = Context(Calibration(tuple(batches)), teacher=model, fast=False)
+    student = pruned(model)
+    before = loss_of(student, model, batches[0])
+    Distill(**QUICK, relations=0.1, hidden=0.1)(student, context)
+    assert context.journal.changed
+    assert loss_of(student, model, batches[0]) < before
 
 
 def test_scales_of_a_quantized_model_learn_and_its_codes_stay(family, calibrated, tmp_path):

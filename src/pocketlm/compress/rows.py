@@ -52,6 +52,8 @@ def _trimmed(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, values in arrays.items():
         mask = arrays.get("decoder_attention_mask" if name.startswith("decoder_") else "attention_mask")
         own = mask is not None and values.ndim == 1 and len(values) == len(mask)
+        if not name.startswith("decoder_") and "input_features" in arrays:
+            own = False  # features of sound are of one length, and their mask goes with them
         found[name] = values[mask.bool()] if own and mask is not None else values
     return found
 
