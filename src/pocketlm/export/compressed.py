@@ -1,0 +1,252 @@
+"""A compressed pretrained model as an ONNX graph, whatever shapes and forms its layers have.
+
+The module is traced with every linear layer and embedding as a node of its own; each is then replaced by nodes for
+the form its weight has (`forms`). What the graph puts out is compared with torch before it is said to be done, and
+integer products are timed against float ones on this machine.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from pocketlm.errors import ModelError, NoEffect
+from pocketlm.export.forms import Forms, opsets
+from pocketlm.export.int8 import LEAST_GAIN, time_ratio
+from pocketlm.export.onnx import OPSET, _quiet, clean
+from pocketlm.model.layers import PackedEmbedding, PackedLinear, packed
+from pocketlm.model.pretrained import Model
+from pocketlm.model.weights import GridWeight
+
+logger = logging.getLogger(__name__)
+
+DOMAIN = "pocketlm"
+KINDS = ("encoder", "decoder", "encoder-decoder")
+# ‖onnx − torch‖ / ‖torch‖: of float sums in another order, and where a rounded input may fall on the other side.
+FLOAT_DIFFERENCE, INTEGER_DIFFERENCE = 1e-3, 3e-2
+# Protobuf holds less than 2 GiB: larger constants go into a file beside.
+LARGEST_FILE = 1_900_000_000
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written graph.
+
+    difference: ‖onnx − torch‖ / ‖torch‖. integer_products: 8-bit layers. time_ratio: their graph's time over that of
+    the same one in float, on one thread; None without them.
+    """
+
+    path: Path
+    size_bytes: int
+    difference: float
+    integer_products: int = 0
+    time_ratio: float | None = None
+
+
+class _Stand(nn.Module):
+    """In a layer's place while the module is traced: one node that says which layer it is."""
+
+    def __init__(self, number: int, layer: PackedLinear | PackedEmbedding) -> None:
+        super().__init__()
+        self.number, self.kind = number, "Rows" if isinstance(layer, PackedEmbedding) else "Linear"
+        rows, columns = layer.stored.shape
+        self.width = columns if self.kind == "Rows" else rows
+        self.out_features, self.in_features = self.num_embeddings, self.embedding_dim = rows, columns
+        self.padding_idx = getattr(layer, "padding_idx", None)
+        self.weight, self.bias = torch.empty(0), None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """One node."""
+        shape = (*inputs.shape, self.width) if self.kind == "Rows" else (*inputs.shape[:-1], self.width)
+        made: Tensor = torch.onnx.ops.symbolic(
+            f"{DOMAIN}::{self.kind}", (inputs,), {"number": self.number}, dtype=torch.float32, shape=shape, version=1
+        )
+        return made
+
+
+class _Plain(nn.Module):
+    """The module as a function of tensors that returns one tensor."""
+
+    def __init__(self, module: nn.Module, cached: bool) -> None:
+        super().__init__()
+        self.module, self.cached = module, cached
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Logits, or hidden states of a module without a head."""
+        rest = {"use_cache": False} if self.cached else {}
+        found: Tensor = self.module(**inputs, return_dict=True, **rest)[0]
+        return found
+
+
+def sample_inputs(model: Model, texts: int, tokens: int, seed: int = 0) -> dict[str, Tensor]:
+    """Random token ids that the model can read, the last text padded: its inputs by name."""
+    generator = torch.Generator().manual_seed(seed)
+    words = int(model.module.get_input_embeddings().weight.shape[0])
+    ids = torch.randint(words, (texts, tokens), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[-1, -(tokens // 3) :] = 0
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    names = getattr(model.tokenizer, "model_input_names", ())
+    if "token_type_ids" in names and getattr(model.module.config, "type_vocab_size", 0) > 1:
+        inputs["token_type_ids"] = torch.zeros_like(ids)
+    if model.spec.kind == "encoder-decoder":
+        inputs["decoder_input_ids"] = torch.randint(words, (texts, tokens - 1), generator=generator)
+    return inputs
+
+
+def _stood_in(model: Model) -> tuple[nn.Module, list[PackedLinear | PackedEmbedding]]:
+    """The module with a stand in every layer's place, and the layers; the model itself stays as it is."""
+    kept: dict[int, nn.Module] = {}
+    layers: list[PackedLinear | PackedEmbedding] = []
+    for info in model.layers:
+        layer = model.module.get_submodule(info.name)
+        kept[id(layer)] = _Stand(len(layers), packed(layer))
+        layers.append(packed(layer))
+    return copy.deepcopy(model.module, kept), layers  # type: ignore[arg-type]
+
+
+def _trace(model: Model, module: nn.Module) -> ModelProto:
+    inputs = sample_inputs(model, 3, 7)
+    longest = getattr(model.module.config, "max_position_embeddings", None) or 4096
+    most = max(8, int(longest) - 2)  # RoBERTa's first two positions are no token's
+    texts = torch.export.Dim("texts", min=1, max=2**16)
+    spans = {
+        name: torch.export.Dim(name, min=2, max=most)
+        for name in ("tokens", *(["decoder_tokens"] if "decoder_input_ids" in inputs else []))
+    }
+    dynamic = {
+        name: {0: texts, 1: spans["decoder_tokens" if name.startswith("decoder") else "tokens"]} for name in inputs
+    }
+    head = "logits" if model.module.get_output_embeddings() is not None else "last_hidden_state"
+    plain = _Plain(module, model.spec.kind != "encoder").eval()
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                plain, (), kwargs={"inputs": inputs}, dynamo=True, dynamic_shapes={"inputs": dynamic},
+                input_names=list(inputs),
+                output_names=[head], opset_version=OPSET, verbose=False,
+            )  # fmt: skip
+    except Exception as error:
+        why = " ".join(str(error.__cause__ or error).split())
+        raise ModelError(f"{model.spec.architecture}: cannot be traced to ONNX: {why[:200]}") from error
+    assert program is not None
+    return clean(program.model_proto)
+
+
+def fill(traced: ModelProto, layers: list[PackedLinear | PackedEmbedding], plain: bool) -> tuple[ModelProto, int]:
+    """The graph with every stand replaced by its layer's nodes, and how many integer products there are."""
+    graph = ModelProto()
+    graph.CopyFrom(traced)
+    forms, nodes = Forms(plain), []
+    for node in traced.graph.node:
+        if node.domain != DOMAIN:
+            nodes.append(node)
+            continue
+        before = len(forms.nodes)
+        layer = layers[node.attribute[0].i]
+        found = _layer(forms, layer, node.input[0])
+        forms.nodes.append(onnx.helper.make_node("Identity", [found], list(node.output)))
+        nodes += forms.nodes[before:]
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+    graph.graph.initializer.extend(forms.constants.values())
+    kept = [one for one in graph.opset_import if one.domain != DOMAIN]
+    del graph.opset_import[:]
+    graph.opset_import.extend([*kept, *opsets()])
+    return graph, forms.integer_products
+
+
+def _layer(forms: Forms, layer: PackedLinear | PackedEmbedding, x: str) -> str:
+    if isinstance(layer, PackedEmbedding):
+        return forms.rows(layer.stored, x)
+    rounded = isinstance(layer.stored, GridWeight) and layer.rounding is not None and layer.stored.zeros is None
+    if rounded and not forms.plain:
+        out = forms.integer(layer.stored, layer.rounding, x)  # type: ignore[arg-type]
+    else:
+        out = forms.times(layer.stored, x)
+    return out if layer.bias is None else forms.node("Add", [out, forms.floats(layer.bias)])
+
+
+def _write(graph: ModelProto, path: Path) -> int:
+    """Bytes of the file, and of the one beside it where it needs one."""
+    beside = path.with_name(f"{path.name}.data")
+    if graph.ByteSize() > LARGEST_FILE:
+        onnx.save(graph, path, save_as_external_data=True, location=beside.name)
+        return path.stat().st_size + beside.stat().st_size
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+    return path.stat().st_size
+
+
+def run_graph(path: Path, inputs: Mapping[str, Tensor]) -> np.ndarray:
+    """What the graph in a file puts out."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    given = {one.name for one in session.get_inputs()}
+    found: np.ndarray = session.run(None, {name: one.numpy() for name, one in inputs.items() if name in given})[0]
+    return found
+
+
+def difference(model: Model, path: Path) -> float:
+    """The largest ‖onnx − torch‖ / ‖torch‖ over inputs of several shapes, padding left out."""
+    worst = 0.0
+    for place, (texts, tokens) in enumerate(((1, 6), (3, 11), (2, 17))):
+        inputs = sample_inputs(model, texts, tokens, place + 1)
+        with torch.no_grad():
+            wanted = _Plain(model.module, model.spec.kind != "encoder")(inputs)
+        found = torch.from_numpy(run_graph(path, inputs))
+        if found.shape != wanted.shape:
+            return float("inf")
+        mask = inputs["attention_mask"].bool()
+        if wanted.shape[:2] == mask.shape:
+            found, wanted = found[mask], wanted[mask]
+        worst = max(worst, float((found - wanted).norm() / wanted.norm().clamp(min=1e-30)))
+    return worst if worst == worst else float("inf")
+
+
+def export_onnx(model: Model, path: str | Path, *, allow_no_effect: bool = False) -> Exported:
+    """Write a model of kind encoder, decoder or encoder-decoder as ONNX, with free numbers of texts and tokens.
+
+    Inputs are input_ids and attention_mask (token_type_ids, decoder_input_ids where the model has them), the output is
+    logits or last_hidden_state. Raises ModelError where it cannot be exported or differs from torch, NoEffect where
+    its 8-bit layers are not faster than float ones on this machine and that is not allowed; then no file is left.
+    """
+    path = Path(path)
+    if model.spec.kind not in KINDS:
+        raise ModelError(
+            f"{model.spec.architecture}: is of kind {model.spec.kind}; ONNX export is for {', '.join(KINDS)}"
+        )
+    module, layers = _stood_in(model)
+    traced = _trace(model, module)
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        graph, integers = fill(traced, layers, False)
+        size = _write(graph, aside)
+        found = difference(model, aside)
+        allowed = INTEGER_DIFFERENCE if integers else FLOAT_DIFFERENCE
+        if found > allowed:
+            raise ModelError(f"{path}: differs from torch by {found:.2g} of its size, more than {allowed:g}")
+        ratio = _ratio(model, graph, fill(traced, layers, True)[0]) if integers else None
+        if ratio is not None and ratio > LEAST_GAIN and not allow_no_effect:
+            raise NoEffect(f"{path}: {integers} 8-bit layers take {ratio:.2f} times float's time on this machine")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return Exported(path, size, found, integers, ratio)
+
+
+def _ratio(model: Model, graph: ModelProto, other: ModelProto) -> float:
+    inputs = {name: one.numpy() for name, one in sample_inputs(model, 1, 32).items()}
+    return time_ratio(graph.SerializeToString(), other.SerializeToString(), [inputs])
