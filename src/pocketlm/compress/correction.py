@@ -127,6 +127,8 @@ class LowRankCorrection:
         sequential = self.update == "sequential"
         streams = added_streams(view) if sequential else {}
         order = stages(view)
+        if sequential:
+            dense.listen(view, {*streams.values(), *(name for stage in order for name in stage)}, context.fast)
         for names in order if sequential else [[name for stage in order for name in stage]]:
             names = [name for name in names if f"{view.name}.{name}" in wanted]
             found = dense.collect(view, names, streams, context.fast) if names else {}

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketlm.compress.calibration import Batch, Calibration, batch_masks
+from pocketlm.compress.factors import Root, root_of
 from pocketlm.model.anatomy import stacks
 from pocketlm.model.pretrained import Model
 
@@ -28,12 +29,22 @@ SEQUENCES = 2
 class Curvature:
     """Of linear layers by name. outer: Σ g gᵀ, (out, out), or its diagonal, (out,). tokens: how many were seen.
 
-    rows: Σ over sequences and inputs of (∂L/∂W)², (out,), as FWSVD weights rows.
+    rows: Σ over sequences and inputs of (∂L/∂W)², (out,), as FWSVD weights rows. inputs: Σ x xᵀ (in, in), one for all
+    layers that read the same tensor.
     """
 
     outer: dict[str, Tensor] = field(default_factory=dict)
     rows: dict[str, Tensor] = field(default_factory=dict)
+    inputs: dict[str, Tensor] = field(default_factory=dict)
     tokens: int = 0
+    _last: tuple[int, Root] | None = None
+
+    def root(self, name: str, damping: float) -> Root:
+        """The root of E[x xᵀ] of a layer's inputs."""
+        s = self.inputs[name]
+        if self._last is None or self._last[0] != id(s):
+            self._last = (id(s), root_of(s / max(1, self.tokens), damping))
+        return self._last[1]
 
     def mean(self, name: str) -> Tensor:
         """E[g gᵀ] a token: (out, out) or (out,)."""
@@ -52,23 +63,25 @@ def curvature_of(
     *,
     full: bool = True,
     rows: bool = False,
+    inputs: bool = False,
     seed: int = 0,
     fast: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Curvature:
     """The curvature at the outputs of the layers `names`.
 
-    full: whole outer products, else their diagonals. rows: FWSVD's sums, too.
+    full: whole outer products, else their diagonals. rows: FWSVD's sums, too. inputs: Σ x xᵀ of their inputs, too.
     """
     found = Curvature()
     generator = torch.Generator().manual_seed(seed)
     parts = _parts(calibration)
-    with _listening(model, names, found, full, rows):
+    masks: list[Tensor] = []
+    with _listening(model, names, found, full, rows), _reading(model, names if inputs else (), found, masks):
         for place, part in enumerate(parts):
+            masks[:] = batch_masks(part)
             with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=fast):
                 output = model.module(**part)
             torch.autograd.backward(_drawn_loss(output, part, generator))
-            masks = batch_masks(part)
             found.tokens += int(masks[-1].sum()) if masks else _length(output)
             if progress is not None:
                 progress(place + 1, len(parts), "")
@@ -114,6 +127,38 @@ def _listening(model: Model, names: Sequence[str], found: Curvature, full: bool,
         handles.append(model.module.get_submodule(stack[0]).register_forward_pre_hook(_follow_from, with_kwargs=True))
     for name in names:
         handles.append(model.module.get_submodule(name).register_forward_hook(_listener(name, found, full, rows)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _reading(model: Model, names: Sequence[str], found: Curvature, masks: Sequence[Tensor]) -> Iterator[None]:
+    """While open, Σ x xᵀ of tokens that are no padding is added up. masks: of the batch at hand."""
+    last: list[Any] = [None, ""]
+    handles = []
+
+    def listener(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+            known = found.inputs.get(name)
+            if last[0] is given[0] and (known is None or known is found.inputs[last[1]]):
+                found.inputs[name] = found.inputs[last[1]]
+                return
+            states = given[0].detach()
+            mask = next((one for one in masks if one.shape == states.shape[:-1]), None)
+            flat = (states.reshape(-1, states.shape[-1]) if mask is None else states[mask]).float()
+            if known is None:
+                known = found.inputs[name] = torch.zeros(flat.shape[-1], flat.shape[-1])
+            with torch.autocast("cpu", enabled=False):
+                known.addmm_(flat.t(), flat)
+            last[:] = given[0], name
+
+        return hook
+
+    for name in names:
+        handles.append(model.module.get_submodule(name).register_forward_pre_hook(listener(name)))
     try:
         yield
     finally:

@@ -125,7 +125,8 @@ class LowRank:
             return None
         return curvature_of(
             model, context.calibrated(self.name), [one.name for one in chosen], full=self.method == "kronecker",
-            rows=self.method == "fisher", seed=context.seed, fast=context.fast, progress=context.ticks("gradients"),
+            rows=self.method == "fisher", inputs=self.allocation == "loss", seed=context.seed, fast=context.fast,
+            progress=context.ticks("gradients"),
         )  # fmt: skip
 
     def _ranks(
@@ -136,27 +137,15 @@ class LowRank:
             return {one.name: self._uniform(one) for one in chosen}
         assert gradients is not None
         offers: dict[str, list[Choice]] = {}
-        wanted = {one.name for one in chosen}
-
-        def visit(view: BlockView) -> None:
-            for name in view.linears().keys() & wanted:
-                if name not in view.statistics:
-                    continue
-                weight = packed_matrix(model, name)
-                right = root_of(view.statistics[name].mean, self.damping)
-                squares = spectrum(weight, right, self._left(name, gradients)) / 2
-                if self.method == "whitened":
-                    squares = squares * gradients.energy(name)
-                offers[name] = choices(
-                    (weight.shape[0], weight.shape[1]), squares.tolist(), self.pivoted, self.multiple
-                )
-
-        walk(
-            model, context.calibrated(self.name), visit, fast=context.fast, disk=context.disk,
-            progress=context.ticks("sensitivity"),
-        )  # fmt: skip
+        for name in sorted(gradients.inputs):
+            weight = packed_matrix(model, name)
+            squares = spectrum(weight, gradients.root(name, self.damping), self._left(name, gradients)) / 2
+            if self.method == "whitened":
+                squares = squares * gradients.energy(name)
+            offers[name] = choices((weight.shape[0], weight.shape[1]), squares.tolist(), self.pivoted, self.multiple)
+        gradients.inputs.clear()
         budget = int((1 - float(self.share)) * sum(one.parameters for one in chosen))  # type: ignore[arg-type]
-        found = allocate({name: offers[name] for name in sorted(offers)}, budget)
+        found = allocate(offers, budget)
         loss = sum(one.loss for one in found.values())
         context.journal.note(f"allocation: {loss:.4g} nats a token expected, {len(found)} layers")
         return {one.name: found[one.name].rank if one.name in found else 0 for one in chosen}
@@ -183,6 +172,8 @@ class LowRank:
         dense.enter(view)
         streams = added_streams(view) if sequential else {}
         order = stages(view)
+        if sequential:
+            dense.listen(view, {*streams.values(), *(name for stage in order for name in stage)}, context.fast)
         for names in order if sequential else [[name for stage in order for name in stage]]:
             wanted = [name for name in names if ranks.get(f"{view.name}.{name}")]
             found = dense.collect(view, wanted, streams, context.fast) if wanted else {}

@@ -67,11 +67,17 @@ class _Stop(Exception):
 
 @dataclass
 class DensePath:
-    """The dense model's hidden states, kept beside those of a walk. block: the present block as it was."""
+    """The dense model's hidden states, kept beside those of a walk.
+
+    block: the present block as it was. heard: a batch each, what its layers and streams read, by path in the block.
+    wanted: its results, where the block ran already.
+    """
 
     firsts: frozenset[str]
     hidden: list[Tensor] = field(default_factory=list)
     block: Any = None
+    heard: list[dict[str, Tensor]] = field(default_factory=list)
+    results: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def of(cls, model: Model) -> DensePath:
@@ -83,18 +89,32 @@ class DensePath:
         if view.name in self.firsts:
             self.hidden = [view.inputs[place] for place in range(len(view.calls))]
         self.block = copy.deepcopy(view.module) if teacher is None else teacher
+        self.heard, self.results = [], []
+
+    def listen(self, view: BlockView, names: set[str], fast: bool) -> None:
+        """Run the block as it was once, keeping what the submodules `names` read: in bfloat16 where `fast`."""
+        for place, hidden in enumerate(self.hidden):
+            call = view.calls[place]
+            with precision(fast):
+                found, result = _heard(self.block, names, hidden, call.args, call.kwargs, whole=True)
+            kept: dict[int, Tensor] = {}
+            for tensor in found.values():  # q, k and v read one tensor: it is kept once
+                kept.setdefault(id(tensor), tensor.bfloat16() if fast else tensor)
+            self.heard.append({name: kept[id(tensor)] for name, tensor in found.items()})
+            self.results.append(result)
 
     def leave(self, view: BlockView, fast: bool) -> None:
         """Go on to the next block's hidden states."""
-        for place, hidden in enumerate(self.hidden):
-            with precision(fast):
-                self.hidden[place] = self.outputs(view, place, hidden)
-        self.block = None
+        self.hidden = [self.outputs(view, place, fast) for place in range(len(self.hidden))]
+        self.block, self.heard, self.results = None, [], []
 
-    def outputs(self, view: BlockView, place: int, hidden: Tensor) -> Tensor:
-        """The block's hidden states as it was."""
+    def outputs(self, view: BlockView, place: int, fast: bool) -> Tensor:
+        """The dense block's hidden states on a batch."""
+        if self.results:
+            return self.results[place]
         call = view.calls[place]
-        return first_tensor(self.block(hidden, *call.args, **call.kwargs))
+        with precision(fast):
+            return first_tensor(self.block(self.hidden[place], *call.args, **call.kwargs))
 
     def collect(
         self, view: BlockView, names: Sequence[str], streams: Mapping[str, str], fast: bool
@@ -104,8 +124,8 @@ class DensePath:
         for place, call in enumerate(view.calls):
             wanted = {*names, *(streams[name] for name in names if name in streams)}
             with precision(fast):
-                now = _heard(view.module, wanted, view.inputs[place], call.args, call.kwargs)
-                then = _heard(self.block, wanted, self.hidden[place], call.args, call.kwargs)
+                now, _ = _heard(view.module, wanted, view.inputs[place], call.args, call.kwargs)
+            then = self.heard[place] if self.heard else {}
             done: dict[int, PairedMoments] = {}
             for name in names:
                 if name in now:
@@ -143,21 +163,24 @@ def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     return None if first is None or second is None else first + second
 
 
-def _heard(block: Any, names: set[str], hidden: Tensor, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Inputs of submodules by path ("": the block itself), from one run that ends when all are known."""
+def _heard(
+    block: Any, names: set[str], hidden: Tensor, args: Any, kwargs: Mapping[str, Any], *, whole: bool = False
+) -> tuple[dict[str, Tensor], Any]:
+    """Inputs of submodules by path ("": the block itself) and, of a whole run, the result; else it ends early."""
     found: dict[str, Tensor] = {"": hidden} if "" in names else {}
+    result = None
     with ExitStack() as stack:
         for name in names - {""}:
 
             def hook(module: nn.Module, given: Any, name: str = name) -> None:
                 found[name] = given[0].detach()
-                if len(found) == len(names):
+                if len(found) == len(names) and not whole:
                     raise _Stop
 
             stack.callback(block.get_submodule(name).register_forward_pre_hook(hook).remove)
         with suppress(_Stop):
-            block(hidden, *args, **kwargs)
-    return found
+            result = first_tensor(block(hidden, *args, **kwargs))
+    return found, result
 
 
 def stages(view: BlockView) -> list[list[str]]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketlm.compress.paired import DensePath
-from pocketlm.compress.walk import BlockView, precision
+from pocketlm.compress.walk import BlockView
 from pocketlm.model.pivots import PivotWeight
 from pocketlm.model.weights import DenseWeight, ProductWeight
 
@@ -68,8 +68,7 @@ def _schedule(step: int, steps: int) -> float:
 
 def _loss(view: BlockView, dense: DensePath, place: int, fast: bool) -> Tensor:
     hidden = dense.hidden[place]
-    with precision(fast):
-        wanted = dense.outputs(view, place, hidden).float()
+    wanted = dense.outputs(view, place, fast).float()
     with torch.autocast("cpu", torch.bfloat16, enabled=fast):
         found = view.run(place).float()
     lost = (found - wanted).square()
