@@ -56,36 +56,48 @@ def without(importance: Tensor, s_inverse: Tensor, gone: Tensor, left: Tensor) -
 
 @dataclass(frozen=True)
 class Curve:
-    """Columns in the order in which they are removed, `step` at a time, and what all removed so far cost."""
+    """Columns in the order in which they are removed; after each step, how many are gone and what that costs."""
 
     order: Tensor
+    counts: tuple[int, ...]
     costs: tuple[float, ...]
-    step: int
 
 
 def removal_curve(importance: Tensor, s: Tensor, step: int, most: int, compensate: bool = True) -> Curve:
-    """Remove the `step` cheapest columns again and again, up to `most`, the others made to make up for them."""
-    left = torch.arange(len(s))
+    """Remove the `step` cheapest columns again and again, up to `most`, the others made to make up for them.
+
+    Where the columns are no multiple of `step`, the first step removes as many as leave one.
+    """
+    left, gone_so_far = torch.arange(len(s)), 0
     order: list[Tensor] = []
-    costs, total = [], 0.0
-    s_inverse = inverse(s) if compensate else torch.zeros_like(s)
-    importance = importance.clone()
-    while len(order) * step + step <= most:
-        spread = 1 / s_inverse.diagonal() if compensate else s.diagonal()[left].double()
-        gone = (importance.diagonal() * spread).argsort(stable=True)[:step]
-        keep = torch.ones(len(left), dtype=torch.bool)
-        keep[gone] = False
-        stay = keep.nonzero().squeeze(1)
+    counts: list[int] = []
+    costs: list[float] = []
+    s_now = inverse(s) if compensate else s.double()
+    while gone_so_far + (size := len(left) % step or step) <= most:
+        diagonal = s_now.diagonal()
+        prices = importance.diagonal() * (1 / diagonal if compensate else diagonal)
+        gone = prices.argsort(stable=True)[:size]
+        stay = torch.ones(len(left), dtype=torch.bool)
+        stay[gone] = False
+        rest = stay.nonzero().squeeze(1)
+        cost = (removal_cost if compensate else plain_cost)(importance, s_now, gone)
         if compensate:
-            total += removal_cost(importance, s_inverse, gone)
-            importance, s_inverse = without(importance, s_inverse, gone, stay)
+            importance, s_now = without(importance, s_now, gone, rest)
         else:
-            total += plain_cost(importance, s[left][:, left], gone)
-            importance = importance[stay][:, stay]
+            importance, s_now = importance[rest][:, rest], s_now[rest][:, rest]
         order.append(left[gone])
-        costs.append(total)
-        left = left[stay]
-    return Curve(torch.cat(order) if order else torch.zeros(0, dtype=torch.long), tuple(costs), step)
+        gone_so_far += size
+        counts.append(gone_so_far)
+        costs.append((costs[-1] if costs else 0.0) + cost)
+        left = left[rest]
+    return Curve(torch.cat(order) if order else torch.zeros(0, dtype=torch.long), tuple(counts), tuple(costs))
+
+
+def fitted(cross: Tensor, s: Tensor, prior: Tensor, damping: float = DAMPING) -> Tensor:
+    """The W nearest to the output wanted: min ‖Y − WX‖² + λ ‖W − prior‖², from cross = YXᵀ and S = XXᵀ, float32."""
+    ridge = damping * float(s.diagonal().double().mean()) or 1.0
+    factor = torch.linalg.cholesky(damped(s, damping))
+    return torch.cholesky_solve((cross.double() + ridge * prior.double()).t(), factor).t().float()
 
 
 def made_up(weight: Tensor, s: Tensor, kept: Tensor, damping: float = DAMPING) -> Tensor:

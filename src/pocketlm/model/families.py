@@ -99,8 +99,8 @@ _BERT = Family(
     additive=False,
     width=Width(
         ("self.query", "self.key", "self.value", "intermediate.dense", "pooler.dense", "classifier.dense", "classifier",
-         "qa_outputs"),
-        ("output.dense",), ("word_embeddings", "position_embeddings", "token_type_embeddings"), ("LayerNorm",),
+         "transform.dense", "predictions.decoder", "lm_head.dense", "lm_head.decoder", "qa_outputs"),
+        ("output.dense", "transform.dense", "lm_head.dense"), ("word_embeddings", "position_embeddings", "token_type_embeddings"), ("LayerNorm", "lm_head.layer_norm"),
     ),
 )  # fmt: skip
 _DISTILBERT = Family(
@@ -111,7 +111,7 @@ _DISTILBERT = Family(
     (FeedForward(("ffn.lin1",), "ffn.lin2"),),
     additive=False,
     width=Width(
-        ("q_lin", "k_lin", "v_lin", "lin1", "pre_classifier", "qa_outputs"), ("out_lin", "lin2"),
+        ("q_lin", "k_lin", "v_lin", "lin1", "pre_classifier", "classifier", "qa_outputs"), ("out_lin", "lin2"),
         ("word_embeddings", "position_embeddings"), ("LayerNorm", "sa_layer_norm", "output_layer_norm"),
     ),
 )  # fmt: skip
