@@ -109,6 +109,22 @@ def test_learning_comes_nearer_than_gptq_and_is_the_same_twice(family, calibrate
     assert len(journal.notes) == 2
 
 
+def test_the_next_block_sees_what_was_learned(family, calibrated, monkeypatch):
+    model = family("llama")
+    calibration = calibrated(model)
+    seen = []
+    visit = LearnedRounding._visit
+
+    def watched(self, view, *args):
+        seen.append([view.inputs[place].clone() for place in range(len(view.calls))])
+        visit(self, view, *args)
+
+    monkeypatch.setattr(LearnedRounding, "_visit", watched)
+    made, _ = learned(model, calibration)
+    states = made.module(**dict(calibration.batches[0]), output_hidden_states=True).hidden_states
+    assert torch.allclose(states[1], seen[1][0], atol=1e-5)
+
+
 def test_learning_that_harms_is_undone(family, calibrated):
     model = family("llama")
     batch = dict(calibrated(model).batches[0])

@@ -71,9 +71,9 @@ class LearnedRounding:
     group_size: int = 64
     symmetric: bool = False
     start: str = "gptq"
-    steps: int = 60
-    sequences: int = 2
-    rate: float = 1.0
+    steps: int = 40
+    sequences: int = 4
+    rate: float = 0.6
     scale_rate: float = 0.1
     norm_rate: float = 0.05
     correct: float = 0.5
@@ -113,7 +113,7 @@ class LearnedRounding:
         return model
 
     def _visit(self, view: BlockView, inner: set[str], upstream: Upstream, plans: Plans, context: Context) -> None:
-        mine = [view.inputs[place] for place in range(len(view.calls))]
+        store, mine = view.inputs, [view.inputs[place] for place in range(len(view.calls))]
         learned = self._start(view, inner, upstream, plans, context)
         view.inputs, view.advanced = mine, True
         for one in learned:
@@ -124,7 +124,8 @@ class LearnedRounding:
             one.leaf.put(DenseWeight(one.offsets.weight().matrix()))
         for place in range(len(view.calls)):
             with precision(context.fast):
-                view.inputs[place] = view.run(place)
+                store[place] = view.run(place)
+        view.inputs = store
         for one in learned:
             one.leaf.put(one.offsets.weight())
 
@@ -143,7 +144,7 @@ class LearnedRounding:
                     found.extend(self._layer(name, linears[name], view, drift, known, context))
 
         stages = stages_of(view, context.fast, plans)
-        upstream.enter(view, [names[0] for names in stages], context.fast)
+        upstream.enter(view, [names[0] for names in stages] if self.correct else [], context.fast)
         if stages:
             compare = (
                 (lambda stage, batch, inputs: upstream.compare(view, stage, batch, inputs)) if self.correct else None
