@@ -9,6 +9,7 @@ folders, tokenizer included. Every system reads the test rows once; recipes were
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import tempfile
 import time
@@ -62,15 +63,24 @@ def _arguments() -> argparse.Namespace:
 
 
 def compressed(name: str, teacher: Model, train: Texts, judged: Texts, keep: Path | None) -> dict[str, Any]:
-    """The teacher by a recipe of this name: saved, opened again and judged."""
-    calibration, labels = calibration_from_rows(list(train.texts), list(train.labels), teacher)
-    made = compress(teacher, read_recipe(RECIPES / f"minilm-{name}.yaml"), Context(calibration, labels=labels))
+    """The teacher by a recipe of this name: saved, opened again and judged. keep: where it may be from before."""
     with tempfile.TemporaryDirectory() as place:
-        folder = (keep or Path(place)) / f"minilm-{name}"
-        size = save_model(made, folder, force=True)
-        found = sum(right(load_model(folder), judged))
-    notes = [note for record in made.records for note in record["notes"]]
-    return {"bytes": size, "right": found, "notes": notes}
+        folder = (keep or Path(place)) / f"minilm-{name}-{_digest(name, teacher)}"
+        if not folder.is_dir():
+            calibration, labels = calibration_from_rows(list(train.texts), list(train.labels), teacher)
+            recipe = read_recipe(RECIPES / f"minilm-{name}.yaml")
+            save_model(compress(teacher, recipe, Context(calibration, labels=labels)), folder)
+        made = load_model(folder)
+        found, size = sum(right(made, judged)), folder_bytes(folder)
+    passes = [{key: one[key] for key in ("pass", "seconds", "notes")} for one in made.records]
+    return {"bytes": size, "right": found, "passes": passes}
+
+
+def _digest(name: str, teacher: Model) -> str:
+    """Changes with the recipe and with the teacher."""
+    made = hashlib.sha256((RECIPES / f"minilm-{name}.yaml").read_bytes())
+    made.update(teacher.module.classifier.weight.numpy().tobytes())
+    return made.hexdigest()[:8]
 
 
 def peer(teacher: Model, judged: Texts) -> dict[str, Any]:
