@@ -35,6 +35,7 @@ class DropLayers:
     count: how many, or, where it is 0, share: of the blocks. by: "influence", measured once, or "loss", measured
     again after each drop. protect: blocks at the beginning and end of a stack that stay. sequences: of calibration to
     measure on. stack: the path of the stack to drop from; "" is every stack, count and share holding for each.
+    blocks: numbers of the blocks to drop, instead of choosing them.
     """
 
     name: ClassVar[str] = "drop-layers"
@@ -45,6 +46,7 @@ class DropLayers:
     protect: int = 1
     sequences: int = 16
     stack: str = ""
+    blocks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_share(self.share)
@@ -57,8 +59,10 @@ class DropLayers:
         for stack in self._stacks(model):
             blocks: Any = model.module.get_submodule(stack)
             total = len(blocks)
-            gone = self.count or round(total * self.share)
+            gone = len(self.blocks) or self.count or round(total * self.share)
             free = [place for place in range(total) if self._is_free(place, total, model)]
+            if self.blocks:
+                free = [place for place in free if place in self.blocks]
             if gone > len(free):
                 raise RecipeError(
                     f"pass {self.name}: {stack} has {len(free)} blocks that are not protected; cannot drop {gone}"
@@ -66,7 +70,8 @@ class DropLayers:
             kept, prices = self._kept(model, stack, gone, free, context)
             dropped = [place for place in range(total) if place not in kept]
             for place in dropped:
-                context.journal.layer(f"{stack}.{place}", "dropped", **{self.by: float(f"{prices[place]:.4g}")})
+                facts = {self.by: float(f"{prices[place]:.4g}")} if place in prices else {}
+                context.journal.layer(f"{stack}.{place}", "dropped", **facts)
             if dropped:
                 context.journal.note(f"{stack}: dropped {dropped} of {total} blocks; those left are numbered anew")
                 model = keep_stack(model, stack, kept)
@@ -88,6 +93,8 @@ class DropLayers:
         """Numbers of the blocks to keep, and what each dropped one was measured to do."""
         blocks: Any = model.module.get_submodule(stack)
         kept = list(range(len(blocks)))
+        if self.blocks:
+            return [place for place in kept if place not in self.blocks], {}
         if self.by == "influence":
             prices = block_influence(model, stack, context, self)
             dropped = sorted(free, key=lambda place: prices[place])[:gone]

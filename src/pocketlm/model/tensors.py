@@ -138,6 +138,13 @@ def _expected_bits(codes: NDArray[np.int32], kind: str) -> float:
     return float(entropy + 8 * np.count_nonzero(counts) + 3 * sides)
 
 
+def expected_bits(codes: Tensor) -> float:
+    """About how many bits `encode_tensor` takes for a matrix of integers, without coding it."""
+    array = _numpy(codes).astype(np.int32)
+    array = array - array.min()
+    return min(_expected_bits(array, kind) for kind in ("none", "columns", "both"))
+
+
 def _rans_write(codes: NDArray[np.int32], kind: str) -> tuple[dict[str, Any], Blob]:
     rows, columns, used, context, counts = _counted(codes, kind)
     flat, width = codes.reshape(-1), counts.shape[1]
