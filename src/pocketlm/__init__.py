@@ -10,17 +10,23 @@ __version__ = "0.1.0"
 # Loaded when first used, so that `import pocketlm` stays light and the base install needs no torch.
 _LAZY = {
     "Budget": "pocketlm.budget",
+    "Model": "pocketlm.model.pretrained",
     "Pocket": "pocketlm.runtime.load",
+    "Recipe": "pocketlm.recipe.recipe",
     "Result": "pocketlm.build",
     "fit": "pocketlm.build",
     "load": "pocketlm.runtime.load",
+    "load_model": "pocketlm.model.pretrained",
+    "save_model": "pocketlm.model.pretrained",
 }
 
-__all__ = ["Budget", "Pocket", "Result", "__version__", "fit", "load"]
+__all__ = ["Budget", "Model", "Pocket", "Recipe", "Result", "__version__", "fit", "load", "load_model", "save_model"]
 
 if TYPE_CHECKING:
     from pocketlm.budget import Budget
     from pocketlm.build import Result, fit
+    from pocketlm.model.pretrained import Model, load_model, save_model
+    from pocketlm.recipe.recipe import Recipe
     from pocketlm.runtime.load import Pocket, load
 
 
