@@ -50,6 +50,7 @@ PASSES = Table(
         "prune-vocabulary": "pocketlm.compress.vocabulary:PruneVocabulary",
         "prune-width": "pocketlm.compress.width:PruneWidth",
         "qat": "pocketlm.compress.qat:Qat",
+        "entropy-coded": "pocketlm.compress.entropy:EntropyCoded",
         "round-to-nearest": "pocketlm.compress.rounding:RoundToNearest",
         "smooth": "pocketlm.compress.smooth:Smooth",
         "sparsegpt": "pocketlm.compress.sparsegpt:SparseGPT",
