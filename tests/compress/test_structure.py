@@ -3,10 +3,13 @@
 import pytest
 import torch
 
+from pocketlm.compress.calibration import Calibration
 from pocketlm.compress.columns import column_error, damped, made_up, removal_curve
 from pocketlm.compress.context import Context
+from pocketlm.compress.depth import DropLayers
 from pocketlm.compress.gradients import output_gradients
 from pocketlm.compress.passes import PASSES
+from pocketlm.compress.prune_structure import PruneStructure
 from pocketlm.compress.structure import PruneHeads, PruneUnits
 from pocketlm.errors import RecipeError
 from pocketlm.model.families import attentions, child, feed_forwards
@@ -203,3 +206,27 @@ def test_settings_round_trip(step):
 def test_impossible_settings_are_refused(kind, wrong):
     with pytest.raises(ValueError, match="got"):
         kind(**wrong)
+
+
+def speech(model):
+    """Noise of a second and some tokens to hear in it."""
+    torch.manual_seed(0)
+    features = torch.randn(4, 16, 100)
+    return Calibration(({"input_features": features, "decoder_input_ids": torch.randint(3, 200, (4, 9))},))
+
+
+@pytest.mark.parametrize("step", [*STEPS, PruneStructure(0.25, rounds=1), DropLayers(count=1, protect=0)])
+def test_speech_models_shrink_and_reload(family, tmp_path, step):
+    model = family("whisper")
+    calibration = speech(model)
+    made = settle(step(model.copy(), Context(calibration, fast=False)))
+    assert made.parameters < model.parameters
+    save_model(made, tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    batch = calibration.batches[0]
+    assert torch.equal(outputs(again, batch), outputs(made, batch))
+    ids = [
+        one.module.generate(batch["input_features"][:1], max_new_tokens=6, do_sample=False, use_cache=use).tolist()
+        for one, use in ((made, True), (again, True), (again, False))
+    ]
+    assert ids[0] == ids[1] == ids[2]

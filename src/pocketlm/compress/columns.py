@@ -43,15 +43,17 @@ def removal_cost(importance: Tensor, s_inverse: Tensor, columns: Tensor) -> floa
 
 def plain_cost(importance: Tensor, s: Tensor, columns: Tensor) -> float:
     """What it costs to remove these columns together, the others left as they are."""
-    return 0.5 * float((importance[columns][:, columns] * s[columns][:, columns].double()).sum())
+    return 0.5 * float((importance[columns][:, columns] * s[columns][:, columns]).sum())
 
 
 def without(importance: Tensor, s_inverse: Tensor, gone: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
     """WᵀGW and S⁻¹ of the columns `left` once `gone` are removed and made up for (left and gone are all there are)."""
-    solve = torch.linalg.solve(s_inverse[gone][:, gone], s_inverse[gone][:, left])
-    cross = importance[left][:, gone] @ solve
-    smaller = importance[left][:, left] - cross - cross.t() + solve.t() @ (importance[gone][:, gone] @ solve)
-    return smaller, s_inverse[left][:, left] - s_inverse[left][:, gone] @ solve
+    cross = s_inverse[gone][:, left]
+    solve = torch.linalg.solve(s_inverse[gone][:, gone], cross)
+    half = importance[gone][:, left].t() - solve.t() @ importance[gone][:, gone] / 2
+    factors, others = torch.cat([half, solve.t()], 1), torch.cat([solve, half.t()])
+    smaller = torch.addmm(importance[left][:, left], factors, others, alpha=-1)
+    return smaller, torch.addmm(s_inverse[left][:, left], cross.t(), solve, alpha=-1)
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,21 @@ class Curve:
     costs: tuple[float, ...]
 
 
-def removal_curve(importance: Tensor, s: Tensor, step: int, most: int, compensate: bool = True) -> Curve:
-    """Remove the `step` cheapest columns again and again, up to `most`, the others made to make up for them.
+def removal_curve(
+    importance: Tensor, s: Tensor, step: int, most: int, compensate: bool = True, stride: int = 1
+) -> Curve:
+    """Remove the cheapest columns again and again, up to `most`, the others made to make up for them.
 
-    Where the columns are no multiple of `step`, the first step removes as many as leave one.
+    step: how many at a time, so that what is left is a multiple of it: where the columns are none, the first step
+    removes as many as leave one. stride: how many steps before prices are reckoned anew.
     """
-    left, gone_so_far = torch.arange(len(s)), 0
-    order: list[Tensor] = []
-    counts: list[int] = []
+    left = torch.arange(len(s))
+    batches: list[Tensor] = []
     costs: list[float] = []
-    s_now = inverse(s) if compensate else s.double()
-    while gone_so_far + (size := len(left) % step or step) <= most:
+    # well enough conditioned by the damping for float32, which takes half the time
+    s_now, importance = (inverse(s) if compensate else s).float(), importance.float()
+    while (room := most - sum(len(one) for one in batches)) >= (size := len(left) % step or step):
+        size += min(stride - 1, (room - size) // step) * step
         diagonal = s_now.diagonal()
         prices = importance.diagonal() * (1 / diagonal if compensate else diagonal)
         gone = prices.argsort(stable=True)[:size]
@@ -85,12 +91,17 @@ def removal_curve(importance: Tensor, s: Tensor, step: int, most: int, compensat
             importance, s_now = without(importance, s_now, gone, rest)
         else:
             importance, s_now = importance[rest][:, rest], s_now[rest][:, rest]
-        order.append(left[gone])
-        gone_so_far += size
-        counts.append(gone_so_far)
+        batches.append(left[gone])
         costs.append((costs[-1] if costs else 0.0) + cost)
         left = left[rest]
-    return Curve(torch.cat(order) if order else torch.zeros(0, dtype=torch.long), tuple(counts), tuple(costs))
+    order = torch.cat(batches) if batches else torch.zeros(0, dtype=torch.long)
+    counts = torch.tensor([len(one) for one in batches]).cumsum(0).tolist()
+    return Curve(order, tuple(int(one) for one in counts), tuple(costs))
+
+
+def stride_for(columns: int, step: int) -> int:
+    """How many steps to take at once so that a layer's columns are gone through in about twenty-four."""
+    return max(1, columns // (24 * step))
 
 
 def fitted(cross: Tensor, s: Tensor, prior: Tensor, damping: float = DAMPING) -> Tensor:

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pocketlm.compress.columns import column_error, fitted, importance, lower_hull, made_up, removal_curve
+from pocketlm.compress.columns import column_error, fitted, importance, lower_hull, made_up, removal_curve, stride_for
 from pocketlm.compress.context import Context
 from pocketlm.compress.follow import Follower
 from pocketlm.compress.heads import HeadStep, head_curve
@@ -146,7 +146,8 @@ class PruneStructure:
             steps = head_curve(heads, [(gram, s)], one.head_parameters(model), compensate)
             steps = [step for step in steps if step.count >= heads.count * (1 - self.most)]
             return Options(one, tuple(steps), tuple(x.parameters for x in steps), tuple(x.cost for x in steps))
-        curve = removal_curve(gram, s, self.multiple, int(len(s) * self.most), compensate)
+        stride = stride_for(len(s), self.multiple)
+        curve = removal_curve(gram, s, self.multiple, int(len(s) * self.most), compensate, stride)
         size = one.unit_parameters(model)
         return Options(one, curve.counts, tuple(size * count for count in curve.counts), curve.costs)
 
@@ -191,7 +192,9 @@ class PruneStructure:
             kept = spread([head for group in step.kept for head in group], size)
             model = remove_heads(model, one, step, s, compensate, context.journal)
         elif step:
-            curve = removal_curve(importance(weight, gradients), s, self.multiple, step, compensate)
+            stride = stride_for(len(kept), self.multiple)
+            gram = importance(weight, gradients)
+            curve = removal_curve(gram, s, self.multiple, step, compensate, stride)
             kept = staying(len(kept), curve.order)
             remove_units(model, one, curve.order, s, compensate, context.journal)
         if cross is not None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from pocketlm.compress.columns import importance, removal_curve
+from pocketlm.compress.columns import importance, removal_curve, stride_for
 from pocketlm.compress.context import Context
 from pocketlm.compress.gradients import output_gradients
 from pocketlm.compress.heads import HeadStep, head_curve
@@ -115,8 +115,8 @@ class PruneUnits:
             context.journal.left(one.output, "no unit to remove")
             return
         s = view.statistics[one.output].s
-        step = max(1, min(self.multiple, gone))
-        curve = removal_curve(importance(weight, gradients), s, step, gone, self.compensate)
+        stride = stride_for(weight.shape[1], self.multiple)
+        curve = removal_curve(importance(weight, gradients), s, self.multiple, gone, self.compensate, stride)
         remove_units(model, one, curve.order[:gone], s, self.compensate, context.journal)
 
 
