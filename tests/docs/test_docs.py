@@ -14,7 +14,10 @@ import typer
 import yaml
 
 from pocketlm.cli.main import app
+from pocketlm.compress.passes import PASSES
 from pocketlm.job import Job, job_from_mapping
+from pocketlm.recipe.compress import check_order
+from pocketlm.recipe.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -82,9 +85,21 @@ def test_python_compiles(code):
     compile(code, "block", "exec")
 
 
-@pytest.mark.parametrize("code", blocks("yaml"))
+def is_recipe(code):
+    """Whether a block of YAML is a list of passes rather than a job."""
+    return code.startswith("- pass:")
+
+
+@pytest.mark.parametrize("code", [one for one in blocks("yaml") if not is_recipe(one.values[0])])
 def test_yaml_is_a_job(code):
     assert job_from_mapping(yaml.safe_load(code)).budget is not None
+
+
+@pytest.mark.parametrize("code", [one for one in blocks("yaml") if is_recipe(one.values[0])])
+def test_yaml_of_passes_is_a_recipe(code):
+    recipe = Recipe.from_json(yaml.safe_load(code), PASSES)
+    check_order(recipe)
+    assert len(recipe.steps) == code.count("- pass:")
 
 
 def test_no_page_names_a_place_on_one_machine():

@@ -191,11 +191,19 @@ def encode_module(model: Model) -> dict[str, Coded]:
 
 
 def settle(model: Model) -> Model:
-    """The model with plain weights rounded to what their stored type can hold: what runs is what is stored."""
+    """The model with plain weights rounded to what their stored type can hold: what runs is what is stored.
+
+    Tensors lie in memory as they do after loading, since sums are taken in another order where they do not.
+    """
     dtype = getattr(torch, model.spec.dtype)
     with torch.no_grad():
         for weight in model.module.parameters():
             weight.copy_(weight.to(dtype))
+            weight.data = weight.data.contiguous()
+    for child in model.module.modules():
+        for name, buffer in child._buffers.items():
+            if buffer is not None and not buffer.is_contiguous():
+                child._buffers[name] = buffer.contiguous()
     return model
 
 
