@@ -102,7 +102,10 @@ class PruneStructure:
     def __call__(self, model: Model, context: Context) -> Model:
         """The smaller model."""
         context.calibrated(self.name)
-        parts = [one for one in asked(model, self.layers, self.exclude, object, self.name) if not one.together]
+        every = asked(model, self.layers, self.exclude, object, self.name)
+        parts = [one for one in every if not one.together]
+        for name in (name for one in every if one.together for name in one.names):
+            context.journal.left(name, "its heads share one bias with all blocks; prune-heads removes them")
         start = block_parameters(model)
         whole = model.copy() if self.compensate in ("stream", "output") else model
         for number in range(self.rounds):
