@@ -73,7 +73,7 @@ class LearnedRounding:
     start: str = "gptq"
     steps: int = 40
     sequences: int = 4
-    rate: float = 0.6
+    rate: float = 0.52
     scale_rate: float = 0.1
     norm_rate: float = 0.05
     correct: float = 0.5

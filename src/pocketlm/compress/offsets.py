@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from pocketlm.compress.grid import Grid, split_groups
 from pocketlm.model.weights import GridWeight
 
-# Share of the running sum of gradients that a step keeps.
+# Share of the running sum of gradients that a step keeps, of scales and norms.
 MOMENTUM = 0.9
-# How far from the middle of its cell, which ends at 0.5, a code may start: what was chosen should not fall at a touch.
+# How far from the middle of its cell, which ends at 0.5, a code may start: only samples that agree take it further.
 EDGE = 0.25
 
 
@@ -57,7 +57,7 @@ class Offsets:
         self.place = torch.minimum(torch.maximum(near, chosen - EDGE), chosen + EDGE)
         self.frozen = None if frozen is None else split_groups(frozen.float(), self.size) > 0
         self.centred = torch.empty_like(self.place)
-        self.sum, self.scale_sum = torch.zeros_like(self.place), torch.zeros_like(self.scale)
+        self.scale_sum = torch.zeros_like(self.scale)
         self.live = LiveWeight(torch.zeros(matrix.shape, dtype=torch.bfloat16 if fast else torch.float32))
         self.write()
 
@@ -76,8 +76,8 @@ class Offsets:
             return
         gradient = split_groups(self.live.values.grad.float(), self.size)
         self.live.values.grad = None
-        self.sum.mul_(MOMENTUM).add_(gradient)
-        self.place.sub_(self.sum.sign(), alpha=rate).clamp_(-0.49, self.top + 0.49)
+        # no momentum: each sample has a vote of its own
+        self.place.sub_(gradient.sign(), alpha=rate).clamp_(-0.49, self.top + 0.49)
         if scale_rate:
             self.scale_sum.mul_(MOMENTUM).add_(gradient.mul_(self.centred).sum(-1, keepdim=True))
             self.scale.mul_(torch.exp(self.scale_sum.sign() * -scale_rate)).clamp_(6.2e-5, 6e4)
