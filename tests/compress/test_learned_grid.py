@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from pocketlm.compress.grid import grid_for
-from pocketlm.compress.learned_grid import LearnedGrid, Through, lsq
+from pocketlm.compress.learned_grid import LearnedGrid, LearnedSteps, Through, lsq
 from pocketlm.model.layers import InputRounding
+from pocketlm.model.weights import StepWeight
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -51,3 +52,25 @@ def test_rounded_inputs_let_gradients_through():
     out.sum().backward()
     assert torch.allclose(out, InputRounding(static=False)(inputs.detach()), atol=1e-6)
     assert inputs.grad.tolist() == [1.0] * 7
+
+
+def test_rows_and_columns_of_steps_go_on_learning_and_are_stored_as_trained():
+    torch.manual_seed(0)
+    rows, columns = torch.rand(5).half() + 0.1, torch.rand(7).half() + 0.1
+    stored = StepWeight(torch.randint(-9, 9, (5, 7), dtype=torch.int16), rows, columns)
+    learned = LearnedSteps(stored)
+    assert torch.equal(learned.matrix(), stored.matrix())
+    with torch.no_grad():
+        learned.latent.add_(0.3 * torch.randn(5, 7))
+        learned.row_steps.mul_(1.0371)
+    given = torch.randn(5, 7)
+    (learned.matrix() * given).sum().backward()
+    made = learned.weight()
+    assert torch.equal(made.matrix(), learned.matrix())
+    assert torch.equal(made.matrix(torch.tensor([3, 0])), learned.matrix(torch.tensor([3, 0])))
+    assert not torch.equal(made.codes, stored.codes)
+    assert torch.allclose(learned.latent.grad, given)
+    row, column = made.row_steps.float()[:, None], made.column_steps.float()
+    slopes = (made.codes - learned.latent.detach() / (row * column)) * given
+    assert torch.allclose(learned.row_steps.grad, (slopes * column).sum(1), atol=1e-5)
+    assert torch.allclose(learned.column_steps.grad, (slopes * row).sum(0), atol=1e-5)

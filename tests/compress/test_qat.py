@@ -4,9 +4,10 @@ import torch
 from pocketlm.compress.context import Context
 from pocketlm.compress.qat import Qat
 from pocketlm.compress.rounding import RoundToNearest
+from pocketlm.compress.targets import pack_layer
 from pocketlm.model.layers import InputRounding
 from pocketlm.model.pretrained import load_model, save_model
-from pocketlm.model.weights import GridWeight
+from pocketlm.model.weights import GridWeight, StepWeight
 from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.tables import pass_from_json, pass_to_json
@@ -77,6 +78,26 @@ def test_a_stored_grid_goes_on_learning(family, calibrated, hold):
     assert apart(made, model, batch) < was
     moved = bool(made.module.model.layers[0].mlp.up_proj.weight[zero].any())
     assert moved != hold
+
+
+def test_stored_steps_go_on_learning(family, calibrated, tmp_path):
+    model = family("llama")
+    student = model.copy()
+    for layer in student.layers:
+        if layer.block:
+            owner = pack_layer(student.module, layer.name)
+            matrix = owner.weight
+            step = matrix.abs().amax(1).div(2).half()
+            codes = (matrix / step.float()[:, None]).round().to(torch.int16)
+            owner.stored = StepWeight(codes, step, torch.ones(matrix.shape[1]).half())
+    context = context_for(model, calibrated)
+    batch = dict(context.calibration.batches[0])
+    was = apart(student, model, batch)
+    made = Qat(**{**QUICK, "rate": 1e-2}, resume=True, hold_zeros=False)(student, context)
+    assert isinstance(made.module.model.layers[0].mlp.up_proj.stored, StepWeight)
+    assert apart(made, model, batch) < was
+    save_model(made, tmp_path / "out")
+    assert apart(load_model(tmp_path / "out"), made, batch) < 1e-4
 
 
 def test_quantized_layers_are_left_unless_asked_to_go_on(family, calibrated):

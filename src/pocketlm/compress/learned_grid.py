@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from pocketlm.compress.grid import Grid, split_groups
 from pocketlm.model.layers import InputRounding
-from pocketlm.model.weights import GridWeight
+from pocketlm.model.weights import GridWeight, StepWeight
 
 # The least step that float16 holds with full precision.
 LEAST_STEP = 6.2e-5
@@ -109,6 +109,62 @@ class LearnedGrid(nn.Module):
         scales: Any = stored.scales
         zeros = None if zeros is None else zeros.float()
         return cls(stored.matrix(), Grid(scales.float(), zeros, stored.bits, stored.group_size))
+
+
+class _Straight(torch.autograd.Function):
+    """The nearest whole number, or the nearest float16, with the gradient straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, half: bool) -> Tensor:
+        """The rounded values."""
+        return values.half().float() if half else values.round()
+
+    @staticmethod
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None]:
+        """As it came."""
+        return given, None
+
+
+class LearnedSteps(nn.Module):
+    """A `StepWeight` that goes on learning: ⌊W/(r c)⌉ · r · c with the gradients of LSQ to W, r and c; unclamped."""
+
+    def __init__(self, stored: StepWeight) -> None:
+        super().__init__()
+        rows: Any = stored.row_steps
+        columns: Any = stored.column_steps
+        self.latent = nn.Parameter(stored.matrix())
+        self.row_steps, self.column_steps = nn.Parameter(rows.float()), nn.Parameter(columns.float())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.latent.shape[0], self.latent.shape[1]
+
+    def _parts(self, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes, row steps (rows, 1) and column steps, as they will be stored."""
+        latent, row = (self.latent, self.row_steps) if rows is None else (self.latent[rows], self.row_steps[rows])
+        row, column = _straight(row, True)[:, None], _straight(self.column_steps, True)
+        return _straight(latent / (row * column), False).clamp(-32768, 32767), row, column
+
+    def matrix(self, rows: Tensor | None = None) -> Tensor:
+        """The rounded matrix, or only these of its rows."""
+        codes, row, column = self._parts(rows)
+        return codes * row * column
+
+    def times(self, inputs: Tensor) -> Tensor:
+        """Inputs Wᵀ."""
+        return F.linear(inputs, self.matrix().to(inputs.dtype))
+
+    @torch.no_grad()
+    def weight(self) -> StepWeight:
+        """The weight to store: its matrix is this one's."""
+        codes, row, column = self._parts(None)
+        return StepWeight(codes.to(torch.int16), row[:, 0].half(), column.half())
+
+
+def _straight(values: Tensor, half: bool) -> Tensor:
+    found: Tensor = _Straight.apply(values, half)  # type: ignore[no-untyped-call]
+    return found
 
 
 class Through(nn.Module):

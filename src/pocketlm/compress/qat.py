@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from pocketlm.compress.context import Context
 from pocketlm.compress.grid import grid_for
-from pocketlm.compress.learned_grid import LearnedGrid
+from pocketlm.compress.learned_grid import LearnedGrid, LearnedSteps
 from pocketlm.compress.rounding import check_bits
 from pocketlm.compress.targets import leaves, pack_layer, relative_error, select, setting_for
 from pocketlm.compress.teaching import Training, classroom, improve
 from pocketlm.compress.trainable import trainable
 from pocketlm.model.layers import InputRounding, PackedLinear
 from pocketlm.model.pretrained import Model
-from pocketlm.model.weights import GridWeight
+from pocketlm.model.weights import GridWeight, StepWeight
 
 
 @dataclass
@@ -31,7 +31,7 @@ class _Learning:
 
     layer: str
     name: str
-    grid: LearnedGrid
+    grid: LearnedGrid | LearnedSteps
     put: Callable[[nn.Module], None]
     before: Tensor
     resumed: bool = False
@@ -43,8 +43,9 @@ class Qat(Training):
 
     bits: 2 to 8, or a mapping from layer patterns to bits. group_size: columns that share a step; 0: a row; -1: the
     whole matrix. symmetric: whether the grid is centred on 0. activations: 8 also rounds the layers' inputs, each
-    batch by its own range; absent, they stay floats. resume: go on from grids that were quantized before, whose zero
-    codes stay zero with hold_zeros. layers, exclude: groups ("blocks", "embeddings", "head", "all") or name patterns.
+    batch by its own range; absent, they stay floats. resume: go on from grids and steps that were quantized
+    before, whose zero codes stay zero with hold_zeros. layers, exclude: groups ("blocks", "embeddings", "head", "all")
+    or name patterns.
     """
 
     name: ClassVar[str] = "qat"
@@ -78,11 +79,12 @@ class Qat(Training):
         for one in learning:
             stored = one.grid.weight()
             one.put(stored)
-            facts: dict[str, Any] = {"bits": stored.bits}
+            facts: dict[str, Any] = {"bits": stored.bits} if isinstance(stored, GridWeight) else {}
             if self.activations:
                 facts["activations"] = self.activations
             context.journal.layer(one.name, "quantized", relative_error(one.before, stored.matrix()), **facts)
-            context.journal.promise(one.layer, "bits", stored.bits)
+            if isinstance(stored, GridWeight):
+                context.journal.promise(one.layer, "bits", stored.bits)
         for layer in {one.layer: None for one in learning}:
             _tie(model, layer)
         return model
@@ -103,7 +105,7 @@ def _begin(model: Model, settings: Qat, context: Context) -> list[_Learning]:
             one.put(one.grid)
         if len(found) > before:
             _tie(model, layer.name)
-        elif not any(isinstance(child, LearnedGrid) for child in owner.modules()):
+        elif not any(isinstance(child, (LearnedGrid, LearnedSteps)) for child in owner.modules()):
             context.journal.left(layer.name, "is quantized already; with resume its grid goes on learning")
         if settings.activations and isinstance(owner, PackedLinear) and owner.rounding is None:
             owner.rounding = InputRounding(static=False)
@@ -115,10 +117,11 @@ def _resumed(layer: str, owner: nn.Module) -> list[_Learning]:
     found = []
     for path, child in list(owner.named_modules()):
         for name, one in child.named_children():
-            if isinstance(one, GridWeight):
+            if isinstance(one, (GridWeight, StepWeight)):
                 label = "/".join([layer, *path.split(".")[1:], *([name] if name != "stored" else [])])
                 put = partial(setattr, child, name)
-                found.append(_Learning(layer, label, LearnedGrid.resumed(one), put, one.matrix(), True))
+                learned = LearnedGrid.resumed(one) if isinstance(one, GridWeight) else LearnedSteps(one)
+                found.append(_Learning(layer, label, learned, put, one.matrix(), True))
     return found
 
 

@@ -144,11 +144,11 @@ def _hold_zeros(weight: nn.Parameter, found: Trainable, least: float) -> None:
 
 def _scales(child: nn.Module) -> Iterator[Scale]:
     """What scales codes: a learned grid's steps; of a stored form its float16 buffers, as parameters before them."""
-    if "steps" in child._parameters:
-        yield Scale(child, "steps", child._parameters["steps"])  # type: ignore[arg-type]
-    for name in SCALES:
-        buffer = child._buffers.get(name)
-        if buffer is not None and buffer.is_floating_point() and name not in child._parameters:
+    for name in (*SCALES, "steps"):
+        buffer, learned = child._buffers.get(name), child._parameters.get(name)
+        if learned is not None:
+            yield Scale(child, name, learned)
+        elif buffer is not None and buffer.is_floating_point():
             parameter = nn.Parameter(buffer.float())
             child._parameters[name] = parameter  # found before the buffer of the same name
             yield Scale(child, name, parameter)
