@@ -193,3 +193,14 @@ def test_inputs_are_asked_for_where_they_are_needed(family):
 def test_settings_survive_as_data(step):
     assert pass_from_json(pass_to_json(step), PASSES) == step
     assert pass_from_json(pass_to_json(replace(step, sparsity={"*": 0.5})), PASSES).sparsity == {"*": 0.5}
+
+
+def test_what_is_rounded_already_is_not_pruned(family, calibrated):
+    model = family("llama")
+    context = Context(calibration=calibrated(model))
+    with pytest.raises(RecipeError, match="pass prune after round-to-nearest: rounded weights"):
+        compress(model, Recipe([RoundToNearest(), Prune()]), context)
+    rounded = RoundToNearest()(model, Context())
+    journal = Journal()
+    Prune(layers=("*.layers.0.mlp.up_proj",))(rounded, replace(context, journal=journal))
+    assert journal.layers["model.layers.0.mlp.up_proj"].why == "has no plain matrix: it is quantized already"

@@ -26,6 +26,7 @@ from pocketlm.compress.targets import (
 )
 from pocketlm.compress.walk import BlockView, walk
 from pocketlm.model.anatomy import LayerInfo
+from pocketlm.model.experts import RoutedExperts
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import DenseWeight
 
@@ -113,6 +114,10 @@ class _Work:
     def walk(self, names: set[str]) -> None:
         """Prune the layers called `names`, block by block, on what the pruned blocks before hand on."""
         stream = DenseStream() if self.step.correct or self.step.tune_epochs else None
+        # paired moments are of inputs that are one a token; experts' and cross-attention's have the walk's own
+        odd = self.model.spec.kind in ("encoder-decoder", "speech") or any(
+            isinstance(child, RoutedExperts) for child in self.model.module.modules()
+        )
         known = {one.name: one for one in self.model.layers}
 
         def visit(view: BlockView) -> None:
@@ -129,7 +134,7 @@ class _Work:
 
         walk(
             self.model, self.context.calibrated(self.step.name), visit, fast=self.context.fast,
-            disk=self.context.disk, progress=self.context.ticks(self.step.name),
+            statistics=stream is None or odd, disk=self.context.disk, progress=self.context.ticks(self.step.name),
         )  # fmt: skip
 
     def layer(self, layer: LayerInfo, moments: Moments | None, cross: Tensor | None = None) -> None:

@@ -9,7 +9,7 @@ arXiv:1503.05671; OBS of Hassibi & Stork 1993). One threshold on that cost for a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,9 +25,9 @@ from pocketlm.model.anatomy import LayerInfo, is_linear
 from pocketlm.model.pretrained import Model
 
 OUTLIER = 5.0
-# Points of a layer's curve of costs, and sequences whose gradients are taken.
+# Points of a layer's curve of costs, and sequences that layers are measured on.
 POINTS = 4096
-GRADIENTS = 16
+SEQUENCES = 24
 HIGHEST = 0.98
 
 
@@ -98,7 +98,7 @@ def allocate(
 
     Layers that no calibration token reaches keep the rate they are given.
     """
-    calibration = context.calibrated(name)
+    calibration = beginning(context.calibrated(name), SEQUENCES)
     rows = output_gradients(model, calibration, [one.name for one in chosen], context) if kind == "sensitivity" else {}
     seen: dict[str, Tensor] = {}
     sizes: dict[str, int] = {}
@@ -120,6 +120,15 @@ def allocate(
         else:
             shares |= filled_rates(group, sizes, rate, spread)
     return Rates(shares, {leaf: one for leaf, one in rows.items() if leaf in shares})
+
+
+def beginning(calibration: Calibration, sequences: int) -> Calibration:
+    """The first batches of a calibration, until they hold so many sequences."""
+    taken, held = 0, 0
+    while taken < len(calibration.batches) and held < sequences:
+        held += len(next(iter(calibration.batches[taken].values())))
+        taken += 1
+    return replace(calibration, batches=calibration.batches[:taken])
 
 
 def _curve(matrix: Tensor, moments: Moments, rows: Tensor | None, kind: str) -> Tensor:
@@ -150,7 +159,7 @@ def _owl_by_block(
 
 
 def output_gradients(
-    model: Model, calibration: Calibration, names: Sequence[str], context: Context, sequences: int = GRADIENTS
+    model: Model, calibration: Calibration, names: Sequence[str], context: Context, sequences: int = SEQUENCES
 ) -> dict[str, Tensor]:
     """The mean squared gradient at each output of the layers called `names`: (rows,) each.
 
