@@ -35,7 +35,8 @@ from pocketlm.errors import ModelError
 from pocketlm.model.anatomy import LayerInfo, is_embedding, stacks
 from pocketlm.model.families import FAMILIES
 from pocketlm.model.layers import PackedEmbedding, PackedLinear
-from pocketlm.model.pretrained import RECORD, WEIGHTS, Model, stored_tensors
+from pocketlm.model.pretrained import RECORD, WEIGHTS, Model
+from pocketlm.model.rebuild import stored_tensors
 from pocketlm.model.tensors import LARGEST_PLANES, encode_tensor
 from pocketlm.model.weights import DenseWeight
 from pocketlm.pocket.format import write_atomically

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pocketlm.errors import ModelError, OutputError
-from pocketlm.model import anatomy
+from pocketlm.model import anatomy, rebuild
 from pocketlm.model.anatomy import LayerInfo
-from pocketlm.model.layers import PackedEmbedding, PackedLinear, layer_from_settings
 from pocketlm.model.tensors import Coded, decode_tensor, encode_tensor
+from pocketlm.model.tokenizer_files import load_tokenizer, unpacked
 
 SCHEMA = 1
 WEIGHTS = "model.safetensors"
@@ -79,7 +79,7 @@ class Model:
     def parameters(self) -> int:
         """How many weights there are: each shared one once, of a factorized matrix its factors'."""
         seen, total = set(), 0
-        for name, tensor in stored_tensors(self.module).items():
+        for name, tensor in rebuild.stored_tensors(self.module).items():
             if id(tensor) not in seen and not name.endswith((".scales", ".zeros", "_steps", ".levels", "_scales")):
                 total += tensor.numel()
             seen.add(id(tensor))
@@ -151,40 +151,11 @@ def _stored_dtype(folder: Path, config: Any) -> str:
     return str(getattr(config, "dtype", None) or torch.float32).removeprefix("torch.")
 
 
-def load_tokenizer(folder: Path, source: str) -> Any:
-    """The tokenizer of a folder or hub name (of a speech model, its processor), or None where it has none."""
-    from transformers import AutoProcessor, AutoTokenizer
-
-    sound = any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json"))
-    for kind in (AutoProcessor,) if sound else (AutoTokenizer, AutoProcessor):
-        try:
-            return kind.from_pretrained(source)
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return None
-
-
-def stored_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Every parameter and buffer by name; a shared one under the first of its names only."""
-    found: dict[str, Tensor] = {}
-    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        found[name] = tensor
-    return found
-
-
-def shared_vectors(module: nn.Module) -> dict[str, str]:
-    """Parameters of one dimension, such as the bias of a BERT's head, that have a second name: {second: first}."""
-    first: dict[int, str] = {}
-    vectors = [(name, one) for name, one in module.named_parameters(remove_duplicate=False) if one.dim() == 1]
-    names = {name: first.setdefault(id(one), name) for name, one in vectors}
-    return {name: other for name, other in names.items() if name != other}
-
-
 def encode_module(model: Model) -> dict[str, Coded]:
     """Every tensor in the form and type it is stored in, coded."""
     dtype = getattr(torch, model.spec.dtype)
     found = {}
-    for name, tensor in stored_tensors(model.module).items():
+    for name, tensor in rebuild.stored_tensors(model.module).items():
         plain = tensor.is_floating_point() and isinstance(tensor, nn.Parameter)
         found[name] = encode_tensor(tensor.to(dtype) if plain else tensor)
     return found
@@ -205,15 +176,6 @@ def settle(model: Model) -> Model:
             if buffer is not None and not buffer.is_contiguous():
                 child._buffers[name] = buffer.contiguous()
     return model
-
-
-def packed_layers(module: nn.Module) -> dict[str, PackedLinear | PackedEmbedding]:
-    """Layers held in a form of their own, by name, under each name where they are used."""
-    return {
-        name: child
-        for name, child in module.named_modules(remove_duplicate=False)
-        if isinstance(child, (PackedLinear, PackedEmbedding))
-    }
 
 
 def save_model(model: Model, folder: str | Path, *, force: bool = False) -> int:
@@ -251,9 +213,9 @@ def _write(model: Model, folder: Path) -> None:
     about = {
         "schema": SCHEMA,
         "spec": _spec_to_json(model.spec),
-        "layers": {name: layer.settings() for name, layer in packed_layers(model.module).items()},
+        "layers": {name: layer.settings() for name, layer in rebuild.packed_layers(model.module).items()},
         "tensors": {name: one.header for name, one in coded.items()},
-        "shared": shared_vectors(model.module),
+        "shared": rebuild.shared_vectors(model.module),
     }
     text = base64.b85encode(zlib.compress(json.dumps(about, separators=(",", ":")).encode(), 9)).decode()
     tensors = {name: torch.from_numpy(one.data.copy()) for name, one in coded.items()}
@@ -313,19 +275,19 @@ def _load_compressed(folder: Path) -> Model:
                 module = getattr(transformers, spec.architecture)(AutoConfig.from_pretrained(folder))
             if (folder / "generation_config.json").is_file():
                 module.generation_config = GenerationConfig.from_pretrained(folder)
-            reshape(module, spec, about["layers"])
+            rebuild.reshape(module, spec.kept, spec.attributes, about["layers"])
             for name, header in about["tensors"].items():
-                _place(module, name, decode_tensor(header, file.get_tensor(name).numpy()))
+                rebuild.place(module, name, decode_tensor(header, file.get_tensor(name).numpy()))
         for group in spec.ties:
-            _tie(module, group)
+            rebuild.tie(module, group)
         for name, first in about.get("shared", {}).items():
-            _share(module, name, first)
+            rebuild.share(module, name, first)
         empty = [name for name, one in module.named_parameters() if one.is_meta]
         if empty:
             raise ModelError(f"model {folder}: is damaged: holds no tensor {empty[0]}")
-        _revive(module)
+        rebuild.revive(module)
         with tempfile.TemporaryDirectory() as plain, quiet():
-            tokenizer = load_tokenizer(_unpacked(folder, Path(plain)), plain)
+            tokenizer = load_tokenizer(unpacked(folder, Path(plain), RECORD), plain)
         records = tuple(json.loads((folder / RECORD).read_text("utf-8")))
     except ModelError:
         raise
@@ -333,71 +295,3 @@ def _load_compressed(folder: Path) -> Model:
         raise ModelError(f"model {folder}: is damaged: {' '.join(str(error).split())[:200]}") from error
     module.eval().requires_grad_(False)
     return Model(module, tokenizer, spec, records)
-
-
-def reshape(module: nn.Module, spec: ModelSpec, packed: Mapping[str, Any]) -> None:
-    """Make a fresh module of the model's class the one that was stored, but for its tensors: in place."""
-    anatomy.unfuse(module)
-    for stack, kept in spec.kept.items():
-        anatomy.keep_blocks(module, stack, kept)
-    for path, values in spec.attributes.items():
-        for name, value in values.items():
-            setattr(module.get_submodule(path), name, value)
-    for name, settings in packed.items():
-        anatomy.replace_module(module, name, layer_from_settings(dict(settings)))
-
-
-def _place(module: nn.Module, name: str, tensor: Tensor) -> None:
-    path, _, last = name.rpartition(".")
-    owner = module.get_submodule(path)
-    if last in owner._parameters:
-        owner._parameters[last] = nn.Parameter(tensor.float(), requires_grad=False)
-        _follow(owner, last, tensor)
-    else:
-        owner._buffers[last] = tensor
-
-
-def _follow(owner: nn.Module, name: str, tensor: Tensor) -> None:
-    """What a layer says of its shape follows the tensor it was given."""
-    if name != "weight":
-        return
-    if isinstance(owner, nn.Linear):
-        owner.out_features, owner.in_features = tensor.shape
-    elif isinstance(owner, nn.Embedding):
-        owner.num_embeddings, owner.embedding_dim = tensor.shape
-    elif isinstance(owner, nn.LayerNorm):
-        owner.normalized_shape = tuple(tensor.shape)
-
-
-def _tie(module: nn.Module, group: tuple[str, ...]) -> None:
-    owners: list[Any] = [module.get_submodule(name) for name in group]
-    first = owners[0]
-    for other in owners[1:]:
-        if isinstance(first, (PackedLinear, PackedEmbedding)):
-            assert isinstance(other, (PackedLinear, PackedEmbedding))
-            other.stored = first.stored
-        else:
-            other.weight = first.weight
-            _follow(other, "weight", first.weight)
-
-
-def _share(module: nn.Module, name: str, first: str) -> None:
-    path, _, last = name.rpartition(".")
-    module.get_submodule(path)._parameters[last] = module.get_parameter(first)
-
-
-def _revive(module: nn.Module) -> None:
-    """Give plain attributes that were left on no device the buffer they were a copy of."""
-    for child in module.modules():
-        copied = vars(child).get("original_inv_freq")
-        if isinstance(copied, Tensor) and copied.is_meta:
-            child.original_inv_freq = child.inv_freq
-
-
-def _unpacked(folder: Path, plain: Path) -> Path:
-    for file in folder.iterdir():
-        if file.name.endswith(".json.xz"):
-            (plain / file.name.removesuffix(".xz")).write_bytes(lzma.decompress(file.read_bytes()))
-        elif file.suffix in (".json", ".txt", ".model") and file.name != RECORD:
-            shutil.copy(file, plain / file.name)
-    return plain
