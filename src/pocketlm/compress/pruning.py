@@ -51,7 +51,7 @@ class Pruning:
     spread: float = 0.2
     correct: float = 0.0
     tune_epochs: int = 0
-    tune_rate: float = 2e-4
+    tune_rate: float = 1e-3
     layers: tuple[str, ...] = ("blocks",)
     exclude: tuple[str, ...] = ()
 
