@@ -132,32 +132,31 @@ def coded_options(sample: Sample) -> list[Option]:
         coded = expected_bits(codes.to(torch.int16))
         size = coded / 8 * sample.share + 1.8 * sum(sample.whole)
         bits = round(coded / codes.numel(), 3)
-        if bits > 0.05:
+        if bits >= 1:  # the pass takes no mean below it
             found.append(Option("entropy-coded", round(size), {"entropy-coded": sample.loss(lost)}, {"bits": bits}))
     return found
 
 
-def rank_options(matrix: Tensor, metric: Metric, grids: Sequence[Option], item_bytes: int) -> list[Option]:
-    """Two factors under the whole metric; alone, then with their numbers on each grid, which both factors pay for."""
+def rank_options(matrix: Tensor, metric: Metric, finish: Sequence[Option], item_bytes: int) -> list[Option]:
+    """Two factors under the whole metric; alone, then with their numbers quantized, for which both factors pay."""
     squares = spectrum(matrix, root_of(metric.columns, 0.01), root_of(metric.rows, 1e-6))
-    tail = squares.flip(0).cumsum(0).flip(0)
+    tail = torch.cat([squares.flip(0).cumsum(0).flip(0), squares.new_zeros(1)])
     shape, whole = (matrix.shape[0], matrix.shape[1]), matrix.numel()
     found = []
     for share in SHARES:
         rank = rank_for(shape, int((1 - share) * whole), True)
-        lost = 0.5 * float(tail[rank]) if rank < len(tail) else 0.0
-        left = 1 - float(tail[rank] / tail[0].clamp(min=1e-300)) if rank < len(tail) else 1.0
+        lost, left = 0.5 * float(tail[rank]), 1 - float(tail[rank] / tail[0].clamp(min=1e-300))
         stored = cost(shape, rank, True)
         found.append(Option("low-rank", stored * item_bytes, {"low-rank": lost}, {"share": share}))
-        for grid in grids:
-            size = round(grid.bytes * stored / whole) + 2 * shape[0]
-            losses = {"low-rank": lost, "grid": 2 * left * grid.losses["grid"]}
-            found.append(Option("low-rank", size, losses, {"share": share, "bits": grid.settings["bits"]}))
+        for one in finish:
+            size = round(one.bytes * stored / whole) + 2 * shape[0]
+            losses = {"low-rank": lost, one.kind: 2 * left * one.loss()}
+            found.append(Option("low-rank", size, losses, {"share": share, "bits": one.settings["bits"]}))
     return found
 
 
-def prune_options(sample: Sample, grids: Sequence[Option], item_bytes: int) -> list[Option]:
-    """Weights of the least |w| ‖x‖ of every row go (Wanda), without making up for them; alone, then on each grid."""
+def prune_options(sample: Sample, finish: Sequence[Option], item_bytes: int) -> list[Option]:
+    """Weights of the least |w| ‖x‖ of every row go (Wanda), nothing makes up for them; alone, then quantized."""
     found = []
     scores = sample.matrix.square() * sample.importance
     whole = sample.whole[0] * sample.whole[1]
@@ -168,10 +167,10 @@ def prune_options(sample: Sample, grids: Sequence[Option], item_bytes: int) -> l
         bits = _entropy(gone) * whole / 8
         size = round(bits + (1 - gone) * whole * item_bytes * 0.85)
         found.append(Option("prune", size, {"prune": lost}, {"sparsity": rate}))
-        for grid in grids:
-            losses = {"prune": lost, "grid": (1 - gone) * grid.losses["grid"]}
-            size = round(bits + (1 - gone) * grid.bytes)
-            found.append(Option("prune", size, losses, {"sparsity": rate, "bits": grid.settings["bits"]}))
+        for one in finish:
+            losses = {"prune": lost, one.kind: (1 - gone) * one.loss()}
+            size = round(bits + (1 - gone) * one.bytes)
+            found.append(Option("prune", size, losses, {"sparsity": rate, "bits": one.settings["bits"]}))
     return found
 
 
@@ -186,12 +185,12 @@ def options_of(
 ) -> list[Option]:
     """All options of a matrix (rows, columns) of the kinds asked for; ranks only where there is one metric."""
     sample = draw(matrix, metrics, more.get("rows", ROWS))
-    grids = grid_options(sample)
-    found = list(grids) if "grid" in kinds else []
+    found = grid_options(sample) if "grid" in kinds else []
     if "entropy-coded" in kinds:
         found += coded_options(draw(matrix, metrics, more.get("rows", ROWS), alike=True))
+    finish = [one for one in found if 1 <= one.settings["bits"] <= 6]
     if "low-rank" in kinds and len(metrics) == 1:
-        found += rank_options(matrix, metrics[0], grids, item_bytes)
+        found += rank_options(matrix, metrics[0], finish, item_bytes)
     if "prune" in kinds:
-        found += prune_options(sample, grids, item_bytes)
+        found += prune_options(sample, finish, item_bytes)
     return [one for one in found if one.bytes < matrix.numel() * item_bytes]

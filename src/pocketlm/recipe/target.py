@@ -1,0 +1,287 @@
+"""A recipe that brings a model to a size: one budget for all methods, checked on the model it makes.
+
+Errors of layers do not add up, and passes that feed errors back do better than the survey's bound. So a choice is
+applied, the rise of the loss measured after every pass, and the predictions of each kind are scaled by what was seen
+before it is chosen again. The budget follows the size of the folder as it is really saved.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pocketlm.compress.allocate import Allocation, allocate, least_bytes
+from pocketlm.compress.calibration import Calibration
+from pocketlm.compress.context import Context
+from pocketlm.compress.options import Survey
+from pocketlm.compress.passes import PASSES
+from pocketlm.compress.rise import Reference, reference_of
+from pocketlm.compress.survey import survey
+from pocketlm.compress.targets import GROUPS
+from pocketlm.errors import BudgetError
+from pocketlm.model.anatomy import LayerInfo
+from pocketlm.model.pretrained import WEIGHTS, Model, save_model
+from pocketlm.recipe.compress import compress
+from pocketlm.recipe.recipe import Recipe
+from pocketlm.units import format_size
+
+logger = logging.getLogger(__name__)
+
+# What a pass with error feedback usually leaves of the loss predicted without, until it is measured.
+PRIOR = {"grid": 0.5, "entropy-coded": 0.6, "prune": 0.5}
+KIND_OF = {
+    "drop-layers": "drop",
+    "low-rank": "low-rank",
+    "sparsegpt": "prune",
+    "gptq": "grid",
+    "entropy-coded": "entropy-coded",
+}
+# The size is at most the target and at least this share of it; tries aim between.
+LEAST, AIM = 0.98, 0.993
+ROUNDS, TRIES = 3, 8
+
+
+@dataclass(frozen=True)
+class Try:
+    """One choice, applied. predicted, measured: rise of the loss by kind. bytes: of the folder, weights: of theirs."""
+
+    recipe: Recipe
+    allocation: Allocation
+    predicted: Mapping[str, float]
+    measured: Mapping[str, float]
+    bytes: int
+    weights: int
+    model: Model = field(repr=False)
+
+    @property
+    def rise(self) -> float:
+        """The measured rise of the loss."""
+        return sum(self.measured.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Sizes and losses as plain data."""
+        return {"bytes": self.bytes, "predicted": dict(self.predicted), "measured": dict(self.measured)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The recipe chosen, the model it makes, and all that was tried. unit: of losses."""
+
+    best: Try
+    tries: tuple[Try, ...]
+    target: int
+    unit: str
+
+    @property
+    def recipe(self) -> Recipe:
+        """That makes the model."""
+        return self.best.recipe
+
+    @property
+    def text(self) -> str:
+        """A line for people: size, predicted and measured loss."""
+        predicted = sum(self.best.predicted.values())
+        return (
+            f"{format_size(self.best.bytes)} of {format_size(self.target)}; loss rises by {self.best.rise:.4g} "
+            f"{self.unit} on calibration, {predicted:.4g} were predicted; {len(self.tries)} choices tried"
+        )
+
+
+def recipe_for(
+    model: Model, calibration: Calibration, target_bytes: int, context: Context | None = None, **settings: Any
+) -> Recipe:
+    """The recipe whose saved folder is at most `target_bytes` with the least loss found; settings as `plan_for`."""
+    return plan_for(model, calibration, target_bytes, context, **settings).recipe
+
+
+def plan_for(
+    model: Model, calibration: Calibration, target_bytes: int, context: Context | None = None, *,
+    kinds: Sequence[str] = ("entropy-coded", "low-rank", "prune", "drop"), rounds: int = ROUNDS,
+    cache: Path | None = None,
+) -> Plan:  # fmt: skip
+    """As `recipe_for`, with the model and what was tried.
+
+    kinds: of options that compete, of "grid", "entropy-coded", "low-rank", "prune" and "drop"; without "grid" weights
+    are entropy-coded, which is smaller as a folder. rounds: choices that predictions are corrected by. cache: where
+    surveys are kept. Raises BudgetError for a target out of reach, with the least size within it.
+    """
+    context = replace(context or Context(), calibration=calibration, teacher=model, allow_no_effect=True)
+    table = survey(model, calibration, context, cache=cache, kinds=kinds)
+    rest = _folder_bytes(model)[0] - (table.bytes - table.other_bytes)
+    least = least_bytes(table, kinds) + rest
+    if least > target_bytes:
+        raise _out_of_reach(target_bytes, least, "about ")
+    reference = reference_of(model, calibration, fast=context.fast)
+    search = _Search(target_bytes, rest, least_bytes(table, kinds), dict(PRIOR))
+    while len(search.tries) < TRIES and not search.done(rounds):
+        allocation = allocate(table, search.budget, search.scales, kinds)
+        tried = _try(model, recipe_of(allocation, model), allocation, search.scales, reference, context)
+        logger.info("%s: %s", format_size(tried.bytes), tried.to_json())
+        search.learn(tried, corrected=len(search.tries) < rounds)
+    return search.plan(table)
+
+
+@dataclass
+class _Search:
+    """Tries so far, and the budget of matrices for the next one. rest: bytes of all else. least: of the matrices."""
+
+    target: int
+    rest: int
+    least: int
+    scales: dict[str, float]
+    tries: list[Try] = field(default_factory=list)
+    low: float = 0.0
+    high: float = float("inf")
+    budget: int = 0
+
+    def __post_init__(self) -> None:
+        self.budget = max(self.least, int(AIM * self.target) - self.rest)
+
+    def fitting(self) -> list[Try]:
+        """Tries that meet the target."""
+        return [one for one in self.tries if LEAST * self.target <= one.bytes <= self.target]
+
+    def done(self, rounds: int) -> bool:
+        """Whether the last try meets the target, with predictions that were corrected often enough or are right."""
+        if not self.tries or self.tries[-1] not in self.fitting():
+            return len(self.tries) > rounds and bool(self.fitting())
+        last = self.tries[-1]
+        predicted = sum(last.predicted.values())
+        return len(self.tries) >= rounds or abs(last.rise - predicted) <= 0.1 * last.rise + 1e-6
+
+    def learn(self, tried: Try, corrected: bool) -> None:
+        """Take a try into account: scales while they are `corrected`, and the next budget."""
+        self.tries.append(tried)
+        if corrected:
+            for kind, value in tried.measured.items():
+                if tried.allocation.losses.get(kind, 0.0) > 1e-9:
+                    self.scales[kind] = min(20.0, max(0.05, value / tried.allocation.losses[kind]))
+            self.low, self.high = 0.0, float("inf")
+        if tried.bytes > self.target:
+            self.high = min(self.high, self.budget)
+        elif tried.bytes < LEAST * self.target:
+            self.low = max(self.low, self.budget)
+        else:
+            return
+        rest = tried.bytes - tried.weights  # the record is longer, the more passes there are
+        ratio = max(0.1, AIM * self.target - rest) / max(1, tried.weights)
+        wanted = self.budget * ratio
+        if not self.low < wanted < self.high:
+            wanted = (self.low + self.high) / 2 if self.high < float("inf") else wanted
+        self.budget = max(self.least, int(wanted))
+
+    def plan(self, table: Survey) -> Plan:
+        """The best try. Raises BudgetError where none is small enough."""
+        small = self.fitting() or [one for one in self.tries if one.bytes <= self.target]
+        if not small:
+            raise _out_of_reach(self.target, min(one.bytes for one in self.tries), "")
+        best = min(small, key=lambda one: one.rise) if self.fitting() else max(small, key=lambda one: one.bytes)
+        return Plan(best, tuple(self.tries), self.target, table.unit)
+
+
+def _out_of_reach(target: int, least: int, about: str) -> BudgetError:
+    return BudgetError(
+        f"target size {format_size(target)} is out of reach: the least that this model comes to, tokenizer and config "
+        f"included, is {about}{format_size(least)} ({least:,} bytes)"
+    )
+
+
+def _folder_bytes(model: Model) -> tuple[int, int]:
+    """Bytes of the folder that the model is saved as, and of the weights' file in it."""
+    with tempfile.TemporaryDirectory() as place:
+        whole = save_model(model, Path(place) / "model")
+        return whole, (Path(place) / "model" / WEIGHTS).stat().st_size
+
+
+def _try(
+    model: Model, recipe: Recipe, allocation: Allocation, scales: Mapping[str, float], reference: Reference,
+    context: Context,
+) -> Try:  # fmt: skip
+    """Apply a recipe pass by pass and measure the rise of the loss after each."""
+    made, before = model, 0.0
+    measured: dict[str, float] = {}
+    for step in recipe.steps:
+        made = compress(made, Recipe([step]), context)
+        after = reference.rise(made)
+        kind = KIND_OF[step.name]
+        measured[kind] = measured.get(kind, 0.0) + max(0.0, after - before)
+        before = after
+    predicted = {kind: value * scales.get(kind, 1.0) for kind, value in allocation.losses.items()}
+    return Try(recipe, allocation, predicted, measured, *_folder_bytes(made), made)
+
+
+def recipe_of(allocation: Allocation, model: Model) -> Recipe:
+    """The choice as passes: blocks go first, then factors, zeros, and bits. Layers go by the names they then have."""
+    names = _new_names(allocation, model)
+    ties = {name: group for group in model.spec.ties for name in group}
+    steps: list[dict[str, Any]] = [
+        {"pass": "drop-layers", "stack": stack, "blocks": places} for stack, places in _dropped(allocation).items()
+    ]
+
+    def users(kind: str, setting: str) -> dict[str, Any]:
+        """The setting of every module whose choice asks for this kind of pass."""
+        return {
+            names[name]: one.settings[setting] for first, one in allocation.chosen.items()
+            if kind in one.losses and setting in one.settings
+            for name in ties.get(first, (first,)) if name in names
+        }  # fmt: skip
+
+    if shares := users("low-rank", "share"):
+        steps.append({"pass": "low-rank", "method": "kronecker", "share": shares, "layers": list(shares)})
+    if rates := users("prune", "sparsity"):
+        steps.append({"pass": "sparsegpt", "sparsity": rates, "layers": list(rates)})
+    if grids := {name: int(one) for name, one in users("grid", "bits").items()}:
+        steps.append({"pass": "gptq", "bits": grids, "layers": list(grids)})
+    if coded := users("entropy-coded", "bits"):
+        known = [replace(one, name=names[one.name]) for one in model.layers if one.name in names]
+        mean = round(min(8.0, max(1.0, _mean_bits(allocation, model))), 4)
+        steps.append({"pass": "entropy-coded", "bits": mean, "layers": _grouped(list(coded), known)})
+    if not steps:
+        raise BudgetError("the model meets the target as it is: there is nothing to choose")
+    return Recipe.from_json(steps, PASSES, "by target size")
+
+
+def _mean_bits(allocation: Allocation, model: Model) -> float:
+    """Bits a weight of what is entropy-coded, of a pruned matrix zeros too, of a factorized one its factors."""
+    sizes = {one.name: one.parameters for one in model.layers}
+    coded = {name: one for name, one in allocation.chosen.items() if "entropy-coded" in one.losses}
+    weights = sum(sizes[name] * (1 - one.settings.get("share", 0.0)) for name, one in coded.items())
+    return 8 * sum(one.bytes for one in coded.values()) / weights
+
+
+def _dropped(allocation: Allocation) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for block in allocation.dropped:
+        stack, _, place = block.rpartition(".")
+        found.setdefault(stack, []).append(int(place))
+    return {stack: sorted(places) for stack, places in found.items()}
+
+
+def _new_names(allocation: Allocation, model: Model) -> dict[str, str]:
+    """Names of layers after blocks are dropped, by the names they have now; those of dropped blocks are left out."""
+    gone = _dropped(allocation)
+    found = {}
+    for layer in model.layers:
+        if layer.block in allocation.dropped:
+            continue
+        stack, _, place = layer.block.rpartition(".")
+        before = sum(one < int(place) for one in gone.get(stack, ())) if layer.block else 0
+        new = f"{stack}.{int(place) - before}" if layer.block else ""
+        found[layer.name] = new + layer.name.removeprefix(layer.block)
+    return found
+
+
+def _grouped(names: list[str], known: Sequence[LayerInfo]) -> list[str]:
+    """The names, groups of which all members are among them by the group's word."""
+    words, rest = [], set(names)
+    inside: Mapping[str, Callable[[LayerInfo], bool]] = {one: GROUPS[one] for one in ("blocks", "embeddings", "head")}
+    for word, holds in inside.items():
+        members = {one.name for one in known if holds(one)}
+        if members and members <= rest:
+            words.append(word)
+            rest -= members
+    return [*words, *[name for name in names if name in rest]]
