@@ -74,7 +74,7 @@ def both_moments(view: BlockView, stream: DenseStream, fast: bool) -> dict[str, 
             seen[id(inputs)] = full
             rows, others = (tokens_of(one, masks).float() * scale for one in (inputs, twin))
             moments, cross = found.setdefault(full, (Moments.empty(rows.shape[1]), torch.zeros_like(rows[0]).diag()))
-            moments.add(rows)
+            moments.add(rows, level=False)
             cross += others.t() @ rows
     return found
 

@@ -24,7 +24,7 @@ from pocketlm.compress.context import Context
 from pocketlm.compress.gptq import upper_factor
 from pocketlm.compress.moments import Moments, Statistics
 from pocketlm.compress.outer import outer_moments
-from pocketlm.compress.sensitivity import gradient_energy, input_energy, smoothed, token_counts
+from pocketlm.compress.sensitivity import gradient_energy, smoothed, token_counts
 from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
 from pocketlm.compress.targets import Leaf, leaves, pack_layer, relative_error, select, share_ties, zeros_of
 from pocketlm.compress.upstream import Upstream, corrected
@@ -34,7 +34,7 @@ from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import StepWeight
 
 BLOCK = 128
-LARGEST_CODE = 2000
+LARGEST_CODE = 32_000
 # Steps (as log2 of c) at which the bits of every layer are taken stock of before the walk.
 LADDER = [float(step) for step in range(-24, 5)]
 # Batches that the stock is taken on; the walk itself uses all.
@@ -164,7 +164,7 @@ class EntropyCoded:
     thrift: float = 0.15
     correct: float = 0.0
     damping: float = 0.01
-    gradients: int = 4
+    gradients: int = 2
     layers: tuple[str, ...] = ("blocks", "embeddings", "head")
     exclude: tuple[str, ...] = ()
 
@@ -189,13 +189,20 @@ class EntropyCoded:
         job.walk()
         job.quantize_outer()
         share_ties(model)
+        for group in model.spec.ties:
+            for name in group:
+                context.journal.left(name, "shares the matrix of " + next(one for one in group if one != name))
         return model
 
 
 def leaf_energy(leaf: Leaf, energy: Tensor, layer: Any) -> Tensor:
     """Gradient energy at a leaf's outputs: the layer's, or of a right factor what its left factor makes of it."""
     if not leaf.name.endswith("/right"):
-        return energy
+        places = getattr(getattr(layer.stored, "left", None), "places", None)
+        if places is None or len(leaf.matrix) == len(energy):
+            return energy
+        rank = leaf.matrix.shape[1]  # of a pivoted left factor only the rows that are no unit rows are stored
+        return energy[torch.argsort(places.long())[rank:]]
     left: Tensor = layer.stored.left.matrix()
     return left.square().t() @ energy
 
@@ -210,7 +217,9 @@ class _Job:
         self.inner = {one.name for one in chosen if one.block and one.kind != "embedding"}
         self.outer = [one for one in chosen if one.name not in self.inner]
         names = [one.name for one in chosen if one.kind != "embedding"]
+        context.progress.stage("gradients")
         self.energy = gradient_energy(model, calibration, names, step.gradients, context.fast)
+        self.felt = self.energy.pop("", torch.ones(1))
         self.scale, self.bits, self.weights = 1.0, 0.0, 0
         self.budget = 0.0
 
@@ -315,9 +324,8 @@ class _Job:
         if not looked_up or leaf.moments is None or not leaf.moments.tokens or leaf.name.endswith("/right"):
             return plain
         # a row read as an embedding is felt as often as its token comes, by the gradient at the embedding's output
-        felt = input_energy(self.model, self.calibration, self.step.gradients, self.context.fast).mean()
         share = self._token_share(len(leaf.matrix))
-        energy = self.energy[name] + share * felt / leaf.moments.mean.diagonal().mean()
+        energy = self.energy[name] + share * self.felt.mean() / leaf.moments.mean.diagonal().mean()
         return steps_for(leaf.moments.mean, energy, self.step.damping)
 
     def _token_share(self, size: int) -> Tensor:
@@ -326,8 +334,7 @@ class _Job:
 
     def _embedding_steps(self, leaf: Leaf) -> Steps:
         """Rows by how often calibration looks them up; columns by the gradient at the embedding's output."""
-        felt = input_energy(self.model, self.calibration, self.step.gradients, self.context.fast)
-        rows, width = len(leaf.matrix), leaf.matrix.shape[1]
+        (rows, width), felt = leaf.matrix.shape, self.felt
         if len(felt) != width or leaf.name.endswith(("/left", "/right")):
             felt = torch.full((width,), float(felt.mean()))
         share = (

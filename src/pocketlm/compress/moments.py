@@ -20,6 +20,8 @@ from pocketlm.model.experts import RoutedExperts
 
 # Columns of S that are summed together.
 STRIP = 256
+# How many times the median energy of tokens one of them may have in S.
+LARGEST = 16.0
 
 
 @dataclass
@@ -41,11 +43,12 @@ class Moments:
         """Of a layer that no token reached: every input alike, so that a method falls back on the weights alone."""
         return cls(torch.eye(width), 0, torch.ones(width), torch.ones(width))
 
-    def add(self, inputs: Tensor) -> None:
-        """Take (tokens, in) more into account."""
+    def add(self, inputs: Tensor, level: bool = True) -> None:
+        """Take (tokens, in) more into account; level: in S, those with massive activations no more than `LARGEST`."""
         if not len(inputs):
             return
-        add_outer(self.s, inputs)
+        weights = massive_weights(inputs) if level else None
+        add_outer(self.s, inputs if weights is None else inputs.float() * weights.sqrt()[:, None])
         magnitude = inputs.abs()
         self.absmax = torch.maximum(self.absmax, magnitude.amax(0).float())
         self.abssum += magnitude.sum(0, dtype=torch.float32)
@@ -68,6 +71,17 @@ class Moments:
         spread = inner.s.diagonal().clamp(min=0).div(max(1, self.tokens)).sqrt()
         inner.absmax, inner.abssum = spread * 4, spread * self.tokens * 0.8
         return inner
+
+
+def massive_weights(inputs: Tensor) -> Tensor | None:
+    """Weights (tokens,) of the rows of inputs that keep any from counting more than `LARGEST` median ones; or None.
+
+    The first token of a text often carries activations a thousand times the others' energy (Sun et al. 2024,
+    arXiv:2402.17762). Norms hide them from the loss; unweighted they alone would decide what a layer is fitted to.
+    """
+    energy = inputs.float().square().sum(1)
+    most = LARGEST * energy.median()
+    return (most / energy).clamp(max=1.0) if bool(most > 0) and bool((energy > most).any()) else None
 
 
 def add_outer(s: Tensor, inputs: Tensor) -> None:

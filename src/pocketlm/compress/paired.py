@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pocketlm.compress.calibration import Moments
 from pocketlm.compress.factors import Root, root_of
+from pocketlm.compress.moments import massive_weights
 from pocketlm.compress.walk import BlockView, first_tensor, precision
 from pocketlm.model.anatomy import is_linear, stacks
 from pocketlm.model.pretrained import Model
@@ -148,12 +149,14 @@ def _add(
         return (tensor.reshape(-1, tensor.shape[-1]) if mask is None else tensor[mask]).float()
 
     x = flat(now[name])
-    s = x.t() @ x
+    weights = massive_weights(x)
+    weighted = x if weights is None else x * weights[:, None]
+    s = x.t() @ weighted
     matched = name in then and then[name].shape == now[name].shape
-    drift = (flat(then[name]) - x).t() @ x if matched else None
+    drift = (flat(then[name]) - x).t() @ weighted if matched else None
     stream = None
     if matched and name in streams:
-        stream = (flat(then[streams[name]]) - flat(now[streams[name]])).t() @ x
+        stream = (flat(then[streams[name]]) - flat(now[streams[name]])).t() @ weighted
     if own is None:
         return PairedMoments(s, drift, stream, len(x))
     return PairedMoments(own.s + s, _sum(own.drift, drift), _sum(own.stream, stream), own.tokens + len(x))

@@ -7,7 +7,7 @@ factor (Martens and Grosse 2015, arXiv:1503.05671). It makes bits, ranks and spa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pocketlm.compress.calibration import Batch, Calibration, batch_masks
-from pocketlm.model.anatomy import is_linear
+from pocketlm.model.anatomy import is_embedding, is_linear
 from pocketlm.model.pretrained import Model
 
 # Tokens of one backward pass: its logits and activations are what takes the memory.
@@ -54,7 +54,8 @@ def gradient_energy(
 ) -> dict[str, Tensor]:
     """Mean square, over tokens, of the loss's gradient at every output of linear layers: {name: (out,)}.
 
-    names: layers wanted; all linear layers without. batches: how many calibration batches are run backward.
+    Under "" that at the output of the token embedding (width,), where there is one. names: layers wanted; all linear
+    layers without. batches: how many calibration batches are run backward.
     """
     wanted = {
         name: child
@@ -68,8 +69,10 @@ def gradient_energy(
         for name, child in wanted.items():
             stack.callback(child.register_forward_hook(_listener(name, energy, counts)).remove)
         for batch in small_batches(calibration, batches):
-            with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=fast), _grown(model):
+            with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=fast), _grown(model) as grown:
                 torch.autograd.backward(loss(model.module(**batch), batch))
+            for output in grown.outputs:
+                _add("", output.grad, energy, counts)
     return {name: total / max(1, counts[name]) for name, total in energy.items()}
 
 
@@ -82,26 +85,18 @@ def small_batches(calibration: Calibration, batches: int) -> Iterator[Batch]:
             yield {name: tensor[start : start + size] for name, tensor in batch.items()}
 
 
-def input_energy(model: Model, calibration: Calibration, batches: int = 4, fast: bool = False) -> Tensor:
-    """Mean square, over tokens, of the loss's gradient at every output of the token embedding: (width,)."""
-    total, count, loss = torch.zeros(()), 0, calibration_loss(model)
-    for batch in small_batches(calibration, batches):
-        with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=fast), _grown(model) as grown:
-            torch.autograd.backward(loss(model.module(**batch), batch))
-        for output in grown.outputs:
-            gradient = output.grad
-            if gradient is not None:
-                total = total + gradient.reshape(-1, gradient.shape[-1]).float().square().sum(0)
-                count += gradient.shape[:-1].numel()
-    return total.reshape(-1) / max(1, count) if count else torch.ones(1)
+def _add(name: str, gradient: Tensor | None, energy: dict[str, Tensor], counts: dict[str, int]) -> None:
+    if gradient is None:
+        return
+    flat = gradient.reshape(-1, gradient.shape[-1]).float()
+    energy[name] = energy.get(name, torch.zeros(flat.shape[1])) + flat.square().sum(0)
+    counts[name] = counts.get(name, 0) + int(flat.any(1).sum())
 
 
 def _listener(name: str, energy: dict[str, Tensor], counts: dict[str, int]) -> Any:
     def hook(module: nn.Module, given: Any, output: Tensor) -> None:
         def receive(gradient: Tensor) -> None:
-            flat = gradient.reshape(-1, gradient.shape[-1]).float()
-            energy[name] = energy.get(name, torch.zeros(flat.shape[1])) + flat.square().sum(0)
-            counts[name] = counts.get(name, 0) + int(flat.any(1).sum())
+            _add(name, gradient, energy, counts)
 
         if output.requires_grad:
             output.register_hook(receive)  # type: ignore[no-untyped-call]
@@ -110,28 +105,37 @@ def _listener(name: str, energy: dict[str, Tensor], counts: dict[str, int]) -> A
 
 
 class _grown:
-    """While open, embeddings' outputs require gradients, so that there is a way back to the first layer."""
+    """While open, what embeddings (and a sound's first layers) give requires gradients: a way back to the first block.
+
+    outputs: of the embeddings of tokens.
+    """
 
     def __init__(self, model: Model) -> None:
         self.module = model.module
         self.outputs: list[Tensor] = []
-        self.handle: Any = None
+        self.handles: list[Any] = []
 
     def __enter__(self) -> _grown:
-        embedding = self.module.get_input_embeddings() if self.module.main_input_name == "input_ids" else None
-
-        def grow(module: nn.Module, given: Any, output: Tensor) -> Tensor:
-            output = output.detach().requires_grad_(True)
-            self.outputs.append(output)
-            return output
-
-        if embedding is not None:
-            self.handle = embedding.register_forward_hook(grow)
+        for child in self.module.modules():
+            if is_embedding(child):
+                tokens = child.num_embeddings == getattr(self.module.config, "vocab_size", None)
+                self.handles.append(child.register_forward_hook(self._grow(bool(tokens))))
+            elif isinstance(child, nn.Conv1d):
+                self.handles.append(child.register_forward_hook(self._grow(False)))
         return self
 
+    def _grow(self, tokens: bool) -> Any:
+        def hook(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+            output = output.detach().requires_grad_(True)
+            if tokens:
+                self.outputs.append(output)
+            return output
+
+        return hook
+
     def __exit__(self, *stopped: object) -> None:
-        if self.handle is not None:
-            self.handle.remove()
+        for handle in self.handles:
+            handle.remove()
 
 
 def token_counts(calibration: Calibration, size: int) -> Tensor:
@@ -148,8 +152,3 @@ def token_counts(calibration: Calibration, size: int) -> Tensor:
 def smoothed(energy: Tensor, share: float) -> Tensor:
     """Energies mixed with `share` of their mean: few calibration tokens leave some of them by chance near 0."""
     return energy + share * energy.mean()
-
-
-def energies_or_ones(energy: Mapping[str, Tensor], name: str, width: int) -> Tensor:
-    """A layer's energies, or ones where no gradient reached it."""
-    return energy[name] if name in energy else torch.ones(width)

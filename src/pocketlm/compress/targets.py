@@ -125,6 +125,8 @@ def share_ties(model: Model) -> None:
         forms = [owner.stored for owner in owners if hasattr(owner, "stored")]
         if not forms:
             continue
+        # the one that a pass changed, where it packed all of them first
+        forms.sort(key=lambda form: isinstance(form, DenseWeight))
         for name in group:
             pack_layer(model.module, name).stored = forms[0]
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pocketlm.compress.moments import massive_weights
 from pocketlm.compress.stages import Stage
 from pocketlm.compress.walk import BlockView, precision, read_tokens
 
@@ -54,6 +55,8 @@ class Upstream:
         mine = read_tokens(view, batch, inputs)
         away = read_tokens(view, batch, self.heard[name][batch].float() - inputs.float())
         kept = self.heard[name][batch].dtype
+        weights = massive_weights(mine)  # as in S
+        away = away if weights is None else away * weights[:, None]
         with torch.autocast("cpu", enabled=False):
             product = (away.to(kept).t() @ mine.to(kept)).float()
         self.drift[name] = self.drift[name] + product if name in self.drift else product
