@@ -100,7 +100,8 @@ _BERT = Family(
     width=Width(
         ("self.query", "self.key", "self.value", "intermediate.dense", "pooler.dense", "classifier.dense", "classifier",
          "transform.dense", "predictions.decoder", "lm_head.dense", "lm_head.decoder", "qa_outputs"),
-        ("output.dense", "transform.dense", "lm_head.dense"), ("word_embeddings", "position_embeddings", "token_type_embeddings"), ("LayerNorm", "lm_head.layer_norm"),
+        ("output.dense", "transform.dense", "lm_head.dense"),
+        ("word_embeddings", "position_embeddings", "token_type_embeddings"), ("LayerNorm", "lm_head.layer_norm"),
     ),
 )  # fmt: skip
 _DISTILBERT = Family(

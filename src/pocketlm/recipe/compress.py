@@ -132,7 +132,7 @@ def _insist(step: Any, journal: Journal, record: Mapping[str, Any], context: Con
 ORDER: tuple[tuple[str, str, str], ...] = (
     ("quantize", "structure", "columns of rounded weights cannot make up for parts removed; remove parts first"),
     ("prune", "structure", "making up for parts removed would fill the zeros again; remove parts first"),
-    ("quantize", "low-rank", "rounded weights are no longer the ones to factorize; factorize first, then round factors"),
+    ("quantize", "low-rank", "rounded weights are not the ones to factorize; factorize first, then round factors"),
     ("quantize", "prune", "rounded weights cannot make up for those that go; prune first, then round what stays"),
     ("prune", "low-rank", "a product of factors has none of the zeros; factorize first, then prune the factors"),
     ("low-rank", "structure", "factors are fitted to the shapes they were made for; remove parts first"),
