@@ -71,12 +71,12 @@ class Stability:
 
 
 def audit(
-    model: Model, calibration: Calibration, text: str | None = None, test: str | None = None,
+    model: Model, calibration: Calibration, test: str | None = None, text: str | None = None,
     context: Context | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Coverage, stability and warnings as plain data. text: that is to be covered; test: that is not to be."""
     covered, stable = coverage(model, calibration, text, test), stability(model, calibration, context or Context())
-    return {**covered.to_json(), **stable.to_json(), "warnings": warnings(covered, stable)}
+    return {**covered.to_json(), **stable.to_json(), "notes": warnings(covered, stable)}
 
 
 def warnings(covered: Coverage, stable: Stability) -> list[str]:

@@ -24,7 +24,7 @@ from pocketlm.compress.survey import survey
 from pocketlm.compress.targets import GROUPS
 from pocketlm.errors import BudgetError
 from pocketlm.model.anatomy import LayerInfo
-from pocketlm.model.pretrained import WEIGHTS, Model, save_model
+from pocketlm.model.pretrained import Model, save_model
 from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.units import format_size
@@ -43,18 +43,19 @@ KIND_OF = {
 # The size is at most the target and at least this share of it; tries aim between.
 LEAST, AIM = 0.98, 0.993
 ROUNDS, TRIES = 3, 8
+# Bytes by which a record may be longer another time: seconds and memory are in it.
+ROOM = 256
 
 
 @dataclass(frozen=True)
 class Try:
-    """One choice, applied. predicted, measured: rise of the loss by kind. bytes: of the folder, weights: of theirs."""
+    """One choice, applied. predicted, measured: rise of the loss by kind. bytes: of the folder."""
 
     recipe: Recipe
     allocation: Allocation
     predicted: Mapping[str, float]
     measured: Mapping[str, float]
     bytes: int
-    weights: int
     model: Model = field(repr=False)
 
     @property
@@ -111,7 +112,7 @@ def plan_for(
     """
     context = replace(context or Context(), calibration=calibration, teacher=model, allow_no_effect=True)
     table = survey(model, calibration, context, cache=cache, kinds=kinds)
-    rest = _folder_bytes(model)[0] - (table.bytes - table.other_bytes)
+    rest = _folder_bytes(model) - (table.bytes - table.other_bytes)
     least = least_bytes(table, kinds) + rest
     if least > target_bytes:
         raise _out_of_reach(target_bytes, least, "about ")
@@ -143,7 +144,7 @@ class _Search:
 
     def fitting(self) -> list[Try]:
         """Tries that meet the target."""
-        return [one for one in self.tries if LEAST * self.target <= one.bytes <= self.target]
+        return [one for one in self.tries if LEAST * self.target <= one.bytes <= self.target - ROOM]
 
     def done(self, rounds: int) -> bool:
         """Whether the last try meets the target, with predictions that were corrected often enough or are right."""
@@ -161,22 +162,22 @@ class _Search:
                 if tried.allocation.losses.get(kind, 0.0) > 1e-9:
                     self.scales[kind] = min(20.0, max(0.05, value / tried.allocation.losses[kind]))
             self.low, self.high = 0.0, float("inf")
-        if tried.bytes > self.target:
+        if tried.bytes > self.target - ROOM:
             self.high = min(self.high, self.budget)
         elif tried.bytes < LEAST * self.target:
             self.low = max(self.low, self.budget)
         else:
             return
-        rest = tried.bytes - tried.weights  # the record is longer, the more passes there are
-        ratio = max(0.1, AIM * self.target - rest) / max(1, tried.weights)
-        wanted = self.budget * ratio
+        wanted = self.budget + AIM * self.target - tried.bytes
         if not self.low < wanted < self.high:
             wanted = (self.low + self.high) / 2 if self.high < float("inf") else wanted
+        if len(self.tries) == TRIES - 1 and min(one.bytes for one in self.tries) > self.target - ROOM:
+            wanted = self.least  # before the target is said to be out of reach
         self.budget = max(self.least, int(wanted))
 
     def plan(self, table: Survey) -> Plan:
         """The best try. Raises BudgetError where none is small enough."""
-        small = self.fitting() or [one for one in self.tries if one.bytes <= self.target]
+        small = self.fitting() or [one for one in self.tries if one.bytes <= self.target - ROOM]
         if not small:
             raise _out_of_reach(self.target, min(one.bytes for one in self.tries), "")
         best = min(small, key=lambda one: one.rise) if self.fitting() else max(small, key=lambda one: one.bytes)
@@ -190,11 +191,9 @@ def _out_of_reach(target: int, least: int, about: str) -> BudgetError:
     )
 
 
-def _folder_bytes(model: Model) -> tuple[int, int]:
-    """Bytes of the folder that the model is saved as, and of the weights' file in it."""
+def _folder_bytes(model: Model) -> int:
     with tempfile.TemporaryDirectory() as place:
-        whole = save_model(model, Path(place) / "model")
-        return whole, (Path(place) / "model" / WEIGHTS).stat().st_size
+        return save_model(model, Path(place) / "model")
 
 
 def _try(
@@ -211,7 +210,7 @@ def _try(
         measured[kind] = measured.get(kind, 0.0) + max(0.0, after - before)
         before = after
     predicted = {kind: value * scales.get(kind, 1.0) for kind, value in allocation.losses.items()}
-    return Try(recipe, allocation, predicted, measured, *_folder_bytes(made), made)
+    return Try(recipe, allocation, predicted, measured, _folder_bytes(made), made)
 
 
 def recipe_of(allocation: Allocation, model: Model) -> Recipe:

@@ -31,17 +31,23 @@ SECTIONS: tuple[tuple[str, str, Callable[[Mapping[str, Any]], Markup]], ...] = (
 
 def render(result: Mapping[str, Any]) -> str:
     """The page for a result as `fit` describes it (schema 1). Parts that are absent or null are left out."""
-    script = _file("page.js")
     made = [(place, name, section(result)) for place, name, section in SECTIONS]
     links = (element("a", name, href=f"#{place}") for place, name, section in made if section)
     contents = element("nav", *links, aria_label="Contents")
+    body = join((summary.header(result), contents, *(section for *_, section in made)), "\n")
+    return page(f"{summary.title(result)} · PocketLM report", body, result)
+
+
+def page(title: str, body: Markup, result: Mapping[str, Any]) -> str:
+    """A self-contained page with this body; `result` stands in it as JSON."""
+    script = _file("page.js")
     return Template(_file("page.html")).substitute(
-        title=escape(f"{summary.title(result)} · PocketLM report"),
+        title=escape(title),
         # only this script may run, whatever the data holds
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=_file("page.css"),
         script=script,
-        body=join((summary.header(result), contents, *(section for *_, section in made)), "\n"),
+        body=body,
         json=inline_json(result),
     )
 
