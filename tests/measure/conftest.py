@@ -1,7 +1,7 @@
 """A Pocket to measure."""
 
 import pytest
-from made_pocket import make_pocket
+from measure.made_pocket import make_pocket
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import shlex
 from html.parser import HTMLParser
 
 import pytest
-from report_results import (
+from report.report_results import (
     LABELS,
     POISON,
     TEXT,

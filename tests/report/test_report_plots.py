@@ -7,7 +7,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from report_results import full
+from report.report_results import full
 
 from pocketlm.report.axes import Axis, log_axis, share_axis
 from pocketlm.report.confusion import Confusion, matrix
