@@ -19,6 +19,7 @@ EXIT_INTERRUPTED = 130
 # Command, module and function; each is imported only when it is run or asked for help.
 COMMANDS = {
     "fit": "pocketlm.cli.fit",
+    "compress": "pocketlm.cli.compress",
     "run": "pocketlm.cli.run",
     "evaluate": "pocketlm.cli.evaluate",
     "bench": "pocketlm.cli.bench",

@@ -1,0 +1,116 @@
+"""Compress a language model by every recipe: compress_lm.py --models FOLDER --data FOLDER --out FILE.json
+
+FOLDER of --models holds smollm2-135m, a Hugging Face folder of SmolLM2-135M-Instruct (Apache-2.0) with float16 weights.
+FOLDER of --data holds wikitext2/test.raw.txt and wikitext2/valid.raw.txt (Merity et al. 2016, CC BY-SA).
+
+Each recipe of recipes/ that is for this model runs in a process of its own, calibrated on the validation text as its
+first lines say, is written as a folder, read again, and judged in float32 on the first 32,768 tokens of the test text
+(context 1024), once. --only NAME,NAME runs some; --peers runs lm_peers.py first, in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RECIPES = Path(__file__).parent / "recipes"
+PEERS = Path(__file__).parent / "lm_peers.py"
+SEED = 0
+
+
+def names() -> list[str]:
+    """Recipes of this benchmark: all but MiniLM's."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml") if not path.stem.startswith("minilm"))
+
+
+def setting(recipe: Path, name: str, default: int) -> int:
+    """A number said in the recipe's first lines, such as "# windows: 64"."""
+    found = re.search(rf"^# {name}: (\d+)$", recipe.read_text("utf-8"), re.M)
+    return int(found[1]) if found else default
+
+
+def one(name: str, models: Path, data: Path, work: Path) -> dict[str, Any]:
+    """Compress by one recipe in this process, and judge the folder that was written."""
+    from lm_peers import EVALUATION, MODEL, first_tokens, perplexity
+
+    from pocketlm.compress.calibration import read_calibration
+    from pocketlm.compress.context import Context
+    from pocketlm.model.pretrained import load_model, save_model
+    from pocketlm.recipe.compress import compress, peak_memory, read_recipe
+
+    recipe = RECIPES / f"{name}.yaml"
+    model = load_model(models / MODEL)
+    windows, length = setting(recipe, "windows", 128), setting(recipe, "length", 512)
+    calibration = read_calibration(data / "wikitext2" / "valid.raw.txt", model, windows, length, seed=SEED)
+    began = time.perf_counter()
+    made = compress(model, read_recipe(recipe), Context(calibration, seed=SEED))
+    seconds, memory = time.perf_counter() - began, peak_memory()
+    size = save_model(made, work / name, force=True)
+    test = first_tokens(models / MODEL, data / "wikitext2" / "test.raw.txt", EVALUATION["tokens"])
+    found = perplexity(load_model(work / name).module, test)
+    return {
+        "name": name, "file_bytes": size, "perplexity": found, "seconds": seconds, "peak_memory_bytes": memory,
+        "windows": windows, "length": length, "parameters": made.records[-1]["parameters"],
+        "notes": [note for record in made.records for note in record["notes"]],
+        "load": round(os.getloadavg()[0], 1), "date": datetime.date.today().isoformat(),
+    }  # fmt: skip
+
+
+def keep(path: Path, row: dict[str, Any]) -> None:
+    """Put a row into the results, in the place of an older one of its name."""
+    from lm_peers import EVALUATION
+
+    from pocketlm.measure.machine import describe
+
+    results = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    results.setdefault("ours", {})[row["name"]] = row
+    packages = ("torch", "transformers", "safetensors", "numpy")
+    results |= {"evaluation": EVALUATION, "seed": SEED, "machine": describe()}
+    results["versions"] = {**results.get("versions", {}), **{name: version(name) for name in packages}}
+    aside = path.with_suffix(".aside")
+    aside.write_text(json.dumps(results, indent=1), "utf-8")
+    aside.replace(path)
+
+
+def main() -> int:
+    """Run what was asked for, each in a fresh process; a recipe that fails is told and the others go on."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", help="recipes, joined by commas")
+    parser.add_argument("--peers", action="store_true", help="run the peers first, in this run")
+    parser.add_argument("--work", type=Path, help="folder for the compressed models; a temporary one without")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    where = ["--models", str(options.models), "--data", str(options.data), "--out", str(options.out)]
+    if options.one:
+        row = one(options.one, options.models, options.data, options.work)
+        keep(options.out, row)
+        print(f"{row['name']}: {row['file_bytes'] / 1e6:.1f} MB, perplexity {row['perplexity']:.2f}, "
+              f"{row['seconds']:.0f} s, {row['peak_memory_bytes'] / 1e9:.2f} GB", flush=True)  # fmt: skip
+        return 0
+    chosen, failed = options.only.split(",") if options.only else names(), 0
+    if options.peers:
+        failed += subprocess.run([sys.executable, str(PEERS), *where], check=False).returncode != 0
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in chosen:
+            command = [sys.executable, __file__, *where, "--work", str(options.work or temporary), "--one", name]
+            if subprocess.run(command, check=False).returncode:
+                print(f"{name}: failed", flush=True)
+                failed += 1
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""pocketlm compress: a pretrained model and a recipe or a size in, a smaller model's folder out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from pocketlm.cli.show import Bars, console, print_json
+from pocketlm.errors import MissingExtraError, OutputError, RecipeError
+from pocketlm.units import format_duration, format_size, parse_size
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(help="A transformers folder, one this command wrote, a hub name, pypi:PACKAGE.")
+    ],
+    output: Annotated[str, typer.Option("-o", "--output", help="The folder to write.")],
+    recipe: Annotated[str | None, typer.Option(help="YAML file with passes in order.")] = None,
+    calibration: Annotated[
+        str | None, typer.Option(help="UTF-8 text (for speech: WAV files) that layers' inputs are measured on.")
+    ] = None,
+    target_size: Annotated[
+        str | None, typer.Option(help='Largest folder, such as "60MB": makes a recipe that fits it.')
+    ] = None,
+    windows: Annotated[int, typer.Option(min=1, help="Stretches (or lines) of the calibration text to read.")] = 128,
+    length: Annotated[int, typer.Option(min=2, help="Tokens of each.")] = 512,
+    test: Annotated[
+        str | None, typer.Option(help="Text for the audit only: how much of it calibration has seen.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes for layers that do not depend on each other.")] = 1,
+    ray: Annotated[str | None, typer.Option(help='Ray cluster to spread them over: its address, or "local".')] = None,
+    disk: Annotated[str | None, typer.Option(help="Folder for activations that should not stay in memory.")] = None,
+    allow_no_effect: Annotated[
+        bool, typer.Option("--allow-no-effect", help="Accept a pass that changes or saves nothing.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a folder this command wrote.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> int:
+    """Compress a pretrained model by a recipe, or to a size, and write it as a folder.
+
+    Example: pocketlm compress path/to/model --recipe recipe.yaml --calibration text.txt -o small
+
+    The folder opens again with pocketlm.load_model; record.json in it says what became of every layer.
+    """
+    if (recipe is None) == (target_size is None):
+        raise RecipeError("give either --recipe FILE or --target-size SIZE")
+    _free(Path(output), force)
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("compress", "build") from None
+    from pocketlm.recipe.job import CompressJob, run_job
+
+    job = CompressJob(
+        model, Path(output), recipe, None if target_size is None else parse_size(target_size), calibration, windows,
+        length, test, seed, workers, ray, None if disk is None else Path(disk), allow_no_effect, force,
+    )  # fmt: skip
+    bars = nullcontext(None) if quiet or json_output else Bars()
+    with bars as progress:
+        report = run_job(job, progress)
+    if json_output:
+        print_json(report)
+    elif not quiet:
+        _summarize(report)
+    return 0
+
+
+def _free(output: Path, force: bool) -> None:
+    """Say at once, before the work, that the output cannot be written."""
+    ours = (output / "record.json").is_file()
+    if output.exists() and not (force and ours):
+        raise OutputError(f"{output}: exists already{'; --force replaces it' if ours else ' and is no such folder'}")
+
+
+def _summarize(report: Mapping[str, Any]) -> None:
+    out, table = console(), Table(box=None, pad_edge=False)
+    for name in ("pass", "layers", "size before", "size after", "time", "memory"):
+        table.add_column(name, justify="left" if name == "pass" else "right")
+    for one in report["records"]:
+        changed = [layer for layer in one["layers"] if layer["done"] != "left"]
+        table.add_row(
+            one["pass"], f"{len(changed)} of {len(one['layers'])}", format_size(one["size_bytes"][0]),
+            format_size(one["size_bytes"][1]), format_duration(one["seconds"]), format_size(one["peak_memory_bytes"]),
+        )  # fmt: skip
+    out.print(table)
+    for one in report["records"]:
+        for note in one["notes"]:
+            out.print(f"{one['pass']}: {note}", markup=False)
+    for line in report["notes"]:
+        out.print(line, markup=False)
+    for line in report["audit"].get("notes", ()):
+        out.print(f"calibration: {line}", markup=False)
+    before, after = report["loss"]
+    if before is not None:
+        out.print(f"loss on calibration: {before:.4f} before, {after:.4f} after", markup=False)
+    out.print(f"wrote {report['output']}: {format_size(report['size_bytes'])}", style="bold", markup=False)

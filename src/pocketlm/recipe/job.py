@@ -1,0 +1,123 @@
+"""The story of `pocketlm compress`: a model's name and a recipe or a size in, a folder and a report out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pocketlm.compress.audit import audit
+from pocketlm.compress.calibration import Calibration, read_calibration
+from pocketlm.compress.context import Context
+from pocketlm.compress.gradients import batch_loss
+from pocketlm.compress.memory import foresee
+from pocketlm.compress.walk import precision
+from pocketlm.errors import BudgetMissed, CalibrationError, RecipeError
+from pocketlm.model.pretrained import Model, load_model, save_model
+from pocketlm.progress import Progress, Silent
+from pocketlm.recipe.compress import compress, read_recipe
+from pocketlm.recipe.recipe import Recipe
+from pocketlm.recipe.target import plan_for
+from pocketlm.recipe.target import recipe_for
+from pocketlm.units import format_size
+
+
+@dataclass(frozen=True)
+class CompressJob:
+    """What to compress, how, and where to. Of recipe (a YAML file) and target_size (bytes) one is given.
+
+    calibration: a text file, or WAV files. windows, length: how much of it is read. test: text for the audit only.
+    """
+
+    model: str
+    output: Path
+    recipe: str | None = None
+    target_size: int | None = None
+    calibration: str | None = None
+    windows: int = 128
+    length: int = 512
+    test: str | None = None
+    seed: int = 0
+    workers: int = 1
+    ray: str | None = None
+    disk: Path | None = None
+    allow_no_effect: bool = False
+    force: bool = False
+
+
+def run_job(job: CompressJob, progress: Progress | None = None) -> dict[str, Any]:
+    """Compress and save; records, audit, loss before and after and size as plain data.
+
+    Raises UserError for wrong input, NoEffect where a pass did nothing, BudgetMissed where the folder is too large.
+    """
+    progress = progress or Silent()
+    steps = None if job.recipe is None else read_recipe(job.recipe)
+    progress.stage(f"loading {job.model}")
+    model = load_model(job.model)
+    calibration = _calibration(job, model)
+    foresee(model, 0 if calibration is None else calibration.tokens, job.disk is not None)
+    if job.disk is not None:
+        job.disk.mkdir(parents=True, exist_ok=True)
+    context = Context(
+        calibration, seed=job.seed, workers=job.workers, ray=job.ray, disk=job.disk,
+        allow_no_effect=job.allow_no_effect, progress=progress,
+    )  # fmt: skip
+    made, recipe, notes = _made(job, model, calibration, steps, context)
+    progress.stage(f"writing {job.output}")
+    size = save_model(made, job.output, force=job.force)
+    report = {
+        "model": job.model, "output": str(job.output), "size_bytes": size, "recipe": recipe.to_json(),
+        "notes": notes,
+        "records": list(made.records), "loss": _losses(model, made, calibration),
+        "audit": {} if calibration is None else _audit(job, model, calibration),
+    }  # fmt: skip
+    if job.target_size is not None and size > job.target_size:
+        raise BudgetMissed(
+            f"{job.output}: is {format_size(size)}, more than {format_size(job.target_size)}; it was written", report
+        )
+    return report
+
+
+def _made(
+    job: CompressJob, model: Model, calibration: Calibration | None, steps: Recipe | None, context: Context
+) -> tuple[Model, Recipe, list[str]]:
+    """The compressed model, the recipe that made it, and what is worth saying of how that was found."""
+    if steps is not None:
+        return compress(model, steps, context), steps, []
+    if calibration is None or job.target_size is None:
+        raise RecipeError("--target-size needs calibration text to weigh layers by; give --calibration FILE")
+    plan = plan_for(model, calibration, job.target_size, context)
+    return plan.best.model, plan.recipe, [plan.text]
+
+
+def _calibration(job: CompressJob, model: Model) -> Calibration | None:
+    if job.calibration is None:
+        return None
+    return read_calibration(job.calibration, model, job.windows, job.length, seed=job.seed)
+
+
+def _audit(job: CompressJob, model: Model, calibration: Calibration) -> Mapping[str, Any]:
+    if job.test is None:
+        return audit(model, calibration)
+    try:
+        return audit(model, calibration, Path(job.test).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CalibrationError(f"test {job.test}: cannot be read as UTF-8 text: {error}") from None
+
+
+def _losses(model: Model, made: Model, calibration: Calibration | None) -> list[float | None]:
+    """Mean loss a token on at most four batches of calibration, before and after; None for a model without a head."""
+    if calibration is None or model.spec.kind in ("encoder", "speech"):
+        return [None, None]
+    few = Calibration(calibration.batches[:4], source=calibration.source)
+    with torch.no_grad(), precision(False):
+        return [_mean_loss(one, few) for one in (model, made)]
+
+
+def _mean_loss(model: Model, calibration: Calibration) -> float:
+    generator = torch.Generator().manual_seed(0)
+    total = sum(float(batch_loss(model, batch, None, generator)) for batch in calibration.batches)
+    return total / max(1, calibration.tokens)
