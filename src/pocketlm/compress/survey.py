@@ -33,6 +33,8 @@ from pocketlm.model.rebuild import stored_tensors
 from pocketlm.model.tensors import LARGEST_PLANES, encode_tensor
 from pocketlm.pocket.format import write_atomically
 
+# Tokens that blocks are left out on: every block is one more forward pass, and its absence is loud.
+DROP_TOKENS = 1024
 OFFERED = ("grid", "low-rank", "prune", "drop", "entropy-coded")
 
 
@@ -96,7 +98,7 @@ def tensor_bytes(model: Model, folder: Path | None = None) -> dict[str, int]:
 
 def calibrated_drops(model: Model, calibration: Calibration, context: Context) -> dict[str, float]:
     """The rise of the loss without each block that may go, one at a time."""
-    reference = reference_of(model, calibration, fast=context.fast)
+    reference = reference_of(model, calibration, DROP_TOKENS, context.fast)
     tick, found = context.ticks("blocks left out"), {}
     for stack in stacks(model.module):
         first = max(1, int(FAMILIES[model.spec.model_type].anchored))
