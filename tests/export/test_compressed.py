@@ -2,7 +2,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from families import calibrated, family, family_folder  # noqa: F401
 
 from pocketlm.compress.codebook import Codebook
 from pocketlm.compress.context import Context
@@ -47,7 +46,7 @@ UNEVEN = {
 
 
 @pytest.mark.parametrize("name", UNEVEN)
-def test_uneven_shapes_products_and_codes_in_one_graph(family, name, tmp_path):  # noqa: F811
+def test_uneven_shapes_products_and_codes_in_one_graph(family, name, tmp_path):
     model = family(name)
     first, second, factored = UNEVEN[name]
     if first:
@@ -73,7 +72,7 @@ def test_uneven_shapes_products_and_codes_in_one_graph(family, name, tmp_path): 
     assert np.allclose(arrays[mask], wanted.numpy()[mask], atol=1e-3 * float(wanted.abs().max()))
 
 
-def test_every_form_of_a_weight_in_one_graph(family, calibrated, tmp_path):  # noqa: F811
+def test_every_form_of_a_weight_in_one_graph(family, calibrated, tmp_path):
     model = family("llama")
     block = "model.layers.0"
     generator = torch.Generator().manual_seed(0)
@@ -105,7 +104,7 @@ def test_every_form_of_a_weight_in_one_graph(family, calibrated, tmp_path):  # n
 
 @pytest.mark.parametrize("activations", ["dynamic", "static"])
 @pytest.mark.parametrize("name", ["bert", "llama"])
-def test_integer_products_answer_as_their_emulation(family, calibrated, tmp_path, name, activations):  # noqa: F811
+def test_integer_products_answer_as_their_emulation(family, calibrated, tmp_path, name, activations):
     model = family(name)
     model = Int8(activations=activations)(model, Context(calibration=calibrated(model), fast=False))
     found = export_onnx(model, tmp_path / "model.onnx", allow_no_effect=True)
@@ -117,7 +116,7 @@ def test_integer_products_answer_as_their_emulation(family, calibrated, tmp_path
         assert nodes.count("DynamicQuantizeLinear") == 8
 
 
-def test_integer_products_that_are_slower_are_refused_and_leave_no_file(family, calibrated, tmp_path, monkeypatch):  # noqa: F811
+def test_integer_products_that_are_slower_are_refused_and_leave_no_file(family, calibrated, tmp_path, monkeypatch):
     model = family("bert")
     model = Int8()(model, Context(calibration=calibrated(model), fast=False))
     monkeypatch.setattr(compressed, "time_ratio", lambda *given: 1.3)
@@ -127,7 +126,7 @@ def test_integer_products_that_are_slower_are_refused_and_leave_no_file(family, 
     assert export_onnx(model, tmp_path / "model.onnx", allow_no_effect=True).time_ratio == 1.3
 
 
-def test_an_encoder_decoder_has_lengths_of_its_own(family, tmp_path):  # noqa: F811
+def test_an_encoder_decoder_has_lengths_of_its_own(family, tmp_path):
     model = RoundToNearest(bits=4, group_size=16)(family("t5"), Context())
     found = export_onnx(model, tmp_path / "model.onnx")
     assert found.difference < 1e-4
@@ -136,7 +135,7 @@ def test_an_encoder_decoder_has_lengths_of_its_own(family, tmp_path):  # noqa: F
     assert run_graph(tmp_path / "model.onnx", inputs).shape == (2, 4, 111)
 
 
-def test_what_differs_from_torch_is_no_success(family, tmp_path, monkeypatch):  # noqa: F811
+def test_what_differs_from_torch_is_no_success(family, tmp_path, monkeypatch):
     model = family("gpt2")
     right = compressed.fill
 
@@ -152,6 +151,6 @@ def test_what_differs_from_torch_is_no_success(family, tmp_path, monkeypatch):  
     assert not list(tmp_path.iterdir())
 
 
-def test_sound_is_refused_by_name(family, tmp_path):  # noqa: F811
+def test_sound_is_refused_by_name(family, tmp_path):
     with pytest.raises(ModelError, match="is of kind speech; ONNX export is for encoder, decoder"):
         export_onnx(family("whisper"), tmp_path / "model.onnx")
