@@ -59,6 +59,11 @@ class Qat(Training):
     layers: tuple[str, ...] = ("blocks",)
     exclude: tuple[str, ...] = ()
 
+    @property
+    def heals(self) -> bool:
+        """Whether it trains what is quantized already, and need not make the model smaller."""
+        return self.resume
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_bits(self.bits, self.group_size)
