@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pocketlm.model import coding
 from pocketlm.model.coding import (
     A_LANE,
     PRECISION,
@@ -58,6 +59,19 @@ def test_any_count_of_lanes(count, alphabet):
     context = np.zeros(count, np.int64)
     words = rans_encode(symbols, table, context)
     np.testing.assert_array_equal(rans_decode(words, table, context, count), symbols)
+
+
+@pytest.mark.parametrize("count", [5, 1025, 3 * A_LANE - 1])
+def test_one_at_a_time_and_all_lanes_at_once_give_the_same_words(count, monkeypatch):
+    generator = np.random.default_rng(count)
+    symbols, context = np.minimum(generator.geometric(0.2, count), 29), generator.integers(0, 3, count)
+    counts = np.zeros((3, 30), np.int64)
+    np.add.at(counts, (context, symbols), 1)
+    tables = np.stack([frequencies(one) for one in counts])
+    scalar = rans_encode(symbols, tables, context)
+    monkeypatch.setattr(coding, "SCALAR_LANES", 0)
+    np.testing.assert_array_equal(rans_encode(symbols, tables, context), scalar)
+    np.testing.assert_array_equal(rans_decode(scalar, tables, context, count), symbols)
 
 
 def test_a_code_takes_what_its_rarity_says():

@@ -15,6 +15,8 @@ LOWEST = 1 << 16
 A_LANE = 4096
 # Small tensors have shorter lanes, but only so many: a step takes as long for four lanes as for one.
 SHORT_LANE, FEW_LANES = 1024, 4
+# Up to this many lanes plain integers are faster than a dozen array operations a step.
+SCALAR_LANES = 16
 
 Integers = NDArray[np.integer]
 
@@ -69,6 +71,8 @@ def rans_encode(symbols: Integers, tables: NDArray[np.uint32], context: Integers
     symbols = np.concatenate([symbols, np.repeat(symbols[-1:], padding)]).reshape(steps, lanes).astype(np.int64)
     context = np.concatenate([context, np.repeat(context[-1:], padding)]).reshape(steps, lanes).astype(np.int64)
     starts = np.cumsum(tables, axis=1, dtype=np.uint64) - tables
+    if lanes <= SCALAR_LANES:
+        return _encode_scalar(tables[context, symbols].tolist(), starts[context, symbols].tolist(), lanes)
     state = np.full(lanes, LOWEST, np.uint64)
     chunks: list[NDArray[np.uint16]] = []
     for step in range(steps - 1, -1, -1):
@@ -83,6 +87,22 @@ def rans_encode(symbols: Integers, tables: NDArray[np.uint32], context: Integers
     return np.concatenate([head, *reversed(chunks)])
 
 
+def _encode_scalar(shares: list[list[int]], starts: list[list[int]], lanes: int) -> NDArray[np.uint16]:
+    """The words of `rans_encode`, one symbol at a time."""
+    states, words = [LOWEST] * lanes, list[int]()
+    shift, order = 32 - PRECISION, range(lanes - 1, -1, -1)
+    for share_row, start_row in zip(reversed(shares), reversed(starts), strict=True):
+        for lane in order:
+            share, state = share_row[lane], states[lane]
+            if state >= share << shift:
+                words.append(state & 0xFFFF)
+                state >>= 16
+            quotient, rest = divmod(state, share)
+            states[lane] = (quotient << PRECISION) + rest + start_row[lane]
+    head = np.array(states, np.uint32).view(np.uint16)
+    return np.concatenate([head, np.array(words[::-1], np.uint16)])
+
+
 def rans_decode(
     words: NDArray[np.uint16], tables: NDArray[np.uint32], context: Integers, count: int
 ) -> NDArray[np.int32]:
@@ -93,6 +113,8 @@ def rans_decode(
     starts = (np.cumsum(tables, axis=1, dtype=np.uint64) - tables).astype(np.uint32)
     slots = np.stack([np.repeat(np.arange(tables.shape[1], dtype=np.int32), row) for row in tables])
     state = words[: 2 * lanes].copy().view(np.uint32).astype(np.uint64)
+    if lanes <= SCALAR_LANES:
+        return _decode_scalar(words, state.tolist(), tables, context, starts, slots)[:count]
     place, mask = 2 * lanes, np.uint64((1 << PRECISION) - 1)
     found = np.empty((steps, lanes), np.int32)
     for step in range(steps):
@@ -105,3 +127,25 @@ def rans_decode(
         state[low] = (state[low] << np.uint64(16)) | words[place : place + len(low)]
         place += len(low)
     return found.reshape(-1)[:count]
+
+
+def _decode_scalar(
+    words: NDArray[np.uint16],
+    states: list[int],
+    tables: NDArray[np.uint32],
+    context: Integers,
+    starts: NDArray[np.uint32],
+    slots: NDArray[np.int32],
+) -> NDArray[np.int32]:
+    """The symbols of `rans_decode` with those of the padding, one at a time."""
+    stream, found = iter(words[2 * len(states) :].tolist()), list[int]()
+    shares, firsts, symbols, mask = tables.tolist(), starts.tolist(), slots.tolist(), (1 << PRECISION) - 1
+    for row in context.tolist():
+        for lane, table in enumerate(row):
+            state = states[lane]
+            slot = state & mask
+            symbol = symbols[table][slot]
+            state = shares[table][symbol] * (state >> PRECISION) + slot - firsts[table][symbol]
+            states[lane] = state << 16 | next(stream) if state < LOWEST else state
+            found.append(symbol)
+    return np.array(found, np.int32)
