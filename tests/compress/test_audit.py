@@ -3,6 +3,9 @@ import pytest
 from pocketlm.compress.audit import Coverage, Stability, audit, coverage, ngram_overlap, stability, warnings
 from pocketlm.compress.calibration import Calibration
 from pocketlm.compress.context import Context
+from pocketlm.compress.rounding import RoundToNearest
+from pocketlm.recipe.compress import compress
+from pocketlm.recipe.recipe import Recipe
 
 CONTEXT = Context(fast=False)
 
@@ -59,3 +62,11 @@ def test_what_is_wrong_is_said():
     )
     assert len(poor) == 4 and "20.0%" in poor[1] and "90%" in poor[2] and "1 experts" in poor[3]
     assert warnings(Coverage(10, 1, 5, 0.1, 1.0, 0.0), Stability({"a": 0.1}, {"a": 0.95})) == []
+
+
+def test_the_record_says_what_a_model_was_calibrated_on(family, calibrated):
+    model = family("llama")
+    steps = [RoundToNearest(bits=8, layers=("embeddings",)), RoundToNearest(bits=4)]
+    made = compress(model, Recipe(steps), Context(calibrated(model)))
+    assert made.records[0]["calibration"] == coverage(model, calibrated(model)).to_json()
+    assert "calibration" not in made.records[1]

@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from pocketlm.compress.calibration import Batch, Calibration
 from pocketlm.compress.context import Context
 from pocketlm.compress.masks import keep_mask
-from pocketlm.compress.moments import Statistics, collecting
-from pocketlm.compress.walk import BlockView, Call, precision, walk
-from pocketlm.model.experts import RoutedExperts
+from pocketlm.compress.moments import Statistics
+from pocketlm.compress.walk import BlockView, run_collecting, walk
 from pocketlm.model.layers import packed
 from pocketlm.model.pretrained import Model
 
@@ -142,7 +141,7 @@ def stability(model: Model, calibration: Calibration, context: Context) -> Stabi
         first, second = Statistics(), Statistics()
         outputs = []
         for place in range(len(view.calls)):
-            outputs.append(_run(view, place, (first, second)[place % 2], context.fast))
+            outputs.append(run_collecting(view, place, (first, second)[place % 2], context.fast))
         for place, made in enumerate(outputs):
             view.inputs[place] = made
         view.advanced = True
@@ -167,21 +166,6 @@ def _halved(batches: Sequence[Batch]) -> Iterator[Batch]:
         for start in (0, 1):
             rows = len(next(iter(batch.values())))
             yield {name: value[min(start, rows - 1) :: 2] for name, value in batch.items()}
-
-
-def _run(view: BlockView, place: int, statistics: Statistics, fast: bool) -> Tensor:
-    routers = {name: child for name, child in view.module.named_modules() if isinstance(child, RoutedExperts)}
-    memory = _memory(view.calls[place], view.masks[place])
-    with precision(fast), collecting({**view.linears(), **routers}, statistics, view.masks[place], memory):
-        return view.run(place)
-
-
-def _memory(call: Call, masks: list[Tensor]) -> Tensor | None:
-    """The encoder's output among what a decoder's block is called with."""
-    for given in (*call.args, *call.kwargs.values()):
-        if isinstance(given, Tensor) and given.dim() == 3 and masks and given.shape[:2] == masks[0].shape:
-            return given
-    return None
 
 
 def _compare(name: str, layer: nn.Module, first: Statistics, second: Statistics, found: Stability) -> None:

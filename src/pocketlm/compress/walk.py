@@ -152,14 +152,16 @@ def read_tokens(view: BlockView, place: int, inputs: Tensor) -> Tensor:
     return tokens_of(inputs, masks if memory is None or inputs is memory else masks[::-1])
 
 
-def _collect(view: BlockView, fast: bool) -> list[Tensor]:
-    made = []
+def run_collecting(view: BlockView, place: int, statistics: Statistics, fast: bool) -> Tensor:
+    """The block's hidden states on batch `place`; what its layers read there is added to `statistics`."""
     routers = {name: child for name, child in view.module.named_modules() if isinstance(child, RoutedExperts)}
-    for place in range(len(view.calls)):
-        named, memory = {**view.linears(), **routers}, _memory(view.calls[place], view.masks[place])
-        with precision(fast), collecting(named, view.statistics, view.masks[place], memory):
-            made.append(view.run(place))
-    return made
+    named, memory = {**view.linears(), **routers}, _memory(view.calls[place], view.masks[place])
+    with precision(fast), collecting(named, statistics, view.masks[place], memory):
+        return view.run(place)
+
+
+def _collect(view: BlockView, fast: bool) -> list[Tensor]:
+    return [run_collecting(view, place, view.statistics, fast) for place in range(len(view.calls))]
 
 
 def _memory(call: Call, masks: list[Tensor]) -> Tensor | None:

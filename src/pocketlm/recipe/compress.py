@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from pocketlm.compress.audit import coverage
 from pocketlm.compress.context import Context
 from pocketlm.compress.journal import Journal, Promise, broken
 from pocketlm.compress.passes import PASSES
@@ -73,6 +74,8 @@ def compress(model: Model, recipe: Recipe, context: Context | None = None) -> Mo
         logger.info("%s: %d layers, %.1f s", step.name, journal.changed, seconds)
         _insist(step, journal, records[-1], context)
         promises += journal.promises
+    if context.calibration is not None:  # the first of these passes says what they were calibrated on
+        records[-len(recipe.steps)]["calibration"] = coverage(model, context.calibration).to_json()
     lost = broken(model, promises)
     if lost:
         shown = ", ".join(f"{one.kind} {one.value} of {one.layer}" for one in lost[:3])
