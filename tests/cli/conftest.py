@@ -1,0 +1,3 @@
+"""Tiny models of every family, as fixtures."""
+
+from families import family_folder  # noqa: F401
