@@ -218,9 +218,14 @@ def run(peer: str, bench: Bench, out: Path, command: str) -> None:
 
 def merge(out: Path, peer: str, found: Mapping[str, Any]) -> None:
     """Puts one peer's figures into the JSON file `out`, whole or not at all; the other peers' stay."""
-    known = json.loads(out.read_text("utf-8")) if out.is_file() else {"peers": {}}
-    peers = {name: found if name == peer else known["peers"].get(name) for name in PEERS}
-    whole = {"model": MODEL, "evaluation": EVALUATION, "peers": {name: one for name, one in peers.items() if one}}
+    known = json.loads(out.read_text("utf-8")) if out.is_file() else {}
+    peers = {name: found if name == peer else known.get("peers", {}).get(name) for name in PEERS}
+    whole = {
+        **known,
+        "model": MODEL,
+        "evaluation": EVALUATION,
+        "peers": {name: one for name, one in peers.items() if one},
+    }
     part = out.with_name(out.name + ".part")
     part.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", "utf-8")
     os.replace(part, out)

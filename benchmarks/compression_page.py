@@ -1,0 +1,60 @@
+"""The figures of compress_lm.py as docs/compression-benchmarks.md: python benchmarks/compression_page.py FILE.json"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).parents[1] / "docs" / "compression-benchmarks.md"
+
+
+def rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every system that was measured, the smallest file first; ours carry the name of their recipe."""
+    peers = [{**row, "ours": False} for one in found.get("peers", {}).values() for row in one.get("rows", ())]
+    ours = [{**row, "ours": True} for row in found.get("ours", {}).values()]
+    return sorted(peers + ours, key=lambda row: row["file_bytes"])
+
+
+def page(found: dict[str, Any]) -> str:
+    """The whole page."""
+    about, taken = found["machine"], found["evaluation"]
+    versions = {**found.get("versions", {})}
+    for one in found.get("peers", {}).values():
+        versions |= one.get("taken", {}).get("versions", {})
+    lines = [
+        "# Benchmarks of compression", "",
+        "SmolLM2-135M-Instruct, perplexity in float32 of the first "
+        f"{taken['tokens']:,} tokens of the {taken['text']} text, context {taken['context']:,}, of the weights that the "
+        "file holds. Calibration text is WikiText-2's validation file. Our sizes are whole folders, the tokenizer among "
+        "them; a GGUF has its tokenizer inside, the other peers' files have none. The weights had once been rounded to "
+        "4 bits, so figures at 4 bits flatter everybody. Seconds were taken beside other work where load is above the "
+        "number of cores.", "",
+        "| system | file | perplexity | seconds | peak memory | load |", "| --- | --- | --- | --- | --- | --- |",
+    ]  # fmt: skip
+    for row in rows(found):
+        name = f"PocketLM [{row['name']}]({recipe_link(row['name'])})" if row["ours"] else row["name"]
+        memory = f"{row['peak_memory_bytes'] / 1e9:.2f} GB" if "peak_memory_bytes" in row else ""
+        seconds = f"{row['seconds']:,.0f}" if row["seconds"] else ""
+        lines.append(
+            f"| {name} | {row['file_bytes'] / 1e6:.1f} MB | {row['perplexity']:,.2f} | {seconds} | {memory} | "
+            f"{row.get('load', '')} |"
+        )
+    left_out = [f"{name} is left out: {one['left_out']}." for name, one in found["peers"].items() if "left_out" in one]
+    lines += ["", *left_out, *([""] if left_out else [])]
+    lines.append(
+        f"Written by `python benchmarks/compress_lm.py` and `benchmarks/lm_peers.py`; {about['cpu']}, {about['cores']} "
+        f"cores; Python {about['python']}; {', '.join(f'{name} {one}' for name, one in sorted(versions.items()))}; "
+        f"seed {found['seed']}."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def recipe_link(name: str) -> str:
+    """Where the recipe of that name is."""
+    return f"https://github.com/pocketlm/pocketlm/blob/main/benchmarks/recipes/{name}.yaml"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(json.loads(Path(sys.argv[1]).read_text("utf-8"))), "utf-8")
