@@ -25,12 +25,11 @@ def page(found: dict[str, Any]) -> str:
         versions |= one.get("taken", {}).get("versions", {})
     lines = [
         "# Benchmarks of compression", "",
-        "SmolLM2-135M-Instruct, perplexity in float32 of the first "
-        f"{taken['tokens']:,} tokens of the {taken['text']} text, context {taken['context']:,}, of the weights that the "
-        "file holds. Calibration text is WikiText-2's validation file. Our sizes are whole folders, the tokenizer among "
-        "them; a GGUF has its tokenizer inside, the other peers' files have none. The weights had once been rounded to "
-        "4 bits, so figures at 4 bits flatter everybody. Seconds were taken beside other work where load is above the "
-        "number of cores.", "",
+        f"SmolLM2-135M-Instruct, perplexity in float32 of the first {taken['tokens']:,} tokens of the {taken['text']} "
+        f"text, context {taken['context']:,}, of the weights that the file holds. Calibration text is WikiText-2's "
+        "validation file. Our sizes are whole folders, the tokenizer among them; a GGUF has its tokenizer inside, the "
+        "other peers' files have none. The weights had once been rounded to 4 bits, so figures at 4 bits flatter "
+        "everybody. Seconds were taken beside other work where load is above the number of cores.", "",
         "| system | file | perplexity | seconds | peak memory | load |", "| --- | --- | --- | --- | --- | --- |",
     ]  # fmt: skip
     for row in rows(found):
