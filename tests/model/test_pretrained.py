@@ -219,3 +219,25 @@ def test_a_folder_that_exists_is_replaced_only_if_asked_and_only_if_it_is_such_a
     (tmp_path / "mine").mkdir()
     with pytest.raises(OutputError, match="no such folder"):
         save_model(model, tmp_path / "mine", force=True)
+
+
+def test_a_config_that_names_many_classes_is_still_found(teacher_folder, tmp_path):
+    from families import make_family
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(teacher_folder)
+    model = load_model(make_family("bert-classes", tmp_path / "many", tokenizer, num_labels=1500))
+    save_model(model, tmp_path / "kept")
+    assert len(load_model(tmp_path / "kept").module.config.id2label) == 1500
+
+
+def test_a_chat_template_is_kept(family, tmp_path):
+    model = family("llama").copy()
+    template = "{% for one in messages %}{{ one.content }}{% endfor %}"
+    model.tokenizer.chat_template = {"default": template, "tool_use": f"tools: {template}"}
+    try:
+        save_model(model, tmp_path / "kept")
+        again = load_model(tmp_path / "kept").tokenizer
+    finally:
+        model.tokenizer.chat_template = None
+    assert again.chat_template == {"default": template, "tool_use": f"tools: {template}"}

@@ -31,6 +31,8 @@ SCHEMA = 1
 WEIGHTS = "model.safetensors"
 RECORD = "record.json"
 LARGE_FILE = 16_000
+# What `transformers` reads in the folder itself, however many classes it names.
+CONFIGS = ("config.json", "generation_config.json")
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ def _write(model: Model, folder: Path) -> None:
         model.module.generation_config.save_pretrained(folder)
     if model.tokenizer is not None:
         model.tokenizer.save_pretrained(folder)
-        for file in [one for one in folder.glob("*.json") if one.stat().st_size > LARGE_FILE]:
+        for file in [one for one in folder.glob("*.json") if one.stat().st_size > LARGE_FILE and one.name not in CONFIGS]:
             file.with_suffix(".json.xz").write_bytes(lzma.compress(file.read_bytes(), preset=9))
             file.unlink()
     records = json.dumps(list(model.records), ensure_ascii=False, separators=(",", ":"))
@@ -287,7 +289,7 @@ def _load_compressed(folder: Path) -> Model:
             raise ModelError(f"model {folder}: is damaged: holds no tensor {empty[0]}")
         rebuild.revive(module)
         with tempfile.TemporaryDirectory() as plain, quiet():
-            tokenizer = load_tokenizer(unpacked(folder, Path(plain), RECORD), plain)
+            tokenizer = load_tokenizer(unpacked(folder, Path(plain), (RECORD, WEIGHTS)), plain)
         records = tuple(json.loads((folder / RECORD).read_text("utf-8")))
     except ModelError:
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ def load_tokenizer(folder: Path, source: str) -> Any:
     return None
 
 
-def unpacked(folder: Path, plain: Path, record: str) -> Path:
-    """The folder `plain`, filled with the tokenizer's and config's files of a compressed folder, none packed."""
+def unpacked(folder: Path, plain: Path, without: Collection[str]) -> Path:
+    """The folder `plain`, filled with the files of a compressed folder but for those `without`, none packed."""
     for file in folder.iterdir():
         if file.name.endswith(".json.xz"):
             (plain / file.name.removesuffix(".xz")).write_bytes(lzma.decompress(file.read_bytes()))
-        elif file.suffix in (".json", ".txt", ".model") and file.name != record:
+        elif file.is_dir():  # of chat templates, where a tokenizer has several
+            shutil.copytree(file, plain / file.name)
+        elif file.name not in without:
             shutil.copy(file, plain / file.name)
     return plain
