@@ -17,9 +17,9 @@ from typing import Any
 from pocketlm.errors import RecipeError, UnknownNameError
 
 
-def did_you_mean(name: str, allowed: list[str]) -> str:
-    """The words " Did you mean 'x'?" for the nearest allowed name, or nothing."""
-    near = get_close_matches(name, allowed, n=1, cutoff=0.5)
+def did_you_mean(name: object, allowed: list[str]) -> str:
+    """The words " Did you mean 'x'?" for the nearest allowed name, or nothing; `name` is as someone wrote it."""
+    near = get_close_matches(str(name), allowed, n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
@@ -36,7 +36,7 @@ class Table(Mapping[str, Any]):
         return {**found, **self._built_in}
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._targets:
+        if not isinstance(name, str) or name not in self._targets:
             names = sorted(self._targets)
             raise UnknownNameError(
                 f"unknown {self.kind} {name!r}; there is {', '.join(names)}.{did_you_mean(name, names)}"
@@ -45,7 +45,7 @@ class Table(Mapping[str, Any]):
         return getattr(import_module(module), attribute)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._targets
+        return isinstance(name, str) and name in self._targets
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._targets)
@@ -66,7 +66,8 @@ def pass_from_json(value: Mapping[str, Any], table: Table) -> Any:
         raise RecipeError(f"a recipe step needs the key 'pass'; got {shown or 'nothing'}")
     kind = table[value["pass"]]
     allowed = [one.name for one in fields(kind)]
-    settings = {key: setting for key, setting in value.items() if key != "pass"}
+    # YAML and JSON have lists where a pass, which can be a key, has tuples
+    settings = {key: tuple(one) if isinstance(one, list) else one for key, one in value.items() if key != "pass"}
     for key in settings:
         if key not in allowed:
             raise RecipeError(
