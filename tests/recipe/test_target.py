@@ -58,7 +58,7 @@ def test_a_choice_as_passes_names_layers_as_they_are_then(deep, calibrated):  # 
     chosen["model.layers.0.mlp.up_proj"] = Option("prune", 900, {"prune": 0.1}, {"sparsity": 0.5})
     chosen["model.embed_tokens"] = Option("grid", 2000, {"grid": 0.1}, {"bits": 6})
     recipe = recipe_of(Allocation(chosen, ("model.layers.1",)), model)
-    assert recipe.to_json()[0]["blocks"] == [1]
+    assert list(recipe.to_json()[0]["blocks"]) == [1]
     steps = {one["pass"]: one for one in recipe.to_json()}
     assert list(steps) == ["drop-layers", "low-rank", "sparsegpt", "gptq"]
     assert steps["low-rank"]["share"] == {"model.layers.2.mlp.up_proj": 0.4}
@@ -77,10 +77,10 @@ def test_coded_layers_share_one_mean_and_groups_go_by_their_word(deep):
         if layer.name != "lm_head"
     }
     step = recipe_of(Allocation(chosen), model).to_json()[0]
-    assert step["bits"] == pytest.approx(2) and step["layers"] == ["blocks", "embeddings", "head"]
+    assert step["bits"] == pytest.approx(2) and list(step["layers"]) == ["blocks", "embeddings", "head"]
     chosen["model.layers.0.mlp.up_proj"] = Option("keep", 4096)
     step = recipe_of(Allocation(chosen), model).to_json()[0]
-    assert step["layers"][:2] == ["embeddings", "head"] and len(step["layers"]) == 2 + 27
+    assert list(step["layers"][:2]) == ["embeddings", "head"] and len(step["layers"]) == 2 + 27
 
 
 def test_nothing_to_choose_is_said(deep):

@@ -111,7 +111,7 @@ def plan_for(
     surveys are kept. Raises BudgetError for a target out of reach, with the least size within it.
     """
     context = replace(context or Context(), calibration=calibration, teacher=model, allow_no_effect=True)
-    table = survey(model, calibration, context, cache=cache, kinds=kinds)
+    table = survey(model, calibration, context, cache=cache)
     rest = _folder_bytes(model) - (table.bytes - table.other_bytes)
     least = least_bytes(table, kinds) + rest
     if least > target_bytes:
