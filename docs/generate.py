@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from inspect import getdoc
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from pocketlm.cli.main import app
+from pocketlm.compress.passes import PASSES
 from pocketlm.job import Job
 from pocketlm.pocket import format as pocket_format
 from pocketlm.students.passes import STUDENT_PASSES
@@ -43,15 +45,46 @@ def cli_page() -> str:
     return "\n".join(parts) + "\n"
 
 
+# What a table of passes is for, above its sections.
+PASSES_OF = (
+    (
+        "Students",
+        "Steps of the recipes `pocketlm fit` tries: the first builds a small model, the others shrink or teach it.",
+        STUDENT_PASSES,
+    ),
+    (
+        "Compression",
+        "Steps of the recipes of `pocketlm compress`. Some settings take a mapping from layer patterns to values.",
+        PASSES,
+    ),
+)
+
+
+def shown(setting: Any) -> str:
+    """A setting with its default."""
+    default = setting.default if setting.default_factory is MISSING else setting.default_factory()
+    return f"`{setting.name}={default!r}`"
+
+
 def passes_page() -> str:
-    """Every pass with its settings."""
+    """Every pass with its settings: those that make students, and those that compress a model."""
     parts = ["# Passes", "", WRITTEN, ""]
-    for name in STUDENT_PASSES:
-        kind = STUDENT_PASSES[name]
-        module = sys.modules[kind.__module__]
-        settings = ", ".join(f"`{one.name}={one.default!r}`" for one in fields(kind))
-        parts += [f"## {name}", "", getdoc(module) or "", "", getdoc(kind) or "", "", f"Settings: {settings}", ""]
+    for title, about, table in PASSES_OF:
+        parts += [f"## {title}", "", about, ""]
+        for name in table:
+            kind = table[name]
+            module = sys.modules[kind.__module__]
+            # A pass may take the settings of another one, which say what they are there.
+            inherited = [getdoc(base) or "" for base in kind.__mro__[1:-1] if fields_of(base)]
+            settings = ", ".join(shown(one) for one in fields(kind))
+            texts = [getdoc(module) or "", getdoc(kind) or "", *inherited, f"Settings: {settings}"]
+            parts += [f"### {name}", "", *(line for text in texts if text for line in (text, ""))]
     return "\n".join(parts)
+
+
+def fields_of(kind: type) -> tuple[Field[Any], ...]:
+    """The settings of a class, none where it is no dataclass."""
+    return fields(kind) if is_dataclass(kind) else ()
 
 
 def tasks_page() -> str:
