@@ -62,3 +62,12 @@ def test_the_jobs_csv_has_its_columns():
         rows = list(csv.DictReader(file))
     assert {"text", "topic"} == set(rows[0])
     assert len({row["topic"] for row in rows}) == 3
+
+
+@pytest.mark.slow
+def test_compress_a_model(tmp_path):
+    size, *likeness = run(EXAMPLES / "04_compress_a_model.py", tmp_path, folder=tmp_path).splitlines()
+    small, whole = (float(word) for word in size.split() if "." in word)
+    assert small < whole / 7
+    assert len(likeness) == 4
+    assert all(float(line.split()[0]) > 0.95 for line in likeness)
