@@ -20,7 +20,7 @@ from pocketlm.model.anatomy import is_embedding, is_linear
 from pocketlm.model.pretrained import Model
 
 # Tokens of one backward pass: its logits and activations are what takes the memory.
-BACKWARD_TOKENS = 2048
+BACKWARD_TOKENS = 512
 
 Loss = Callable[[Any, Batch], Tensor]
 
