@@ -219,6 +219,27 @@ def test_a_folder_that_exists_is_replaced_only_if_asked_and_only_if_it_is_such_a
     (tmp_path / "mine").mkdir()
     with pytest.raises(OutputError, match="no such folder"):
         save_model(model, tmp_path / "mine", force=True)
+    (tmp_path / "mine" / "record.json").write_text("[]")  # of something else
+    with pytest.raises(OutputError, match="no such folder"):
+        save_model(model, tmp_path / "mine", force=True)
+
+
+def test_the_folder_one_stands_in_and_a_link_are_replaced_too(family, kept, tmp_path, monkeypatch):
+    model = family("llama")
+    monkeypatch.chdir(kept)
+    assert save_model(model, ".", force=True) == folder_bytes(kept)
+    (tmp_path / "link").symlink_to(kept)
+    assert save_model(model, tmp_path / "link", force=True) == folder_bytes(kept)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["kept", "link"]
+
+
+def test_what_was_there_stays_where_writing_fails(family, kept, tmp_path, monkeypatch):
+    before = folder_bytes(kept)
+    monkeypatch.setattr("pocketlm.model.pretrained.first_config", lambda model: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_model(family("llama"), kept, force=True)
+    assert folder_bytes(kept) == before
+    assert [one.name for one in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_config_that_names_many_classes_is_still_found(teacher_folder, tmp_path):

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from pocketlm.cli.show import Bars, console, print_json
-from pocketlm.errors import MissingExtraError, OutputError, RecipeError
+from pocketlm.errors import MissingExtraError, RecipeError
 from pocketlm.units import format_duration, format_size, parse_size
 
 
@@ -51,13 +51,14 @@ def command(
     """
     if (recipe is None) == (target_size is None):
         raise RecipeError("give either --recipe FILE or --target-size SIZE")
-    _free(Path(output), force)
     try:
         import torch  # noqa: F401
     except ImportError:
         raise MissingExtraError("compress", "build") from None
+    from pocketlm.model.folder import check_output
     from pocketlm.recipe.job import CompressJob, run_job
 
+    check_output(Path(output), force)  # at once, before the work
     job = CompressJob(
         model, Path(output), recipe, None if target_size is None else parse_size(target_size), calibration, windows,
         length, test, seed, workers, ray, None if disk is None else Path(disk), allow_no_effect, force,
@@ -70,13 +71,6 @@ def command(
     elif not quiet:
         _summarize(report)
     return 0
-
-
-def _free(output: Path, force: bool) -> None:
-    """Say at once, before the work, that the output cannot be written."""
-    ours = (output / "record.json").is_file()
-    if output.exists() and not (force and ours):
-        raise OutputError(f"{output}: exists already{'; --force replaces it' if ours else ' and is no such folder'}")
 
 
 def _summarize(report: Mapping[str, Any]) -> None:

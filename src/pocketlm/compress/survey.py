@@ -28,7 +28,8 @@ from pocketlm.compress.options import Option, Survey, SurveyedLayer
 from pocketlm.compress.rise import reference_of
 from pocketlm.model.anatomy import LayerInfo, stacks
 from pocketlm.model.families import FAMILIES
-from pocketlm.model.pretrained import RECORD, WEIGHTS, Model
+from pocketlm.model.folder import RECORD, WEIGHTS
+from pocketlm.model.pretrained import Model
 from pocketlm.model.rebuild import stored_tensors
 from pocketlm.model.tensors import LARGEST_PLANES, encode_tensor
 from pocketlm.pocket.format import write_atomically

@@ -10,7 +10,6 @@ import base64
 import copy
 import json
 import lzma
-import shutil
 import tempfile
 import zlib
 from collections.abc import Mapping
@@ -21,15 +20,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from pocketlm.errors import ModelError, OutputError
+from pocketlm.errors import ModelError
 from pocketlm.model import anatomy, rebuild
 from pocketlm.model.anatomy import LayerInfo
+from pocketlm.model.folder import RECORD, WEIGHTS, check_output, put_in_place
+from pocketlm.model.folder import folder_bytes as folder_bytes
 from pocketlm.model.tensors import Coded, decode_tensor, encode_tensor
 from pocketlm.model.tokenizer_files import load_tokenizer, unpacked
 
 SCHEMA = 1
-WEIGHTS = "model.safetensors"
-RECORD = "record.json"
 LARGE_FILE = 16_000
 # What `transformers` reads in the folder itself, however many classes it names.
 CONFIGS = ("config.json", "generation_config.json")
@@ -183,29 +182,13 @@ def settle(model: Model) -> Model:
 def save_model(model: Model, folder: str | Path, *, force: bool = False) -> int:
     """Write the model as a folder; its size in bytes, the sum of its files.
 
-    Written aside and moved into place when whole. Raises OutputError where the folder exists and `force` is not set.
+    Written aside and moved into place when whole. Raises OutputError as `check_output` does.
     """
-    folder = Path(folder)
-    if folder.exists() and not (force and (folder / RECORD).is_file()):
-        what = "exists already; --force replaces it" if (folder / RECORD).is_file() else "exists and is no such folder"
-        raise OutputError(f"{folder}: {what}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        _write(model, aside)
-        if folder.exists():
-            shutil.rmtree(folder)
-        aside.chmod(0o755)
-        aside.rename(folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+    check_output(Path(folder), force)
+    folder = Path(folder).resolve()  # once replaced, "." is the one that was removed
+    with put_in_place(folder) as new:
+        _write(model, new)
     return folder_bytes(folder)
-
-
-def folder_bytes(folder: Path) -> int:
-    """The sum of a folder's files."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _write(model: Model, folder: Path) -> None:
@@ -227,7 +210,8 @@ def _write(model: Model, folder: Path) -> None:
         model.module.generation_config.save_pretrained(folder)
     if model.tokenizer is not None:
         model.tokenizer.save_pretrained(folder)
-        for file in [one for one in folder.glob("*.json") if one.stat().st_size > LARGE_FILE and one.name not in CONFIGS]:
+        packed = [one for one in folder.glob("*.json") if one.stat().st_size > LARGE_FILE and one.name not in CONFIGS]
+        for file in packed:
             file.with_suffix(".json.xz").write_bytes(lzma.compress(file.read_bytes(), preset=9))
             file.unlink()
     records = json.dumps(list(model.records), ensure_ascii=False, separators=(",", ":"))
