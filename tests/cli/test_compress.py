@@ -66,7 +66,7 @@ def test_nothing_is_replaced_unasked(work, capsys):
     for more in ((), ("--force",)):
         code, _, err = run(capsys, *few(work, "--recipe", work[1] / "recipe.yaml", *more))
         assert code == 2
-        assert "exists already" in err
+        assert "exists" in err
     assert (work[1] / "small" / "mine.txt").read_text("utf-8") == "kept"
 
 
@@ -116,3 +116,13 @@ def test_a_pass_that_does_nothing_is_a_failure(work, capsys):
     assert code == 1
     assert "pass prune" in err
     assert run(capsys, *few(work, "--recipe", work[1] / "idle.yaml", "--quiet", "--allow-no-effect"))[0] == 0
+
+
+def test_a_collapse_is_explained(work, capsys):
+    (work[1] / "harsh.yaml").write_text("- pass: round-to-nearest\n  bits: 2\n  group_size: 0\n  clip: false\n", "utf-8")
+    code, out, _ = run(capsys, *few(work, "--recipe", work[1] / "harsh.yaml", "--json"))
+    assert code == 0
+    report = json.loads(out)
+    before, after = report["loss"]
+    last = report["records"][-1]
+    assert ("collapse" in last) == (after - before > 0.5)

@@ -12,6 +12,7 @@ import torch
 from pocketlm.compress.audit import audit
 from pocketlm.compress.calibration import Calibration, read_calibration
 from pocketlm.compress.context import Context
+from pocketlm.compress.explain import explained
 from pocketlm.compress.gradients import batch_loss
 from pocketlm.compress.memory import foresee
 from pocketlm.compress.walk import precision
@@ -21,7 +22,6 @@ from pocketlm.progress import Progress, Silent
 from pocketlm.recipe.compress import compress, read_recipe
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.recipe.target import plan_for
-from pocketlm.recipe.target import recipe_for
 from pocketlm.units import format_size
 
 
@@ -66,6 +66,9 @@ def run_job(job: CompressJob, progress: Progress | None = None) -> dict[str, Any
         allow_no_effect=job.allow_no_effect, progress=progress,
     )  # fmt: skip
     made, recipe, notes = _made(job, model, calibration, steps, context)
+    if calibration is not None:
+        progress.stage("comparing")
+        made = explained(model, made, _few(calibration), context)
     progress.stage(f"writing {job.output}")
     size = save_model(made, job.output, force=job.force)
     report = {
@@ -112,9 +115,14 @@ def _losses(model: Model, made: Model, calibration: Calibration | None) -> list[
     """Mean loss a token on at most four batches of calibration, before and after; None for a model without a head."""
     if calibration is None or model.spec.kind in ("encoder", "speech"):
         return [None, None]
-    few = Calibration(calibration.batches[:4], source=calibration.source)
+    few = _few(calibration)
     with torch.no_grad(), precision(False):
         return [_mean_loss(one, few) for one in (model, made)]
+
+
+def _few(calibration: Calibration) -> Calibration:
+    """Its first four batches."""
+    return Calibration(calibration.batches[:4], source=calibration.source)
 
 
 def _mean_loss(model: Model, calibration: Calibration) -> float:
