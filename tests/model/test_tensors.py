@@ -103,3 +103,11 @@ def test_a_large_sparse_matrix_comes_near_to_what_must_be_told():
     share = np.bincount(high) / high.size
     entropy = -(share[share > 0] * np.log2(share[share > 0])).sum()
     assert 8 * values / high.size <= 8 + 1.01 * entropy + 0.02
+
+
+def test_one_code_far_from_the_others_costs_them_little():
+    codes = (torch.randn(512, 512, generator=torch.Generator().manual_seed(0)) * 2).round().to(torch.int16)
+    near = len(encode_tensor(codes).data)
+    codes[0, 0], codes[5, 7] = 20_000, -32_000
+    same(codes)
+    assert len(encode_tensor(codes).data) < 1.5 * near

@@ -94,6 +94,8 @@ def _integers(array: NDArray[Any], header: dict[str, Any]) -> list[Coded]:
         kinds = ("none", "columns", "both") if array.ndim == 2 and array.size >= 1 << 14 else ("none",)
         extra, data = _rans_write(codes, min(kinds, key=lambda kind: _expected_bits(codes, kind)))
         found.append(Coded({**header, "coding": "rans", "low": low, **extra}, data))
+    elif array.dtype.itemsize == 2:  # one far code must not make all the others cost two bytes
+        found.append(_write_planes(array, header))
     return found
 
 
