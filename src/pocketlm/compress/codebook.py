@@ -19,10 +19,11 @@ from torch import Tensor
 
 from pocketlm.compress.context import Context
 from pocketlm.compress.grid import split_groups
+from pocketlm.compress.moments import Moments
+from pocketlm.compress.parallel import Task
 from pocketlm.compress.rounding import check_bits
 from pocketlm.compress.targets import Leaf, relative_error, select, setting_for, zeros_of
 from pocketlm.compress.visits import visit_leaves
-from pocketlm.model.anatomy import LayerInfo
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import CodebookWeight
 
@@ -150,14 +151,21 @@ class Codebook:
     def __call__(self, model: Model, context: Context) -> Model:
         """The model with its layers quantized."""
 
-        def work(layer: LayerInfo, leaf: Leaf) -> None:
-            bits = setting_for(self.bits, layer.name)
-            importance = leaf.moments.mean.diagonal() if self.weighted and leaf.moments is not None else None
-            weight = fit_codebook(leaf.matrix, bits, self.levels, self.scope == "row", self.group_size, importance)
-            leaf.put(weight)
-            error = relative_error(leaf.matrix, weight.matrix(), leaf.moments)
-            context.journal.layer(leaf.name, "quantized", error, bits=bits, levels=self.levels)
-            context.journal.promise(layer.name, "bits", bits)
+        def task(name: str, leaf: Leaf) -> Task:
+            return leaf.matrix, leaf.moments, setting_for(self.bits, name), self
+
+        def done(name: str, leaf: Leaf, found: tuple[CodebookWeight, float]) -> None:
+            bits = setting_for(self.bits, name)
+            leaf.put(found[0])
+            context.journal.layer(leaf.name, "quantized", found[1], bits=bits, levels=self.levels)
+            context.journal.promise(name, "bits", bits)
 
         chosen = select(model, self.layers, self.exclude)
-        return visit_leaves(model, chosen, context, work, self.name if self.weighted else None)
+        return visit_leaves(model, chosen, context, coded, task, done, self.name if self.weighted else None)
+
+
+def coded(matrix: Tensor, moments: Moments | None, bits: int, step: Codebook) -> tuple[CodebookWeight, float]:
+    """The matrix by the levels that the pass asks for, and the relative error."""
+    importance = moments.mean.diagonal() if step.weighted and moments is not None else None
+    weight = fit_codebook(matrix, bits, step.levels, step.scope == "row", step.group_size, importance)
+    return weight, relative_error(matrix, weight.matrix(), moments)

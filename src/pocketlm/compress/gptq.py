@@ -8,7 +8,7 @@ store. A row that plain rounding serves better keeps plain rounding. What was ze
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,9 +19,19 @@ from pocketlm.compress.context import Context
 from pocketlm.compress.grid import Grid, grid_for
 from pocketlm.compress.moments import Moments
 from pocketlm.compress.outer import quantize_outer
+from pocketlm.compress.parallel import Task, spread_leaves
 from pocketlm.compress.rounding import check_bits
 from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
-from pocketlm.compress.targets import Leaf, leaves, pack_layer, select, setting_for, share_ties, zeros_of
+from pocketlm.compress.targets import (
+    Leaf,
+    leaves,
+    pack_layer,
+    relative_error,
+    select,
+    setting_for,
+    share_ties,
+    zeros_of,
+)
 from pocketlm.compress.upstream import Upstream, corrected
 from pocketlm.compress.walk import BlockView, measure, walk
 from pocketlm.model.pretrained import Model
@@ -188,13 +198,10 @@ class Gptq:
     def _visit(self, view: BlockView, inner: set[str], upstream: Upstream, plans: Plans, context: Context) -> None:
         wanted = {name: layer for name, layer in view.linears().items() if name in inner}
         done: list[tuple[Leaf, GridWeight]] = []
-        solved: dict[int, Feedback] = {}
 
         def change(stage: Stage) -> None:
-            for name in stage.names:
-                if name in wanted:
-                    drift = upstream.drift.get(stage.names[0])
-                    done.extend(self.quantize(name, wanted[name], stage.moments, context, drift, solved))
+            found = [(name, wanted[name], stage.moments) for name in stage.names if name in wanted]
+            done.extend(self.quantize(found, context, upstream.drift.get(stage.names[0])))
 
         stages = stages_of(view, context.fast, plans) if self.sequential else []
         if stages:
@@ -206,61 +213,67 @@ class Gptq:
         else:
             measure(view, context.fast)
         heard = {name for names in stages for name in names}
-        for name in wanted.keys() - heard if heard else wanted:
-            moments = view.statistics.moments.get(name)
-            done.extend(self.quantize(name, wanted[name], moments, context))
+        moments = view.statistics.moments
+        rest = [(name, layer, moments.get(name)) for name, layer in wanted.items() if name not in heard]
+        done.extend(self.quantize(rest, context))
         for leaf, weight in done:
             leaf.put(weight)
 
     def quantize(
-        self,
-        name: str,
-        layer: Any,
-        moments: Moments | None,
-        context: Context,
-        drift: Tensor | None = None,
-        solved: dict[int, Feedback] | None = None,
+        self, layers: Sequence[tuple[str, Any, Moments | None]], context: Context, drift: Tensor | None = None
     ) -> list[tuple[Leaf, GridWeight]]:
-        """The layer's leaves with their weights on the grid; until they are put there, plain ones of the same values.
+        """Leaves of the layers with their weights on the grid; until they are put there, plain ones of the same values.
 
-        Plain ones run faster while calibration goes through them. solved: what layers of the same moments share.
+        Plain ones run faster while calibration goes through them. layers: name, packed layer, and moments of its input.
         """
-        bits, found = setting_for(self.bits, name), []
-        for leaf in leaves(name, layer, moments):
-            weight = self._leaf(
-                leaf, bits, context, drift if leaf.name == name else None, {} if solved is None else solved
-            )
+        last: list[Feedback] = []  # neighbours that read one tensor share it; more are not kept, as they are large
+
+        def task(name: str, leaf: Leaf) -> Task:
+            feedback = None
+            if leaf.moments is not None and leaf.moments.tokens:
+                if not last or last[0].s is not leaf.moments.s:
+                    last[:] = [Feedback.of(leaf.moments.s, self.act_order, self.damping)]
+                feedback = last[0]
+            return self, leaf.matrix, setting_for(self.bits, name), feedback, drift if leaf.name == name else None
+
+        found, seen = [], set()
+        opened = ((name, leaves(name, layer, moments)) for name, layer, moments in layers)
+        for name, leaf, solved in spread_leaves(fit, opened, task, context):
+            seen.add(name)
+            weight = solved.weight
             leaf.put(DenseWeight(weight.matrix()))
             found.append((leaf, weight))
-        if found:
-            context.journal.promise(name, "bits", bits)
-        else:
-            context.journal.left(name, "is quantized already")
+            self._record(leaf, solved, setting_for(self.bits, name), context)
+        for name, _, _ in layers:
+            if name in seen:
+                context.journal.promise(name, "bits", setting_for(self.bits, name))
+            else:
+                context.journal.left(name, "is quantized already")
         return found
 
-    def _leaf(
-        self, leaf: Leaf, bits: int, context: Context, drift: Tensor | None, known: dict[int, Feedback]
-    ) -> GridWeight:
-        matrix, frozen = leaf.matrix, zeros_of(leaf.matrix)
+    def _record(self, leaf: Leaf, solved: Solved, bits: int, context: Context) -> None:
+        facts: dict[str, Any] = {"bits": bits}
         if leaf.moments is None or not leaf.moments.tokens:
-            grid = grid_for(matrix, bits, self.group_size, self.symmetric, self.clip)
-            weight = grid.weight(grid.codes(matrix))
-            lost = float((weight.matrix() - matrix).square().sum() / matrix.square().sum().clamp(min=1e-30))
-            context.journal.layer(leaf.name, "quantized", lost, bits=bits, fallback="rounded: no token reached it")
-            return weight
-        s = leaf.moments.s
-        target = matrix
-        if drift is not None:
-            target = corrected(matrix, s, drift, self.correct, self.damping)
-            target = target if frozen is None else target.masked_fill(frozen, 0.0)
-        grid = grid_for(target, bits, self.group_size, self.symmetric, self.clip, s.diagonal())
-        if id(s) not in known:
-            known[id(s)] = Feedback.of(s, self.act_order, self.damping)
-        solved = solve(target, grid, known[id(s)], frozen)
-        facts: dict[str, Any] = {"bits": bits, "rounded_error": float(f"{solved.plain:.4g}")}
+            facts["fallback"] = "rounded: no token reached it"
+        else:
+            facts["rounded_error"] = float(f"{solved.plain:.4g}")
         if solved.kept:
             facts["fallback"] = f"rounded: {solved.kept} rows, where feedback is no better"
         if solved.damping > max(self.damping, 1e-6):
             facts["damping"] = solved.damping
         context.journal.layer(leaf.name, "quantized", solved.error, **facts)
-        return solved.weight
+
+
+def fit(step: Gptq, matrix: Tensor, bits: int, feedback: Feedback | None, drift: Tensor | None) -> Solved:
+    """A matrix as the pass quantizes it: corrected by `drift`, or rounded to nearest where there is no feedback."""
+    if feedback is None:
+        grid = grid_for(matrix, bits, step.group_size, step.symmetric, step.clip)
+        codes = grid.codes(matrix)
+        lost = relative_error(matrix, grid.weight(codes).matrix())
+        return Solved(grid, codes, lost, lost, 0, 0.0)
+    target, frozen = matrix, zeros_of(matrix)
+    if drift is not None:
+        target = corrected(matrix, feedback.s, drift, step.correct, step.damping)
+        target = target if frozen is None else target.masked_fill(frozen, 0.0)
+    grid = grid_for(target, bits, step.group_size, step.symmetric, step.clip, feedback.s.diagonal())
+    return solve(target, grid, feedback, frozen)

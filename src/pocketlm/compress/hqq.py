@@ -17,11 +17,12 @@ from torch import Tensor
 
 from pocketlm.compress.context import Context
 from pocketlm.compress.grid import Grid, grid_for, split_groups
+from pocketlm.compress.parallel import Task
 from pocketlm.compress.rounding import check_bits
 from pocketlm.compress.targets import Leaf, relative_error, select, setting_for, zeros_of
 from pocketlm.compress.visits import visit_leaves
-from pocketlm.model.anatomy import LayerInfo
 from pocketlm.model.pretrained import Model
+from pocketlm.model.weights import GridWeight
 
 BETA, GROWTH = 10.0, 1.01
 # The paper's β is for weights whose steps are about this large.
@@ -96,14 +97,23 @@ class HalfQuadratic:
     def __call__(self, model: Model, context: Context) -> Model:
         """The model with its layers quantized."""
 
-        def work(layer: LayerInfo, leaf: Leaf) -> None:
-            bits = setting_for(self.bits, layer.name)
-            grid = grid_for(leaf.matrix, bits, self.group_size, False, self.clip)
-            if zeros_of(leaf.matrix) is None:
-                grid = half_quadratic(leaf.matrix, grid, self.p, self.iterations)
-            weight = grid.weight(grid.codes(leaf.matrix))
-            leaf.put(weight)
-            context.journal.layer(leaf.name, "quantized", relative_error(leaf.matrix, weight.matrix()), bits=bits)
-            context.journal.promise(layer.name, "bits", bits)
+        def task(name: str, leaf: Leaf) -> Task:
+            return leaf.matrix, setting_for(self.bits, name), self.group_size, self.clip, self.p, self.iterations
 
-        return visit_leaves(model, select(model, self.layers, self.exclude), context, work)
+        def done(name: str, leaf: Leaf, found: tuple[GridWeight, float]) -> None:
+            leaf.put(found[0])
+            context.journal.layer(leaf.name, "quantized", found[1], bits=setting_for(self.bits, name))
+            context.journal.promise(name, "bits", setting_for(self.bits, name))
+
+        return visit_leaves(model, select(model, self.layers, self.exclude), context, fitted, task, done)
+
+
+def fitted(
+    matrix: Tensor, bits: int, group_size: int, clip: bool, p: float, iterations: int
+) -> tuple[GridWeight, float]:  # fmt: skip
+    """The matrix on its grid, and the relative error."""
+    grid = grid_for(matrix, bits, group_size, False, clip)
+    if zeros_of(matrix) is None:
+        grid = half_quadratic(matrix, grid, p, iterations)
+    weight = grid.weight(grid.codes(matrix))
+    return weight, relative_error(matrix, weight.matrix())

@@ -32,7 +32,7 @@ def quantize_outer(
     statistics = outer_moments(model, linears, calibration, context.fast) if linears else Statistics()
     shared = {name: set(group) for group in model.spec.ties for name in group}
     for name, layer in linears.items():
-        for leaf, weight in step.quantize(name, layer, statistics.moments.get(name), context):
+        for leaf, weight in step.quantize([(name, layer, statistics.moments.get(name))], context):
             leaf.put(weight)
     for one in chosen:
         if one.kind == "embedding" and not shared.get(one.name, set()) & linears.keys():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from pocketlm.compress.context import Context
 from pocketlm.compress.dense import DenseStream, both_moments, corrected, tune_block
 from pocketlm.compress.masks import Few, Plan, Tiles, read_pattern, tile_sums
 from pocketlm.compress.moments import Moments
+from pocketlm.compress.parallel import Task, spread_leaves
 from pocketlm.compress.rates import Rates, allocate, seen_moments
 from pocketlm.compress.targets import (
     Leaf,
@@ -94,11 +95,19 @@ class Pruning:
         seen = self.needs_inputs or self.correct > 0 or self.tune_epochs > 0
         if seen and inside:
             work.walk({one.name for one in inside})
-        for layer in chosen:
-            if not (seen and layer.block):
-                work.layer(layer, None)
+        work.prune((layer, None, None) for layer in chosen if not (seen and layer.block))
         share_ties(model)
         return model
+
+
+def pruned_matrix(
+    step: Pruning, matrix: Tensor, moments: Moments | None, cross: Tensor | None, plan: Plan
+) -> tuple[Tensor, float]:
+    """The matrix as the pass prunes it, and its relative error."""
+    s = torch.eye(matrix.shape[1]) if moments is None else moments.s
+    target = matrix if cross is None else corrected(matrix, s, cross, step.correct)
+    pruned = step.solve(target, s, plan)
+    return pruned, relative_error(target, pruned, moments)
 
 
 @dataclass
@@ -126,9 +135,7 @@ class _Work:
                 stream.enter(view)
                 paired = both_moments(view, stream, self.context.fast)
             here = [name for name in view.linears() if name in names]
-            for name in here:
-                moments, cross = paired.get(name, (seen_moments(view, name), None))
-                self.layer(known[name], moments, cross)
+            self.prune((known[name], *paired.get(name, (seen_moments(view, name), None))) for name in here)
             if stream is not None and self.step.tune_epochs and here:
                 self.tune(view, stream, here)
 
@@ -137,34 +144,42 @@ class _Work:
             statistics=stream is None or odd, disk=self.context.disk, progress=self.context.ticks(self.step.name),
         )  # fmt: skip
 
-    def layer(self, layer: LayerInfo, moments: Moments | None, cross: Tensor | None = None) -> None:
-        """Prune one layer's matrices and write down what came of it."""
-        found = list(leaves(layer.name, pack_layer(self.model.module, layer.name), moments))
-        if not found:
-            self.context.journal.left(layer.name, "has no plain matrix: it is quantized already")
-        for leaf in found:
-            self.leaf(leaf, layer, cross if leaf.name == layer.name else None)
+    def prune(self, layers: Iterable[tuple[LayerInfo, Moments | None, Tensor | None]]) -> None:
+        """Prune the matrices of layers, with moments and cross moments of their inputs; write down what came of it."""
+        crosses: dict[str, Tensor | None] = {}
 
-    def leaf(self, leaf: Leaf, layer: LayerInfo, cross: Tensor | None) -> None:
-        """Prune one matrix."""
-        sparsity = self.rates.shares.get(leaf.name, self.asked[layer.name])
-        pattern = read_pattern(self.step.pattern)
-        target, moments = leaf.matrix, leaf.moments
-        if sparsity == 0:
+        def opened() -> Iterator[tuple[str, Iterator[Leaf]]]:
+            for layer, moments, cross in layers:
+                owner = pack_layer(self.model.module, layer.name)
+                if next(leaves(layer.name, owner, check=False), None) is None:
+                    self.context.journal.left(layer.name, "has no plain matrix: it is quantized already")
+                crosses[layer.name] = cross if self.step.correct else None
+                yield layer.name, (leaf for leaf in leaves(layer.name, owner, moments) if self.goes(leaf, layer.name))
+
+        def task(name: str, leaf: Leaf) -> Task:
+            plan = Plan(
+                self.rate(leaf, name), read_pattern(self.step.pattern), self.rates.rows.get(leaf.name),
+                zeros_of(leaf.matrix),
+            )  # fmt: skip
+            return self.step, leaf.matrix, leaf.moments, crosses[name] if leaf.name == name else None, plan
+
+        for name, leaf, (pruned, error) in spread_leaves(pruned_matrix, opened(), task, self.context):
+            leaf.put(DenseWeight(pruned))
+            share = float((pruned == 0).float().mean())
+            facts = {} if leaf.moments is not None else {"inputs": "not seen: all count alike"}
+            self.context.journal.layer(leaf.name, "pruned", error, sparsity=round(share, 6), **facts)
+            if leaf.name == name:
+                self.promise(name, pruned, share)
+
+    def rate(self, leaf: Leaf, name: str) -> float:
+        """The share of a matrix that goes."""
+        return self.rates.shares.get(leaf.name, self.asked[name])
+
+    def goes(self, leaf: Leaf, name: str) -> bool:
+        """Whether anything of a matrix goes."""
+        if self.rate(leaf, name) == 0:
             self.context.journal.left(leaf.name, "its sparsity is 0")
-            return
-        s = torch.eye(target.shape[1]) if moments is None else moments.s
-        if cross is not None and self.step.correct:
-            target = corrected(target, s, cross, self.step.correct)
-        plan = Plan(sparsity, pattern, self.rates.rows.get(leaf.name), zeros_of(leaf.matrix))
-        pruned = self.step.solve(target, s, plan)
-        leaf.put(DenseWeight(pruned))
-        share = float((pruned == 0).float().mean())
-        error = relative_error(target, pruned, moments)
-        facts = {} if moments is not None else {"inputs": "not seen: all count alike"}
-        self.context.journal.layer(leaf.name, "pruned", error, sparsity=round(share, 6), **facts)
-        if leaf.name == layer.name:
-            self.promise(leaf.name, pruned, share)
+        return self.rate(leaf, name) != 0
 
     def promise(self, name: str, pruned: Tensor, share: float) -> None:
         """What holds of a pruned layer from now on."""

@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from pocketlm.compress.context import Context
 from pocketlm.compress.grid import grid_for
-from pocketlm.compress.targets import leaves, pack_layer, relative_error, select, setting_for, share_ties
+from pocketlm.compress.parallel import Task, spread_leaves
+from pocketlm.compress.targets import Leaf, leaves, pack_layer, relative_error, select, setting_for, share_ties
 from pocketlm.model.pretrained import Model
+from pocketlm.model.weights import GridWeight
 
 
 def check_bits(bits: Any, group_size: int) -> None:
@@ -49,14 +53,22 @@ class RoundToNearest:
 
     def __call__(self, model: Model, context: Context) -> Model:
         """The model with its layers quantized."""
-        for layer in select(model, self.layers, self.exclude):
-            bits = setting_for(self.bits, layer.name)
-            for leaf in leaves(layer.name, pack_layer(model.module, layer.name)):
-                grid = grid_for(leaf.matrix, bits, self.group_size, self.symmetric, self.clip)
-                weight = grid.weight(grid.codes(leaf.matrix))
-                leaf.put(weight)
-                error = relative_error(leaf.matrix, weight.matrix())
-                context.journal.layer(leaf.name, "quantized", error, bits=bits)
-                context.journal.promise(layer.name, "bits", bits)
+        chosen = select(model, self.layers, self.exclude)
+        found = ((one.name, leaves(one.name, pack_layer(model.module, one.name))) for one in chosen)
+        for name, leaf, (weight, error) in spread_leaves(rounded, found, self._task, context):
+            bits = setting_for(self.bits, name)
+            leaf.put(weight)
+            context.journal.layer(leaf.name, "quantized", error, bits=bits)
+            context.journal.promise(name, "bits", bits)
         share_ties(model)
         return model
+
+    def _task(self, name: str, leaf: Leaf) -> Task:
+        return leaf.matrix, setting_for(self.bits, name), self.group_size, self.symmetric, self.clip
+
+
+def rounded(matrix: Tensor, bits: int, group_size: int, symmetric: bool, clip: bool) -> tuple[GridWeight, float]:
+    """The matrix on its grid, and the relative error."""
+    grid = grid_for(matrix, bits, group_size, symmetric, clip)
+    weight = grid.weight(grid.codes(matrix))
+    return weight, relative_error(matrix, weight.matrix())

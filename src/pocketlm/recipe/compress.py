@@ -16,6 +16,7 @@ import yaml
 from pocketlm.compress.audit import coverage
 from pocketlm.compress.context import Context
 from pocketlm.compress.journal import Journal, Promise, broken
+from pocketlm.compress.parallel import end_workers
 from pocketlm.compress.passes import PASSES
 from pocketlm.errors import NoEffect, RecipeError
 from pocketlm.model.pretrained import Model, settle
@@ -67,7 +68,10 @@ def compress(model: Model, recipe: Recipe, context: Context | None = None) -> Mo
         began = time.monotonic()
         if context.calibration is not None:
             context.calibration.unreached.clear()
-        model = settle(step(model, replace(context, journal=journal)))
+        try:
+            model = settle(step(model, replace(context, journal=journal)))
+        finally:
+            end_workers()
         seconds = time.monotonic() - began
         journal.notes += _unreached(context)
         records.append(_record(step, model, journal, before, seconds))
