@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pocketlm.compress.audit import audit
-from pocketlm.compress.calibration import Calibration, read_calibration
+from pocketlm.compress.calibration import Batch, Calibration, batch_masks, read_calibration
 from pocketlm.compress.context import Context
 from pocketlm.compress.explain import explained
 from pocketlm.compress.gradients import batch_loss
@@ -54,6 +54,7 @@ def run_job(job: CompressJob, progress: Progress | None = None) -> dict[str, Any
     Raises UserError for wrong input, NoEffect where a pass did nothing, BudgetMissed where the folder is too large.
     """
     progress = progress or Silent()
+    test = _test_text(job)
     steps = None if job.recipe is None else read_recipe(job.recipe)
     progress.stage(f"loading {job.model}")
     model = load_model(job.model)
@@ -75,7 +76,7 @@ def run_job(job: CompressJob, progress: Progress | None = None) -> dict[str, Any
         "model": job.model, "output": str(job.output), "size_bytes": size, "recipe": recipe.to_json(),
         "notes": notes,
         "records": list(made.records), "loss": _losses(model, made, calibration),
-        "audit": {} if calibration is None else _audit(job, model, calibration),
+        "audit": {} if calibration is None else audit(model, calibration, test),
     }  # fmt: skip
     if job.target_size is not None and size > job.target_size:
         raise BudgetMissed(
@@ -102,22 +103,21 @@ def _calibration(job: CompressJob, model: Model) -> Calibration | None:
     return read_calibration(job.calibration, model, job.windows, job.length, seed=job.seed)
 
 
-def _audit(job: CompressJob, model: Model, calibration: Calibration) -> Mapping[str, Any]:
+def _test_text(job: CompressJob) -> str | None:
     if job.test is None:
-        return audit(model, calibration)
+        return None
     try:
-        return audit(model, calibration, Path(job.test).read_text("utf-8"))
+        return Path(job.test).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CalibrationError(f"test {job.test}: cannot be read as UTF-8 text: {error}") from None
 
 
 def _losses(model: Model, made: Model, calibration: Calibration | None) -> list[float | None]:
-    """Mean loss a token on at most four batches of calibration, before and after; None for a model without a head."""
-    if calibration is None or model.spec.kind in ("encoder", "speech"):
+    """Mean loss of a predicted token on at most four batches, before and after; None for a model that predicts none."""
+    if calibration is None or model.module.get_output_embeddings() is None or model.spec.kind in ("encoder", "speech"):
         return [None, None]
-    few = _few(calibration)
     with torch.no_grad(), precision(False):
-        return [_mean_loss(one, few) for one in (model, made)]
+        return [_mean_loss(one, _few(calibration).batches) for one in (model, made)]
 
 
 def _few(calibration: Calibration) -> Calibration:
@@ -125,7 +125,12 @@ def _few(calibration: Calibration) -> Calibration:
     return Calibration(calibration.batches[:4], source=calibration.source)
 
 
-def _mean_loss(model: Model, calibration: Calibration) -> float:
-    generator = torch.Generator().manual_seed(0)
-    total = sum(float(batch_loss(model, batch, None, generator)) for batch in calibration.batches)
-    return total / max(1, calibration.tokens)
+def _mean_loss(model: Model, batches: Sequence[Batch]) -> float:
+    """A sequence at a time, as the logits of a whole batch may take more memory than the model."""
+    generator, total, tokens = torch.Generator().manual_seed(0), 0.0, 0
+    for batch in batches:
+        for place in range(len(batch["input_ids"])):
+            one = {name: value[place : place + 1] for name, value in batch.items()}
+            total += float(batch_loss(model, one, None, generator))
+            tokens += int(batch_masks(one)[-1][:, 1:].sum())  # nothing predicts the first
+    return total / max(1, tokens)
