@@ -12,7 +12,7 @@ Sullivan and Wiegand 1998, IEEE Signal Processing Magazine 15(6)); steps of rows
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -24,6 +24,7 @@ from pocketlm.compress.context import Context
 from pocketlm.compress.gptq import upper_factor
 from pocketlm.compress.moments import Moments, Statistics
 from pocketlm.compress.outer import outer_moments
+from pocketlm.compress.parallel import Task, spread_leaves
 from pocketlm.compress.sensitivity import gradient_energy, smoothed, token_counts
 from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
 from pocketlm.compress.targets import Leaf, leaves, pack_layer, relative_error, select, share_ties, zeros_of
@@ -240,14 +241,16 @@ class _Job:
         self.scale, self.budget = stock.step_for(self.step.bits), self.step.bits * stock.weights
 
     def _steps(self, leaf: Leaf, name: str, layer: Any) -> Steps:
-        width = leaf.matrix.shape[1]
-        reached = leaf.moments is not None and leaf.moments.tokens > 0
-        s = leaf.moments.mean if reached and leaf.moments is not None else torch.eye(width)
+        s = mean_of(leaf.moments, leaf.matrix.shape[1])
+        return steps_for(s, self._energy(leaf, name, layer), self.step.damping)
+
+    def _energy(self, leaf: Leaf, name: str, layer: Any) -> Tensor:
+        """Gradient energy at a leaf's outputs."""
         energy = self.energy.get(name)
         if energy is None:  # no gradient: as much as the others on average
             known = [float(one.mean()) for one in self.energy.values()] or [1.0]
             energy = torch.full((int(layer.out_features),), sum(known) / len(known))
-        return steps_for(s, leaf_energy(leaf, energy, layer), self.step.damping)
+        return leaf_energy(leaf, energy, layer)
 
     def walk(self) -> None:
         """Quantize the layers of all blocks."""
@@ -260,13 +263,13 @@ class _Job:
         )  # fmt: skip
 
     def _visit(self, view: BlockView, upstream: Upstream, plans: Plans) -> None:
-        linears, done = view.linears(), set()
+        linears, done = view.linears(), set[str]()
 
         def change(stage: Stage) -> None:
-            for name in stage.names:
-                if name in self.inner:
-                    done.add(name)
-                    self._quantize(name, linears[name], stage.moments, upstream.drift.get(stage.names[0]))
+            names = [name for name in stage.names if name in self.inner]
+            done.update(names)
+            found = [(name, linears[name], stage.moments) for name in names]
+            self._quantize(found, upstream.drift.get(stage.names[0]))
 
         stages = stages_of(view, self.context.fast, plans)
         if stages:
@@ -277,33 +280,30 @@ class _Job:
             run_in_stages(view, stages, self.context.fast, change, listen)
         else:
             measure(view, self.context.fast)
-        for name in (linears.keys() & self.inner) - done:
-            self._quantize(name, linears[name], view.statistics.moments.get(name), None)
+        rest = [name for name in linears if name in self.inner and name not in done]
+        self._quantize([(name, linears[name], view.statistics.moments.get(name)) for name in rest])
 
-    def _quantize(self, name: str, layer: nn.Module, moments: Moments | None, drift: Tensor | None) -> None:
-        found = list(leaves(name, layer, moments))
-        for leaf in found:
-            self._put(leaf, self._steps(leaf, name, layer), self.scale, drift if leaf.name == name else None)
-        if not found:
+    def _quantize(self, layers: Sequence[tuple[str, Any, Moments | None]], drift: Tensor | None = None) -> None:
+        """Quantize layers (name, packed layer, moments of its inputs) that do not depend on each other."""
+        owners, seen = {name: layer for name, layer, _ in layers}, set()
+
+        def task(name: str, leaf: Leaf) -> Task:
+            energy = self._energy(leaf, name, owners[name])
+            return self.step, leaf.matrix, leaf.moments, energy, self.scale, drift if leaf.name == name else None
+
+        opened = ((name, leaves(name, layer, moments)) for name, layer, moments in layers)
+        for name, leaf, made in spread_leaves(coded_leaf, opened, task, self.context):
+            seen.add(name)
+            self._put(leaf, made)
+        for name in [one for one in owners if one not in seen]:
             self.context.journal.left(name, "is quantized already")
 
-    def _put(self, leaf: Leaf, steps: Steps, scale: float, drift: Tensor | None = None) -> float:
-        """Quantize one matrix; the bits it takes."""
-        matrix, frozen = leaf.matrix, zeros_of(leaf.matrix)
-        s = leaf.moments.mean if leaf.moments is not None and leaf.moments.tokens else torch.eye(matrix.shape[1])
-        if drift is not None and leaf.moments is not None:
-            matrix = corrected(matrix, leaf.moments.s, drift, self.step.correct, self.step.damping)
-            matrix = matrix if frozen is None else matrix.masked_fill(frozen, 0.0)
-        rows = steps.rows * scale
-        codes = step_codes(matrix, rows, steps, self.step.thrift, frozen)
-        rows = refitted(matrix, codes, rows, steps.columns, s)
-        weight = StepWeight(codes.to(torch.int16), *_halves(rows, steps.columns))
+    def _put(self, leaf: Leaf, made: tuple[StepWeight, float, float]) -> None:
+        """Put a weight in its place, of so many bits and such an error, and write it down."""
+        weight, bits, error = made
         leaf.put(weight)
-        bits = entropy_bits(codes)
-        self.bits, self.weights = self.bits + bits, self.weights + matrix.numel()
-        error = relative_error(leaf.matrix, weight.matrix(), leaf.moments)
-        self.context.journal.layer(leaf.name, "quantized", error, bits=round(bits / matrix.numel(), 3))
-        return bits
+        self.bits, self.weights = self.bits + bits, self.weights + leaf.matrix.numel()
+        self.context.journal.layer(leaf.name, "quantized", error, bits=round(bits / leaf.matrix.numel(), 3))
 
     def _outer_leaves(self) -> Iterator[tuple[Leaf, Steps]]:
         """Matrices of heads and embeddings with their steps; one that several layers share once."""
@@ -357,11 +357,39 @@ class _Job:
         # what the blocks over- or underspent is shared out, but heads and embeddings stay near the common step
         scale = min(max(scale, self.scale / 1.5), self.scale * 1.5)
         for leaf, steps in found:
-            self._put(leaf, steps, scale)
+            self._put(leaf, coded(self.step, leaf.matrix, leaf.moments, steps, scale))
         spent = self.bits / max(1, self.weights)
         self.context.journal.note(f"{spent:.3f} bits a weight on average, asked for {self.step.bits:g}")
         if not math.isclose(spent, self.step.bits, rel_tol=0.05):
             self.context.journal.note("the bits spent differ by more than 5 % from those asked for")
+
+
+def mean_of(moments: Moments | None, width: int) -> Tensor:
+    """S over tokens (width, width), or the identity where no token came."""
+    return moments.mean if moments is not None and moments.tokens else torch.eye(width)
+
+
+def coded_leaf(
+    step: EntropyCoded, matrix: Tensor, moments: Moments | None, energy: Tensor, scale: float, drift: Tensor | None
+) -> tuple[StepWeight, float, float]:
+    """As `coded`, from the gradient energy of its outputs (out,)."""
+    steps = steps_for(mean_of(moments, matrix.shape[1]), energy, step.damping)
+    return coded(step, matrix, moments, steps, scale, drift)
+
+
+def coded(
+    step: EntropyCoded, matrix: Tensor, moments: Moments | None, steps: Steps, scale: float, drift: Tensor | None = None
+) -> tuple[StepWeight, float, float]:
+    """A matrix quantized with the steps times `scale`, the bits it takes, and its relative error."""
+    target, frozen = matrix, zeros_of(matrix)
+    if drift is not None and moments is not None:
+        target = corrected(matrix, moments.s, drift, step.correct, step.damping)
+        target = target if frozen is None else target.masked_fill(frozen, 0.0)
+    rows = steps.rows * scale
+    codes = step_codes(target, rows, steps, step.thrift, frozen)
+    rows = refitted(target, codes, rows, steps.columns, mean_of(moments, matrix.shape[1]))
+    weight = StepWeight(codes.to(torch.int16), *_halves(rows, steps.columns))
+    return weight, entropy_bits(codes), relative_error(matrix, weight.matrix(), moments)
 
 
 def _halves(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,8 @@ on the compressed model's inputs, layer after layer; `reconstruct` then trains a
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -21,13 +21,14 @@ from pocketlm.compress.context import Context
 from pocketlm.compress.curvature import Curvature, curvature_of
 from pocketlm.compress.factors import Root, cost, product_of, rank_for, root_of, spectrum, truncated
 from pocketlm.compress.paired import DensePath, PairedMoments, added_streams, plain_moments, stages
+from pocketlm.compress.parallel import Task, stream
 from pocketlm.compress.ranks import Choice, allocate, choices
 from pocketlm.compress.reconstruct import reconstruct
 from pocketlm.compress.targets import leaves, pack_layer, relative_error, select, setting_for
 from pocketlm.compress.walk import BlockView, walk
 from pocketlm.model.anatomy import LayerInfo
 from pocketlm.model.pretrained import Model
-from pocketlm.model.weights import DenseWeight
+from pocketlm.model.weights import DenseWeight, ProductWeight
 
 METHODS = ("svd", "whitened", "fisher", "kronecker")
 ALLOCATIONS = ("uniform", "loss")
@@ -90,9 +91,7 @@ class LowRank:
         gradients = self._gradients(model, context, chosen)
         ranks = self._ranks(model, context, chosen, gradients)
         if self.method in ("svd", "fisher") and self.update == "none" and not self.steps:
-            for layer in chosen:
-                weight = pack_layer(model.module, layer.name).weight
-                self._put(model, context, layer.name, weight, weight, ranks[layer.name], None, gradients)
+            self._put(model, context, (one.name for one in chosen), ranks, {}, gradients)
             return model
         dense = DensePath.of(model)
 
@@ -177,13 +176,8 @@ class LowRank:
         for names in order if sequential else [[name for stage in order for name in stage]]:
             wanted = [name for name in names if ranks.get(f"{view.name}.{name}")]
             found = dense.collect(view, wanted, streams, context.fast) if wanted else {}
-            for name in wanted:
-                whole, moments = f"{view.name}.{name}", found.get(name)
-                weight = packed_matrix(model, whole)
-                target = weight
-                if sequential and moments is not None:
-                    target = moments.target(weight, self.damping, self.pull)
-                self._put(model, context, whole, weight, target, ranks[whole], moments, gradients)
+            seen = {f"{view.name}.{name}": moments for name, moments in found.items()}
+            self._put(model, context, (f"{view.name}.{name}" for name in wanted), ranks, seen, gradients)
         for name in view.linears():
             if ranks.get(name) == 0:
                 context.journal.left(name, "the budget is better spent on leaving it as it is")
@@ -192,25 +186,46 @@ class LowRank:
         dense.leave(view, context.fast)
 
     def _put(
-        self, model: Model, context: Context, name: str, weight: Tensor, target: Tensor, rank: int,
-        moments: PairedMoments | None, gradients: Curvature | None,
+        self, model: Model, context: Context, names: Iterable[str], ranks: Mapping[str, int],
+        seen: Mapping[str, PairedMoments], gradients: Curvature | None,
     ) -> None:  # fmt: skip
-        """Factorize one layer and write it down."""
-        shape = (weight.shape[0], weight.shape[1])
-        stored = cost(shape, rank, self.pivoted)
-        if rank >= min(shape) or stored >= math.prod(shape):
-            context.journal.left(name, f"rank {rank} of {shape[0]} × {shape[1]} stores no less than the matrix")
-            return
-        right = None
-        if moments is not None and self.method in ("whitened", "kronecker"):
-            right = moments.root(self.damping)
-        left, second = truncated(target, rank, right, self._left(name, gradients))
-        layer = pack_layer(model.module, name)
-        layer.stored = product_of(left, second, self.pivoted)
-        known = None if moments is None else plain_moments(moments)
-        error = relative_error(weight, layer.weight, known)
-        context.journal.layer(name, "factorized", error, rank=rank, weights=stored)
-        context.journal.promise(name, "rank", rank)
+        """Factorize layers that do not depend on each other and write them down."""
+        going: deque[str] = deque()
+
+        def tasks() -> Iterator[Task]:
+            for name in names:
+                weight, moments, rank = packed_matrix(model, name), seen.get(name), ranks[name]
+                stored = cost((weight.shape[0], weight.shape[1]), rank, self.pivoted)
+                if rank >= min(weight.shape) or stored >= weight.numel():
+                    shape = f"{weight.shape[0]} × {weight.shape[1]}"
+                    context.journal.left(name, f"rank {rank} of {shape} stores no less than the matrix")
+                    continue
+                going.append(name)
+                if moments is not None:
+                    moments.root(self.damping)  # found here, once for all that share it
+                yield self, weight, rank, moments, self._left(name, gradients)
+
+        for product, error in stream(factorized, tasks(), context):
+            name = going.popleft()
+            layer = pack_layer(model.module, name)
+            layer.stored = product
+            weights = cost(tuple(product.shape), ranks[name], self.pivoted)
+            context.journal.layer(name, "factorized", error, rank=ranks[name], weights=weights)
+            context.journal.promise(name, "rank", ranks[name])
+
+
+def factorized(
+    step: LowRank, weight: Tensor, rank: int, moments: PairedMoments | None, left: Root | None
+) -> tuple[ProductWeight, float]:
+    """The matrix as a product of this rank, as the pass asks for it, and its relative error."""
+    target, right = weight, None
+    if moments is not None and step.update == "sequential":
+        target = moments.target(weight, step.damping, step.pull)
+    if moments is not None and step.method in ("whitened", "kronecker"):
+        right = moments.root(step.damping)
+    product = product_of(*truncated(target, rank, right, left), step.pivoted)
+    known = None if moments is None else plain_moments(moments)
+    return product, relative_error(weight, product.matrix(), known)
 
 
 def _values(setting: Any) -> Iterable[Any]:

@@ -1,21 +1,26 @@
 """How much memory a compression will take, worked out before it begins.
 
 Peak ≈ weights (twice: the model and the copy that is changed, 4 bytes a weight) + one block's moments (4 · in² bytes a
-distinct input, and as much again three times over for solving) + hidden states of the calibration tokens (twice, 4
-bytes a feature, or none of them with `disk`). Only the first term grows with depth.
+distinct input, and six times the widest for solving) + activations of the calibration tokens (4 bytes a feature: at the
+widest stop of a block every token waits with three hidden states and that layer's input; or none of them with `disk`,
+where one batch at a time is run). Only the first term grows with depth.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 
 from pocketlm.errors import ModelError
+from pocketlm.model.anatomy import LayerInfo
 from pocketlm.model.pretrained import Model
 from pocketlm.units import format_size
 
 # Interpreter, libraries and activations of one batch.
 BASE_BYTES = 900_000_000
+# Matrices of a layer's width squared that are there at once while it is solved.
+SOLVING = 6
 
 
 @dataclass(frozen=True)
@@ -34,15 +39,21 @@ class Needed:
 
 def needed(model: Model, tokens: int, on_disk: bool = False) -> Needed:
     """What compressing the model with so many calibration tokens takes."""
-    blocks: dict[str, set[int]] = {}
+    blocks: dict[str, list[LayerInfo]] = {}
     for layer in model.layers:
         if layer.block:
-            blocks.setdefault(layer.block, set()).add(layer.shape[1])
-    widths = max(blocks.values(), key=lambda one: sum(width**2 for width in one), default={0})
+            blocks.setdefault(layer.block, []).append(layer)
+    widths = max((_inputs(one) for one in blocks.values()), key=lambda one: sum(x**2 for x in one), default=[0])
     widest = max(widths)
-    moments = 4 * sum(width**2 for width in widths) + 3 * 4 * widest**2
-    hidden = 0 if on_disk else 2 * 4 * tokens * min(widths)
+    moments = 4 * sum(width**2 for width in widths) + SOLVING * 4 * widest**2
+    hidden = 0 if on_disk else 4 * tokens * (3 * min(widths) + widest)
     return Needed(2 * 4 * sum(layer.parameters for layer in model.layers), moments, hidden)
+
+
+def _inputs(layers: list[LayerInfo]) -> list[int]:
+    """Widths of the distinct inputs of a block's layers: of one module's layers of one width, up to three share one."""
+    groups = Counter((layer.name.rpartition(".")[0], layer.shape[1]) for layer in layers)
+    return [width for (_, width), count in groups.items() for _ in range(-(-count // 3))]
 
 
 def available() -> int | None:
@@ -68,7 +79,7 @@ def foresee(model: Model, tokens: int, on_disk: bool = False, limit: int | None 
         how = "fewer --windows" if on_disk else "--disk FOLDER or fewer --windows"
         raise ModelError(
             f"model {model.spec.source}: compressing it needs about {format_size(still)} more memory (weights "
-            f"{format_size(amount.weights // 2)}, moments {format_size(amount.moments)}, hidden states "
+            f"{format_size(amount.weights // 2)}, moments {format_size(amount.moments)}, activations "
             f"{format_size(amount.hidden)}) and {format_size(there)} are free; {how}, or a larger machine, would do"
         )
     return amount

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pocketlm.compress.moments import Moments
 from pocketlm.compress.walk import BlockView, precision, read_tokens
@@ -73,7 +73,7 @@ def _heard(view: BlockView, fast: bool) -> list[tuple[str, ...]]:
 
 
 class _Stopped(Exception):
-    """Another batch failed: this one need not go on."""
+    """This batch need not go on: what was asked for is known, or another failed."""
 
 
 Change = Callable[[Stage], None]
@@ -141,14 +141,59 @@ class _Relay:
             self.turn()
 
 
+def _run_again(
+    view: BlockView, stages: list[tuple[str, ...]], fast: bool, change: Change, listen: Listen | None
+) -> None:
+    """As `run_in_stages`, one batch after the other, up to each stage in turn and then to the block's end."""
+    linears, moments = view.linears(), view.statistics.moments
+    for place, names in enumerate(stages):
+        stage = Stage(names, Moments.empty(int(linears[names[0]].in_features)), place)  # type: ignore[arg-type]
+        moments.update(dict.fromkeys(names, stage.moments))
+        for batch in range(len(view.calls)):
+            if (inputs := _input_of(view, linears[names[0]], batch, fast)) is None:
+                continue
+            stage.moments.add(read_tokens(view, batch, inputs))
+            if listen is not None:
+                listen(stage, batch, inputs)
+        with torch.no_grad():
+            change(stage)
+    for batch in range(len(view.calls)):
+        with precision(fast):
+            view.inputs[batch] = view.run(batch)
+    view.advanced = True
+
+
+def _input_of(view: BlockView, layer: nn.Module, batch: int, fast: bool) -> Tensor | None:
+    """What a layer of the block reads of a batch."""
+    heard: list[Tensor] = []
+
+    def stop(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        heard.append(args[0])
+        raise _Stopped
+
+    handle = layer.register_forward_pre_hook(stop)
+    try:
+        with precision(fast):
+            view.run(batch)
+    except _Stopped:
+        pass
+    finally:
+        handle.remove()
+    return heard[0] if heard else None
+
+
 def run_in_stages(
     view: BlockView, stages: list[tuple[str, ...]], fast: bool, change: Change, listen: Listen | None = None
 ) -> None:
     """Run the block on all batches, calling `change` on each stage before its layers run; the view then has advanced.
 
     listen: called with each batch's input of a stage. What `change` puts in a packed layer's place is what runs.
-    Moments are also left in `view.statistics`.
+    Moments are also left in `view.statistics`. Where hidden states are on disk, no batch waits in memory: each runs
+    anew up to every stage, with the same result.
     """
+    if getattr(view.inputs, "folder", None) is not None:
+        _run_again(view, stages, fast, change, listen)
+        return
     relay, linears = _Relay(view, stages, fast, listen), view.linears()
     handles = [
         linears[name].register_forward_pre_hook(lambda module, args, name=name: relay.stop(name, args[0]))

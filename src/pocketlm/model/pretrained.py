@@ -12,7 +12,7 @@ import json
 import lzma
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class Model:
     @property
     def size_bytes(self) -> int:
         """Bytes of the weights as `save_model` stores them now."""
-        return sum(len(one.data) for one in encode_module(self).values())
+        return sum(len(one.data) for _, one in coded_tensors(self))
 
 
 def load_model(name: str | Path, dtype: str = "float32") -> Model:
@@ -152,14 +152,17 @@ def _stored_dtype(folder: Path, config: Any) -> str:
     return str(getattr(config, "dtype", None) or torch.float32).removeprefix("torch.")
 
 
-def encode_module(model: Model) -> dict[str, Coded]:
-    """Every tensor in the form and type it is stored in, coded."""
+def coded_tensors(model: Model) -> Iterator[tuple[str, Coded]]:
+    """Every tensor in the form and type it is stored in, coded one at a time, as all are as large as the file."""
     dtype = getattr(torch, model.spec.dtype)
-    found = {}
     for name, tensor in rebuild.stored_tensors(model.module).items():
         plain = tensor.is_floating_point() and isinstance(tensor, nn.Parameter)
-        found[name] = encode_tensor(tensor.to(dtype) if plain else tensor)
-    return found
+        yield name, encode_tensor(tensor.to(dtype) if plain else tensor)
+
+
+def encode_module(model: Model) -> dict[str, Coded]:
+    """All of `coded_tensors`, by name."""
+    return dict(coded_tensors(model))
 
 
 def settle(model: Model) -> Model:

@@ -1,0 +1,140 @@
+"""Peak memory of a compression: what grows with depth is the weights; what is foreseen is what is taken."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pocketlm.compress.context import Context
+from pocketlm.compress.gptq import Gptq
+from pocketlm.compress.memory import available, foresee, needed
+from pocketlm.errors import ModelError
+from pocketlm.model.pretrained import Model, ModelSpec, encode_module, load_model
+from pocketlm.units import format_size
+
+WIDTH, FEED, WORDS = 256, 704, 512
+
+# Makes nothing but the peak: loading, calibration of random tokens, the pass, and the figures on stdout.
+RUN = """
+import json, sys, torch
+from pathlib import Path
+from pocketlm.compress.calibration import Calibration
+from pocketlm.compress.context import Context
+from pocketlm.compress.memory import needed
+from pocketlm.compress.passes import PASSES
+from pocketlm.model.pretrained import load_model
+from pocketlm.recipe.compress import compress, peak_memory
+from pocketlm.recipe.recipe import Recipe
+from pocketlm.tables import pass_from_json
+
+torch.set_num_threads(1)
+folder, step, disk, batches = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+model = load_model(folder)
+ids = torch.randint(5, 500, (batches, 4, 128), generator=torch.Generator().manual_seed(0))
+calibration = Calibration(tuple({"input_ids": one, "attention_mask": torch.ones_like(one)} for one in ids))
+foreseen = needed(model, calibration.tokens, bool(disk))
+own = sum(one.numel() * one.element_size() for one in model.module.parameters())
+context = Context(calibration, fast=False, disk=Path(disk) if disk else None, allow_no_effect=True)
+before = peak_memory()
+compress(model, Recipe([pass_from_json(step, PASSES)]), context)
+print(json.dumps({"peak": peak_memory(), "before": before, "own": own, "foreseen": foreseen.total,
+                  "weights": foreseen.weights}))
+"""
+
+
+def measured(folder, step, disk="", batches=4):
+    """Figures of a fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(folder), json.dumps(step), str(disk), str(batches)],
+        capture_output=True, text=True, check=False, env={**os.environ, "MALLOC_ARENA_MAX": "2"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def deep(teacher_folder, tmp_path_factory):
+    """deep(12) is the folder of a random Llama of 12 blocks."""
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    made = {}
+
+    def folder(blocks):
+        if blocks not in made:
+            config = LlamaConfig(
+                vocab_size=WORDS, hidden_size=WIDTH, intermediate_size=FEED, num_hidden_layers=blocks,
+                num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
+            )  # fmt: skip
+            torch.manual_seed(0)
+            made[blocks] = tmp_path_factory.mktemp(f"deep-{blocks}")
+            LlamaForCausalLM(config).half().save_pretrained(made[blocks])
+            AutoTokenizer.from_pretrained(teacher_folder).save_pretrained(made[blocks])
+        return made[blocks]
+
+    return folder
+
+
+@pytest.mark.parametrize("settings", [{}, {"correct": 0.5}])
+def test_hidden_states_on_disk_give_the_same_bits(family, calibrated, tmp_path, settings):
+    model, found = family("llama"), []
+    for disk in (None, tmp_path):
+        made = Gptq(bits=3, group_size=16, **settings)(model.copy(), Context(calibrated(model), fast=False, disk=disk))
+        found.append(encode_module(made))
+    assert list(tmp_path.iterdir())
+    assert all((found[0][name].data == found[1][name].data).all() for name in found[0])
+
+
+def test_what_is_foreseen_of_a_llama_is_its_arithmetic(deep):
+    model = load_model(deep(2))
+    found = needed(model, tokens=1000)
+    weights = 2 * WORDS * WIDTH + 2 * (2 * WIDTH * WIDTH + 2 * WIDTH * WIDTH // 2 + 3 * WIDTH * FEED)
+    assert found.weights == 2 * 4 * weights
+    assert found.moments == 4 * (3 * WIDTH**2 + FEED**2) + 6 * 4 * FEED**2  # q k v, o, gate and up; down
+    assert found.hidden == 4 * 1000 * (3 * WIDTH + FEED)
+    assert needed(model, 1000, on_disk=True).hidden == 0
+    assert found.total > needed(model, 1000, on_disk=True).total > found.weights + found.moments
+
+
+@pytest.mark.parametrize(
+    ("blocks", "width", "feed", "shared", "together", "disk"),
+    [(32, 4096, 11008, 32, "64.5", "58.4"), (80, 8192, 28672, 8, "590.5", "576.5")],
+)
+def test_the_documented_figures_of_7b_and_70b_are_those_foreseen(blocks, width, feed, shared, together, disk):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    heads = width // 128
+    config = LlamaConfig(
+        num_hidden_layers=blocks, hidden_size=width, intermediate_size=feed, num_attention_heads=heads,
+        num_key_value_heads=shared, vocab_size=32_000,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = Model(LlamaForCausalLM(config), None, ModelSpec("-", "LlamaForCausalLM", "llama", "float16"))
+    page = (Path(__file__).parents[2] / "docs/memory.md").read_text("utf-8")
+    for figure, on_disk in ((together, False), (disk, True)):
+        assert f"{needed(model, 65_536, on_disk).total / 1e9:.1f}" == figure
+        assert f"**{figure} GB**" in page
+
+
+def test_too_little_memory_is_refused_with_the_number_and_what_would_do(deep):
+    model = load_model(deep(2))
+    whole = needed(model, 100_000)
+    enough = whole.total - whole.weights // 2  # the model itself is there already
+    assert foresee(model, 100_000, limit=enough) == whole
+    number = format_size(enough)
+    with pytest.raises(ModelError, match=rf"needs about {number} more memory .*--disk FOLDER or fewer --windows"):
+        foresee(model, 100_000, limit=enough - 1)
+    with pytest.raises(ModelError, match="800 MB are free; fewer --windows, or a larger machine"):
+        foresee(model, 100_000, on_disk=True, limit=800_000_000)
+    assert available() is None or available() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [{"pass": "gptq", "bits": 4, "clip": False}], ids=lambda step: step["pass"])
+def test_peak_memory_beyond_the_weights_does_not_grow_with_depth(deep, step):
+    few, many = (measured(deep(blocks), step) for blocks in (12, 48))
+    beyond = [one["peak"] - one["weights"] for one in (few, many)]
+    assert beyond[1] <= 1.1 * beyond[0], (few, many)
