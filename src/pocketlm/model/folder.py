@@ -42,7 +42,7 @@ def _described(weights: Path) -> bool:
 
 @contextmanager
 def put_in_place(folder: Path) -> Iterator[Path]:
-    """An empty folder to fill, put where the absolute path `folder` is once it is whole; until then that stays."""
+    """An empty folder to fill, put where the absolute path `folder` is once whole; until then that stays."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     new, old = aside / "new", aside / "old"
