@@ -8,7 +8,7 @@ from pocketlm.errors import BudgetError
 from pocketlm.model.pretrained import load_model, save_model
 from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
-from pocketlm.recipe.target import plan_for, recipe_for, recipe_of
+from pocketlm.recipe.target import Try, plan_for, recipe_for, recipe_of
 
 CONTEXT = Context(fast=False)
 KINDS = ("grid", "low-rank")
@@ -86,3 +86,8 @@ def test_coded_layers_share_one_mean_and_groups_go_by_their_word(deep):
 def test_nothing_to_choose_is_said(deep):
     with pytest.raises(BudgetError, match="meets the target as it is"):
         recipe_of(Allocation({"model.embed_tokens": Option("keep", 1)}), deep())
+
+
+def test_a_pass_that_lowers_the_loss_again_counts_in_the_rise():
+    tried = Try(Recipe([]), Allocation({}), {}, {"prune": 0.5, "entropy-coded": -0.2}, 100, None)
+    assert tried.rise == pytest.approx(0.3)

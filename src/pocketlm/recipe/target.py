@@ -60,8 +60,8 @@ class Try:
 
     @property
     def rise(self) -> float:
-        """The measured rise of the loss."""
-        return sum(self.measured.values())
+        """The measured rise of the loss: passes that lower it again count, too."""
+        return max(0.0, sum(self.measured.values()))
 
     def to_json(self) -> dict[str, Any]:
         """Sizes and losses as plain data."""
@@ -207,7 +207,7 @@ def _try(
         made = compress(made, Recipe([step]), context)
         after = reference.rise(made)
         kind = KIND_OF[step.name]
-        measured[kind] = measured.get(kind, 0.0) + max(0.0, after - before)
+        measured[kind] = measured.get(kind, 0.0) + after - before
         before = after
     predicted = {kind: value * scales.get(kind, 1.0) for kind, value in allocation.losses.items()}
     return Try(recipe, allocation, predicted, measured, _folder_bytes(made), made)
