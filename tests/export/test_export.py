@@ -37,6 +37,20 @@ def flat(csv_file, teacher_folder, tmp_path_factory):
     return make_context(csv_file, teacher_folder, tmp_path_factory.mktemp("work"))
 
 
+@pytest.fixture(scope="module")
+def built():
+    """built("small-convnet", context) is a copy of that student of the context, made once."""
+    made = {}
+
+    def build(name, context):
+        key = name, id(context)
+        if key not in made:
+            made[key] = STUDENT_PASSES[name](**STUDENTS[name])(None, context)
+        return made[key].copy()
+
+    return build
+
+
 def pocket_of(model, context, path):
     exported = export(model, context)
     manifest = {
@@ -50,9 +64,9 @@ def pocket_of(model, context, path):
 
 @pytest.mark.parametrize("tagging", [True, False])
 @pytest.mark.parametrize("name", STUDENTS)
-def test_float_pockets_say_what_torch_says(name, tagging, context, flat, tmp_path):
+def test_float_pockets_say_what_torch_says(name, tagging, context, flat, built, tmp_path):
     own = context if tagging else flat
-    model = STUDENT_PASSES[name](**STUDENTS[name])(None, own)
+    model = built(name, own)
     pocket = pocket_of(model, own, tmp_path / "x.pocket")
     texts = [*own.lesson.texts[:40], "never seen WORDS, 17!" if not tagging else ("never", "seen", "17", "!")]
     said = ask(model, texts)
@@ -64,8 +78,8 @@ def test_float_pockets_say_what_torch_says(name, tagging, context, flat, tmp_pat
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_a_batch_says_what_single_texts_say(name, context, tmp_path):
-    pocket = pocket_of(STUDENT_PASSES[name](**STUDENTS[name])(None, context), context, tmp_path / "x.pocket")
+def test_a_batch_says_what_single_texts_say(name, context, built, tmp_path):
+    pocket = pocket_of(built(name, context), context, tmp_path / "x.pocket")
     texts = list(context.lesson.texts[:9])
     assert [one["slots"] for one in pocket.predict(texts)] == [pocket.predict([text])[0]["slots"] for text in texts]
     assert pocket.predict([]) == []
@@ -73,8 +87,8 @@ def test_a_batch_says_what_single_texts_say(name, context, tmp_path):
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_quantized_pockets_are_smaller_close_and_repeat_their_bytes(name, flat):
-    model = STUDENT_PASSES[name](**STUDENTS[name])(None, flat)
+def test_quantized_pockets_are_smaller_close_and_repeat_their_bytes(name, flat, built):
+    model = built(name, flat)
     whole = export(model, flat)
     small = [export(Quantize(bits=8, max_loss=1.0)(model.copy(), flat), flat) for _ in range(2)]
     assert sum(map(len, small[0].members.values())) < sum(map(len, whole.members.values()))
@@ -82,18 +96,24 @@ def test_quantized_pockets_are_smaller_close_and_repeat_their_bytes(name, flat):
         assert pocket_bytes(small[0].about, small[0].members) == pocket_bytes(small[1].about, small[1].members)
 
 
-def graph_of(context):
-    return trace(STUDENT_PASSES["small-transformer"](**STUDENTS["small-transformer"])(None, context))
+@pytest.fixture(scope="module")
+def traced(flat, built):
+    """The graph of a small transformer; those who change it copy it."""
+    return trace(built("small-transformer", flat))
 
 
-def test_integer_products_are_counted_and_fused(flat):
-    assert count_integer_products(to_bytes(graph_of(flat))) == (0, 0)
-    fused, unfused = count_integer_products(to_bytes(dynamic_int8(graph_of(flat))))
+def copied(graph):
+    return onnx.ModelProto.FromString(graph.SerializeToString())
+
+
+def test_integer_products_are_counted_and_fused(traced):
+    assert count_integer_products(to_bytes(traced)) == (0, 0)
+    fused, unfused = count_integer_products(to_bytes(dynamic_int8(copied(traced))))
     assert (fused, unfused) == (10, 0)  # embedding map, two layers of qkv, out, up, down, one head
 
 
-def test_weights_use_seven_bits_so_that_no_processor_saturates(flat):
-    graph = dynamic_int8(graph_of(flat)).graph
+def test_weights_use_seven_bits_so_that_no_processor_saturates(traced):
+    graph = dynamic_int8(copied(traced)).graph
     quantized = [numpy_helper.to_array(one) for one in graph.initializer if one.name.endswith("_quantized")]
     assert len(quantized) == 10
     assert max(np.abs(one.astype(int)).max() for one in quantized) <= 64
@@ -106,12 +126,11 @@ def test_weights_use_seven_bits_so_that_no_processor_saturates(flat):
         (["same"], 1.0, "float", "none of its 0 integer products"),
     ],
 )
-def test_the_gate_keeps_float_and_says_why(flat, kinds, loss, kept, why):
-    graph = graph_of(flat)
-    data = {"worse": to_bytes(dynamic_int8(graph)), "same": to_bytes(graph)}
+def test_the_gate_keeps_float_and_says_why(flat, traced, built, kinds, loss, kept, why):
+    data = {"worse": to_bytes(dynamic_int8(copied(traced))), "same": to_bytes(traced)}
     figures = {id(data["worse"]): 0.5}
     texts = flat.lesson.texts[:4]
-    model = STUDENT_PASSES["small-transformer"](**STUDENTS["small-transformer"])(None, flat)
+    model = built("small-transformer", flat)
     batches = [model.inputs.collate(model.inputs.encode([text])) for text in texts]
     import pocketlm.export.int8 as int8
 
@@ -128,26 +147,24 @@ def test_the_gate_keeps_float_and_says_why(flat, kinds, loss, kept, why):
 
 
 @pytest.mark.parametrize("bits", [16, 8])
-def test_floats_stored_small_are_floats_again_at_load(flat, bits):
-    model = STUDENT_PASSES["small-transformer"](**STUDENTS["small-transformer"])(None, flat)
-    graph = trace(model)
+def test_floats_stored_small_are_floats_again_at_load(flat, traced, built, bits):
+    model, graph = built("small-transformer", flat), copied(traced)
     before = len(to_bytes(graph))
     stored = to_bytes(store_floats(store_tables(graph, 8), bits))
     assert len(stored) < before * 0.8
     assert agreement(model, GraphModel(stored, flat.outputs, 1), flat.lesson.texts[:20]) > 0.8
 
 
-def test_a_disagreeing_export_is_an_error(flat, monkeypatch):
-    model = STUDENT_PASSES["hashed-ngrams"](**STUDENTS["hashed-ngrams"])(None, flat)
+def test_a_disagreeing_export_is_an_error(flat, built, monkeypatch):
+    model = built("hashed-ngrams", flat)
     monkeypatch.setattr(export_module, "agreement", lambda *given: 0.99)
     with pytest.raises(PocketLMError, match=r"agrees with torch on 99\.00%"):
         export(model, flat)
 
 
-def test_graphs_name_no_source_files(flat):
-    graph = graph_of(flat)
-    assert isinstance(graph, onnx.ModelProto)
-    assert b".py" not in to_bytes(graph)
+def test_graphs_name_no_source_files(traced):
+    assert isinstance(traced, onnx.ModelProto)
+    assert b".py" not in to_bytes(traced)
 
 
 def test_outputs_round_trip():
