@@ -11,6 +11,7 @@ from pocketlm.compress.grid import grid_for
 from pocketlm.compress.journal import Journal
 from pocketlm.compress.passes import PASSES
 from pocketlm.compress.targets import pack_layer
+from pocketlm.errors import ModelError
 from pocketlm.model.pretrained import load_model, save_model
 from pocketlm.model.weights import DenseWeight, GridWeight, ProductWeight
 from pocketlm.recipe.compress import compress
@@ -209,3 +210,11 @@ def test_impossible_settings_are_refused(settings):
 def test_settings_survive_a_recipe():
     step = Gptq(bits={"*": 3}, group_size=32, correct=0.5, layers=("blocks", "head"))
     assert pass_from_json(pass_to_json(step), PASSES) == step
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_moments_that_are_not_finite_end_in_an_error_and_not_in_more_damping_for_ever(value):
+    s = torch.eye(4)
+    s[1, 1] = value
+    with pytest.raises(ModelError, match="NaN or infinite"):
+        upper_factor(s, 0.01)

@@ -34,6 +34,7 @@ from pocketlm.compress.targets import (
 )
 from pocketlm.compress.upstream import Upstream, corrected
 from pocketlm.compress.walk import BlockView, measure, walk
+from pocketlm.errors import ModelError
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import DenseWeight, GridWeight
 
@@ -43,10 +44,13 @@ BLOCK = 128
 def upper_factor(s: Tensor, damping: float) -> tuple[Tensor, float]:
     """U with UᵀU = (S + λI)⁻¹, λ = damping · mean(diag S), and the damping it took: tenfold where S was too flat.
 
-    s: (in, in), symmetric. Reversed in order, the lower Cholesky factor of S is an upper one R with R Rᵀ = S: U = R⁻¹.
+    s: (in, in), symmetric; where it is not finite no damping helps: ModelError. Reversed in order, the lower Cholesky
+    factor of S is an upper one R with R Rᵀ = S: U = R⁻¹.
     """
     mean, eye = s.diagonal().mean().clamp(min=1e-30), torch.eye(len(s))
     damping = max(damping, 1e-6)
+    if not bool(s.isfinite().all()):
+        raise ModelError("a layer's inputs on calibration text are NaN or infinite: the model, or a pass, is broken")
     while True:
         factor, failed = torch.linalg.cholesky_ex((s / mean + damping * eye).flip(0, 1))
         if not int(failed) and bool(factor.isfinite().all()):
