@@ -8,7 +8,16 @@ import torch
 
 from pocketlm.compress.calibration import calibration_from_text
 from pocketlm.compress.context import Context
-from pocketlm.compress.entropy import EntropyCoded, Stock, entropy_bits, refitted, step_codes, steps_for, thrifty
+from pocketlm.compress.entropy import (
+    EntropyCoded,
+    Stock,
+    entropy_bits,
+    near_one,
+    refitted,
+    step_codes,
+    steps_for,
+    thrifty,
+)
 from pocketlm.compress.journal import Journal
 from pocketlm.compress.passes import PASSES
 from pocketlm.compress.targets import pack_layer
@@ -113,6 +122,14 @@ def test_the_stock_finds_the_step_of_a_wanted_entropy():
     scale = stock.step_for(3.0)
     codes = (matrix / (steps.rows[:, None] * steps.columns * scale)).round()
     assert entropy_bits(codes) / codes.numel() == pytest.approx(3.0, abs=0.15)
+
+
+def test_the_scale_of_the_loss_does_not_matter():
+    energy = {"a": torch.rand(8) * 1e-7, "b": torch.rand(4) * 1e-6}
+    far = {name: one * 4.0**20 for name, one in energy.items()}
+    near = near_one(energy)
+    assert 0.25 < sum(float(one.mean()) for one in near.values()) / 2 < 4
+    assert all(torch.equal(near[name], one) for name, one in near_one(far).items())
 
 
 def test_stored_bytes_are_near_the_entropy():

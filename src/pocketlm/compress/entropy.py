@@ -30,6 +30,7 @@ from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
 from pocketlm.compress.targets import Leaf, leaves, pack_layer, relative_error, select, share_ties, zeros_of
 from pocketlm.compress.upstream import Upstream, corrected
 from pocketlm.compress.walk import BlockView, measure, walk
+from pocketlm.errors import ModelError
 from pocketlm.model.anatomy import LayerInfo
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import StepWeight
@@ -208,6 +209,15 @@ def leaf_energy(leaf: Leaf, energy: Tensor, layer: Any) -> Tensor:
     return left.square().t() @ energy
 
 
+def near_one(energy: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Energies over the power of 4 that brings their mean near 1: steps keep their bits, and stay on LADDER."""
+    if not energy:
+        return energy
+    mean = sum(float(one.mean()) for one in energy.values()) / len(energy)
+    level = 4.0 ** round(math.log(mean, 4))
+    return {name: one / level for name, one in energy.items()}
+
+
 class _Job:
     """One run of the pass: energies, the step c, and what was spent so far."""
 
@@ -220,6 +230,7 @@ class _Job:
         names = [one.name for one in chosen if one.kind != "embedding"]
         context.progress.stage("gradients")
         self.energy = gradient_energy(model, calibration, names, step.gradients, context.fast)
+        self.energy = near_one({name: one for name, one in self.energy.items() if bool(one.any())})
         self.felt = self.energy.pop("", torch.ones(1))
         self.scale, self.bits, self.weights = 1.0, 0.0, 0
         self.budget = 0.0
@@ -394,6 +405,8 @@ def coded(
 
 def _halves(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """Steps as float16 with the scale between them shared out so that neither is lost."""
-    level = rows.log().mean().exp().clamp(min=1e-12)
-    shift = level.sqrt()
-    return (rows / shift).half(), (columns * shift).half()
+    shift = rows.log().mean().exp().clamp(min=1e-12).sqrt()
+    halves = (rows / shift).half(), (columns * shift).half()
+    if not all(bool(one.isfinite().all()) for one in halves):
+        raise ModelError("steps of a matrix are too far apart for float16; its weights or gradients are out of range")
+    return halves
