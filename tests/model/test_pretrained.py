@@ -16,7 +16,7 @@ from pocketlm.compress.rounding import RoundToNearest
 from pocketlm.errors import ModelError, OutputError
 from pocketlm.model.anatomy import ties
 from pocketlm.model.layers import PackedEmbedding, PackedLinear
-from pocketlm.model.pretrained import WEIGHTS, folder_bytes, load_model, save_model
+from pocketlm.model.pretrained import WEIGHTS, folder_bytes, load_model, save_model, settle
 from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
 
@@ -262,3 +262,12 @@ def test_a_chat_template_is_kept(family, tmp_path):
     finally:
         model.tokenizer.chat_template = None
     assert again.chat_template == {"default": template, "tool_use": f"tools: {template}"}
+
+
+def test_weights_beyond_the_stored_type_are_an_error(family):
+    model = family("llama")
+    assert model.spec.dtype == "float16"
+    with torch.no_grad():
+        model.module.model.layers[0].mlp.up_proj.weight[0, 0] = 1e6
+    with pytest.raises(ModelError, match=r"up_proj.*1e\+06 is beyond what float16 holds"):
+        settle(model)

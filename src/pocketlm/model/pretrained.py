@@ -169,11 +169,16 @@ def settle(model: Model) -> Model:
     """The model with plain weights rounded to what their stored type can hold: what runs is what is stored.
 
     Tensors lie in memory as they do after loading, since sums are taken in another order where they do not.
+    Raises ModelError for a weight that the stored type cannot hold.
     """
     dtype = getattr(torch, model.spec.dtype)
     with torch.no_grad():
-        for weight in model.module.parameters():
-            weight.copy_(weight.to(dtype))
+        for name, weight in model.module.named_parameters():
+            rounded = weight.to(dtype)
+            if not bool(rounded.isfinite().all()) and bool(weight.isfinite().all()):
+                most = float(weight.abs().max())
+                raise ModelError(f"weight {name}: {most:.3g} is beyond what {model.spec.dtype} holds, as it is stored")
+            weight.copy_(rounded)
             weight.data = weight.data.contiguous()
     for child in model.module.modules():
         for name, buffer in child._buffers.items():
