@@ -138,3 +138,6 @@ def test_peak_memory_beyond_the_weights_does_not_grow_with_depth(deep, step):
     few, many = (measured(deep(blocks), step) for blocks in (12, 48))
     beyond = [one["peak"] - one["weights"] for one in (few, many)]
     assert beyond[1] <= 1.1 * beyond[0], (few, many)
+    for one in (few, many):
+        assert one["weights"] == pytest.approx(2 * one["own"], rel=0.01)
+        assert 0.4 * one["foreseen"] < one["peak"] <= one["foreseen"]
