@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DATA ?=
 MODELS ?=
 
-.PHONY: demo test check docs bench setup clean
+.PHONY: demo test check docs bench bench-compression setup clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,12 @@ docs: $(VENV)/dev
 bench: $(VENV)/dev
 	$(PIP) -e '.[bench]'
 	$(BIN)/python benchmarks/run.py --data "$(DATA)"
+
+# make bench-compression DATA=folder MODELS=folder: the figures in docs/compression-benchmarks.md
+bench-compression: $(VENV)/dev
+	$(BIN)/python benchmarks/compress_lm.py --models "$(MODELS)" --data "$(DATA)" --peers \
+		--out benchmarks/results/compression.json
+	$(BIN)/python benchmarks/compression_page.py benchmarks/results/compression.json
 
 clean:
 	rm -rf $(VENV) site

@@ -45,9 +45,16 @@ def page(found: dict[str, Any]) -> str:
     lines.append(
         f"Written by `python benchmarks/compress_lm.py` and `benchmarks/lm_peers.py`; {about['cpu']}, {about['cores']} "
         f"cores; Python {about['python']}; {', '.join(f'{name} {one}' for name, one in sorted(versions.items()))}; "
-        f"seed {found['seed']}."
+        f"seed {found['seed']}. {how_taken(found)}"
     )
     return "\n".join(lines) + "\n"
+
+
+def how_taken(found: dict[str, Any]) -> str:
+    """Which days the rows were taken on; they may have been taken one by one, between changes of the code."""
+    days = {row["date"] for row in found.get("ours", {}).values() if "date" in row}
+    days |= {one["taken"]["date"] for one in found.get("peers", {}).values() if "date" in one.get("taken", {})}
+    return f"Rows were taken one by one on {', '.join(sorted(days))}." if days else ""
 
 
 def recipe_link(name: str) -> str:
