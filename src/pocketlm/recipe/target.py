@@ -178,6 +178,7 @@ class _Search:
     def plan(self, table: Survey) -> Plan:
         """The best try. Raises BudgetError where none is small enough."""
         small = self.fitting() or [one for one in self.tries if one.bytes <= self.target - ROOM]
+        small = small or [one for one in self.tries if one.bytes <= self.target]
         if not small:
             raise _out_of_reach(self.target, min(one.bytes for one in self.tries), "")
         best = min(small, key=lambda one: one.rise) if self.fitting() else max(small, key=lambda one: one.bytes)
