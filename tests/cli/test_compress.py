@@ -116,15 +116,3 @@ def test_a_pass_that_does_nothing_is_a_failure(work, capsys):
     assert code == 1
     assert "pass prune" in err
     assert run(capsys, *few(work, "--recipe", work[1] / "idle.yaml", "--quiet", "--allow-no-effect"))[0] == 0
-
-
-def test_a_collapse_is_explained(work, capsys):
-    (work[1] / "harsh.yaml").write_text(
-        "- pass: round-to-nearest\n  bits: 2\n  group_size: 0\n  clip: false\n", "utf-8"
-    )
-    code, out, _ = run(capsys, *few(work, "--recipe", work[1] / "harsh.yaml", "--json"))
-    assert code == 0
-    report = json.loads(out)
-    before, after = report["loss"]
-    last = report["records"][-1]
-    assert ("collapse" in last) == (after - before > 0.5)
