@@ -6,6 +6,9 @@ FOLDER of --data holds wikitext2/test.raw.txt and wikitext2/valid.raw.txt (Merit
 Each recipe of recipes/ that is for this model runs in a process of its own, calibrated on the validation text as its
 first lines say, is written as a folder, read again, and judged in float32 on the first 32,768 tokens of the test text
 (context 1024), once. --only NAME,NAME runs some; --peers runs lm_peers.py first, in the same run.
+
+--dev is for tuning: it calibrates on the first nine tenths of the validation text and judges on the first 16,384 tokens
+of the last tenth. --recipes FOLDER takes other recipes. Both leave the test text unread or are not for the page.
 """
 
 from __future__ import annotations
@@ -28,9 +31,23 @@ PEERS = Path(__file__).parent / "lm_peers.py"
 SEED = 0
 
 
-def names() -> list[str]:
+def names(recipes: Path) -> list[str]:
     """Recipes of this benchmark: all but MiniLM's."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml") if not path.stem.startswith("minilm"))
+    return sorted(path.stem for path in recipes.glob("*.yaml") if not path.stem.startswith("minilm"))
+
+
+def texts(data: Path, work: Path, dev: bool) -> tuple[Path, Path, int]:
+    """Files to calibrate on and to judge by, and how many tokens of the second."""
+    from lm_peers import EVALUATION
+
+    test, valid = (data / "wikitext2" / f"{name}.raw.txt" for name in ("test", "valid"))
+    if not dev:
+        return valid, test, EVALUATION["tokens"]
+    whole, parts = valid.read_text("utf-8"), (work / "calibration.txt", work / "dev.txt")
+    cut = len(whole) * 9 // 10
+    for path, text in zip(parts, (whole[:cut], whole[cut:]), strict=True):
+        path.write_text(text, "utf-8")
+    return *parts, 16_384
 
 
 def setting(recipe: Path, name: str, default: int) -> int:
@@ -39,24 +56,24 @@ def setting(recipe: Path, name: str, default: int) -> int:
     return int(found[1]) if found else default
 
 
-def one(name: str, models: Path, data: Path, work: Path) -> dict[str, Any]:
+def one(recipe: Path, models: Path, data: Path, work: Path, dev: bool) -> dict[str, Any]:
     """Compress by one recipe in this process, and judge the folder that was written."""
-    from lm_peers import EVALUATION, MODEL, first_tokens, perplexity
+    from lm_peers import MODEL, first_tokens, perplexity
 
     from pocketlm.compress.calibration import read_calibration
     from pocketlm.compress.context import Context
     from pocketlm.model.pretrained import load_model, save_model
     from pocketlm.recipe.compress import compress, peak_memory, read_recipe
 
-    recipe = RECIPES / f"{name}.yaml"
+    name, (calibrated_on, judged_by, tokens) = recipe.stem, texts(data, work, dev)
     model = load_model(models / MODEL)
     windows, length = setting(recipe, "windows", 128), setting(recipe, "length", 512)
-    calibration = read_calibration(data / "wikitext2" / "valid.raw.txt", model, windows, length, seed=SEED)
+    calibration = read_calibration(calibrated_on, model, windows, length, seed=SEED)
     began = time.perf_counter()
     made = compress(model, read_recipe(recipe), Context(calibration, seed=SEED))
     seconds, memory = time.perf_counter() - began, peak_memory()
     size = save_model(made, work / name, force=True)
-    test = first_tokens(models / MODEL, data / "wikitext2" / "test.raw.txt", EVALUATION["tokens"])
+    test = first_tokens(models / MODEL, judged_by, tokens)
     found = perplexity(load_model(work / name).module, test)
     return {
         "name": name, "file_bytes": size, "perplexity": found, "seconds": seconds, "peak_memory_bytes": memory,
@@ -91,21 +108,24 @@ def main() -> int:
     parser.add_argument("--only", help="recipes, joined by commas")
     parser.add_argument("--peers", action="store_true", help="run the peers first, in this run")
     parser.add_argument("--work", type=Path, help="folder for the compressed models; a temporary one without")
+    parser.add_argument("--dev", action="store_true", help="judge on a part of the validation text, for tuning")
+    parser.add_argument("--recipes", type=Path, default=RECIPES, help="folder of recipes")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     where = ["--models", str(options.models), "--data", str(options.data), "--out", str(options.out)]
     if options.one:
-        row = one(options.one, options.models, options.data, options.work)
+        row = one(options.recipes / f"{options.one}.yaml", options.models, options.data, options.work, options.dev)
         keep(options.out, row)
         print(f"{row['name']}: {row['file_bytes'] / 1e6:.1f} MB, perplexity {row['perplexity']:.2f}, "
               f"{row['seconds']:.0f} s, {row['peak_memory_bytes'] / 1e9:.2f} GB", flush=True)  # fmt: skip
         return 0
-    chosen, failed = options.only.split(",") if options.only else names(), 0
+    chosen, failed = options.only.split(",") if options.only else names(options.recipes), 0
     if options.peers:
         failed += subprocess.run([sys.executable, str(PEERS), *where], check=False).returncode != 0
     with tempfile.TemporaryDirectory() as temporary:
         for name in chosen:
-            command = [sys.executable, __file__, *where, "--work", str(options.work or temporary), "--one", name]
+            more = ["--work", str(options.work or temporary), "--recipes", str(options.recipes), "--one", name]
+            command = [sys.executable, __file__, *where, *more, *(["--dev"] if options.dev else [])]
             if subprocess.run(command, check=False).returncode:
                 print(f"{name}: failed", flush=True)
                 failed += 1

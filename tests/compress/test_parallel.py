@@ -4,6 +4,7 @@ import importlib.util
 import os
 import sys
 from dataclasses import replace
+from multiprocessing.connection import wait
 from types import SimpleNamespace
 
 import pytest
@@ -102,10 +103,10 @@ def test_an_interrupt_ends_the_workers(two):
 
     results = stream(refuses, ((one,) for one in (3, 4, 5, 6, 7, 8)), two)
     next(results)
-    processes = list(parallel._pools[2]._processes.values())
+    ended = [process.sentinel for process in parallel._pools[2]._processes.values()]
     with pytest.raises(KeyboardInterrupt):
         results.throw(KeyboardInterrupt)
-    assert not any(one.is_alive() for one in processes)
+    assert len(wait(ended, timeout=0)) == len(ended) > 0
     assert not parallel._pools
 
 

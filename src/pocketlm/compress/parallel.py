@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
+from multiprocessing.connection import wait
 from typing import Any
 
 import torch
@@ -161,8 +162,8 @@ def end_workers() -> None:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
-        for process in processes:
-            process.join()
+        for process in processes:  # not join(): the pool's own thread may reap one at the same moment
+            wait([process.sentinel])
     while _clusters:
         _clusters.pop().shutdown()
 
