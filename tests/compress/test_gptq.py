@@ -10,6 +10,7 @@ from pocketlm.compress.gptq import Feedback, Gptq, feedback_codes, row_errors, s
 from pocketlm.compress.grid import grid_for
 from pocketlm.compress.journal import Journal
 from pocketlm.compress.passes import PASSES
+from pocketlm.compress.stages import _Relay as Relay
 from pocketlm.compress.targets import pack_layer
 from pocketlm.errors import ModelError
 from pocketlm.model.pretrained import load_model, save_model
@@ -185,12 +186,13 @@ def test_factors_of_a_low_rank_layer_are_each_quantized(family, calibrated):
     assert journal.layers[name].why == "is quantized already"
 
 
-def test_an_error_while_a_block_runs_comes_out_and_no_thread_is_left(family, calibrated):
-    import threading
+def test_an_error_while_a_block_runs_comes_out_and_no_pass_is_left_waiting(family, calibrated, monkeypatch):
+    from pocketlm.compress import stages
 
     model = family("llama")
     calibration = calibrated(model)
-    before = threading.active_count()
+    relays = []
+    monkeypatch.setattr(stages, "_Relay", lambda *args: relays.append(relay := Relay(*args)) or relay)
 
     class Broken(Journal):
         def layer(self, *args, **kwargs):
@@ -198,7 +200,9 @@ def test_an_error_while_a_block_runs_comes_out_and_no_thread_is_left(family, cal
 
     with pytest.raises(RuntimeError, match="on purpose"):
         Gptq(group_size=16)(model.copy(), replace(context_of(calibration), journal=Broken()))
-    assert threading.active_count() == before
+    assert relays
+    assert all(one.dead for relay in relays for one in relay.passes)
+    assert not torch.is_autocast_enabled("cpu")
 
 
 @pytest.mark.parametrize("settings", [{"damping": -0.1}, {"correct": 2.0}, {"correct": 0.5, "sequential": False}])

@@ -12,7 +12,7 @@ Sullivan and Wiegand 1998, IEEE Signal Processing Magazine 15(6)); steps of rows
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -26,9 +26,9 @@ from pocketlm.compress.moments import Moments, Statistics
 from pocketlm.compress.outer import outer_moments
 from pocketlm.compress.parallel import Task, spread_leaves
 from pocketlm.compress.sensitivity import gradient_energy, smoothed, token_counts
-from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
+from pocketlm.compress.stages import Listen, Plans, Stage, run_in_stages, stages_of
 from pocketlm.compress.targets import Leaf, leaves, pack_layer, relative_error, select, share_ties, zeros_of
-from pocketlm.compress.upstream import Upstream, corrected
+from pocketlm.compress.upstream import Drift, Upstream
 from pocketlm.compress.walk import BlockView, measure, walk
 from pocketlm.errors import ModelError
 from pocketlm.model.anatomy import LayerInfo
@@ -284,17 +284,17 @@ class _Job:
 
         stages = stages_of(view, self.context.fast, plans)
         if stages:
-            listen: Callable[[Stage, int, Tensor], None] | None = None
+            listen: Listen | None = None
             if self.step.correct:
-                upstream.enter(view, [names[0] for names in stages], self.context.fast)
-                listen = lambda stage, batch, inputs: upstream.compare(view, stage, batch, inputs)  # noqa: E731
-            run_in_stages(view, stages, self.context.fast, change, listen)
+                upstream.enter(view, stages, self.context.fast)
+                listen = lambda *heard: upstream.compare(view, *heard)  # noqa: E731
+            run_in_stages(view, stages, self.context.fast, change, listen, upstream.sources.values())
         else:
             measure(view, self.context.fast)
         rest = [name for name in linears if name in self.inner and name not in done]
         self._quantize([(name, linears[name], view.statistics.moments.get(name)) for name in rest])
 
-    def _quantize(self, layers: Sequence[tuple[str, Any, Moments | None]], drift: Tensor | None = None) -> None:
+    def _quantize(self, layers: Sequence[tuple[str, Any, Moments | None]], drift: Drift | None = None) -> None:
         """Quantize layers (name, packed layer, moments of its inputs) that do not depend on each other."""
         owners, seen = {name: layer for name, layer, _ in layers}, set()
 
@@ -381,7 +381,7 @@ def mean_of(moments: Moments | None, width: int) -> Tensor:
 
 
 def coded_leaf(
-    step: EntropyCoded, matrix: Tensor, moments: Moments | None, energy: Tensor, scale: float, drift: Tensor | None
+    step: EntropyCoded, matrix: Tensor, moments: Moments | None, energy: Tensor, scale: float, drift: Drift | None
 ) -> tuple[StepWeight, float, float]:
     """As `coded`, from the gradient energy of its outputs (out,)."""
     steps = steps_for(mean_of(moments, matrix.shape[1]), energy, step.damping)
@@ -389,12 +389,12 @@ def coded_leaf(
 
 
 def coded(
-    step: EntropyCoded, matrix: Tensor, moments: Moments | None, steps: Steps, scale: float, drift: Tensor | None = None
+    step: EntropyCoded, matrix: Tensor, moments: Moments | None, steps: Steps, scale: float, drift: Drift | None = None
 ) -> tuple[StepWeight, float, float]:
     """A matrix quantized with the steps times `scale`, the bits it takes, and its relative error."""
     target, frozen = matrix, zeros_of(matrix)
     if drift is not None and moments is not None:
-        target = corrected(matrix, moments.s, drift, step.correct, step.damping)
+        target = drift.target(matrix, moments.s, step.correct, step.damping)
         target = target if frozen is None else target.masked_fill(frozen, 0.0)
     rows = steps.rows * scale
     codes = step_codes(target, rows, steps, step.thrift, frozen)

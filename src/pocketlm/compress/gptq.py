@@ -3,13 +3,14 @@
 Of a layer with inputs X, S = XXᵀ + λI and S⁻¹ = UᵀU (U upper triangular): column j is rounded to its group's grid, and
 w_k −= (w_j − ŵ_j) U_jk / U_jj for every later k (Frantar et al. 2022, arXiv:2210.17323). Columns are taken by falling
 S_jj; grids are fixed before, clipped to the least squared error weighted by S_jj, so that the order costs nothing to
-store. A row that plain rounding serves better keeps plain rounding. What was zeroed by pruning stays zero.
+store. Codes and scales are then refined in turn (refine.py). A row that plain rounding serves better keeps plain
+rounding. What was zeroed by pruning stays zero.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +21,7 @@ from pocketlm.compress.grid import Grid, grid_for
 from pocketlm.compress.moments import Moments
 from pocketlm.compress.outer import quantize_outer
 from pocketlm.compress.parallel import Task, spread_leaves
+from pocketlm.compress.refine import refined
 from pocketlm.compress.rounding import check_bits
 from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
 from pocketlm.compress.targets import (
@@ -32,7 +34,7 @@ from pocketlm.compress.targets import (
     share_ties,
     zeros_of,
 )
-from pocketlm.compress.upstream import Upstream, corrected
+from pocketlm.compress.upstream import Drift, Upstream
 from pocketlm.compress.walk import BlockView, measure, walk
 from pocketlm.errors import ModelError
 from pocketlm.model.pretrained import Model
@@ -130,18 +132,31 @@ class Feedback:
         order = torch.argsort(s.diagonal(), descending=True, stable=True) if act_order else torch.arange(len(s))
         return cls(s, order, *upper_factor(s[order][:, order], damping))
 
+    @property
+    def damped(self) -> Tensor:
+        """S + λI, as the factor has it."""
+        return self.s + self.damping * self.s.diagonal().mean().clamp(min=1e-30) * torch.eye(len(self.s))
 
-def solve(target: Tensor, grid: Grid, feedback: Feedback, frozen: Tensor | None = None) -> Solved:
-    """GPTQ of a matrix (out, in) on a fixed grid, row by row never worse than rounding to nearest."""
+
+def solve(target: Tensor, grid: Grid, feedback: Feedback, frozen: Tensor | None = None, refine: int = 0) -> Solved:
+    """GPTQ of a matrix (out, in), row by row never worse than rounding to nearest on `grid`.
+
+    refine: rounds of scales by least squares and codes by coordinate descent; without, the grid stays as it is.
+    """
     s = feedback.s
     near = grid.codes(target)
     if frozen is not None:
         near = torch.where(frozen, grid.columns(target.shape[1])[1].expand(target.shape).to(torch.uint8), near)
-    codes = feedback_codes(target, grid, feedback.upper, feedback.order, frozen)
-    mine = row_errors(target - grid.weight(codes).matrix(), s)
     plain = row_errors(target - grid.weight(near).matrix(), s)
+    codes = feedback_codes(target, grid, feedback.upper, feedback.order, frozen)
+    finer = grid
+    if refine:
+        finer, codes = refined(target, grid, codes, feedback.damped, frozen, refine)
+    mine = row_errors(target - finer.weight(codes).matrix(), s)
     worse = plain < mine
     codes = torch.where(worse[:, None], near, codes)
+    if finer is not grid:
+        grid = replace(finer, scales=torch.where(worse[:, None], grid.scales, finer.scales))
     total = row_errors(target, s).sum().clamp(min=1e-30)
     error = torch.where(worse, plain, mine).sum() / total
     return Solved(grid, codes, float(error), float(plain.sum() / total), int(worse.sum()), feedback.damping)
@@ -153,7 +168,8 @@ class Gptq:
 
     bits: 2 to 8, or a mapping from layer patterns to bits. group_size: columns that share a scale; 0: a row; a last
     group may be shorter. symmetric: whether the grid is centred on 0. act_order: take columns by falling activation.
-    damping: share of the mean of diag S that is added to it. clip: search the clipping of each group. sequential:
+    damping: share of the mean of diag S that is added to it. clip: search the clipping of each group. refine: rounds of
+    scales by least squares and codes by coordinate descent after it; 0: the method as its paper has it. sequential:
     measure a layer's input after the layers before it in its block were quantized. correct: share, 0 to 1, of the error
     of earlier layers that a layer is fitted to make up for; costs a second forward pass. layers, exclude: groups
     ("blocks", "embeddings", "head", "all") or name patterns; embeddings are rounded to nearest.
@@ -167,6 +183,7 @@ class Gptq:
     act_order: bool = True
     damping: float = 0.01
     clip: bool = True
+    refine: int = 3
     sequential: bool = True
     correct: float = 0.0
     layers: tuple[str, ...] = ("blocks",)
@@ -178,6 +195,8 @@ class Gptq:
             raise ValueError(f"damping is a share from 0 to 1, got {self.damping}")
         if not 0 <= self.correct <= 1:
             raise ValueError(f"correct is a share from 0 to 1, got {self.correct}")
+        if self.refine < 0:
+            raise ValueError(f"refine is a number of rounds, at least 0, got {self.refine}")
         if self.correct and not self.sequential:
             raise ValueError("correct needs sequential: true, as it compares each layer's input when it is its turn")
 
@@ -211,9 +230,9 @@ class Gptq:
         if stages:
             listen = None
             if self.correct:
-                upstream.enter(view, [names[0] for names in stages], context.fast)
-                listen = lambda stage, batch, inputs: upstream.compare(view, stage, batch, inputs)  # noqa: E731
-            run_in_stages(view, stages, context.fast, change, listen)
+                upstream.enter(view, stages, context.fast)
+                listen = lambda *heard: upstream.compare(view, *heard)  # noqa: E731
+            run_in_stages(view, stages, context.fast, change, listen, upstream.sources.values())
         else:
             measure(view, context.fast)
         heard = {name for names in stages for name in names}
@@ -224,7 +243,7 @@ class Gptq:
             leaf.put(weight)
 
     def quantize(
-        self, layers: Sequence[tuple[str, Any, Moments | None]], context: Context, drift: Tensor | None = None
+        self, layers: Sequence[tuple[str, Any, Moments | None]], context: Context, drift: Drift | None = None
     ) -> list[tuple[Leaf, GridWeight]]:
         """Leaves of the layers with their weights on the grid; until they are put there, plain ones of the same values.
 
@@ -268,7 +287,7 @@ class Gptq:
         context.journal.layer(leaf.name, "quantized", solved.error, **facts)
 
 
-def fit(step: Gptq, matrix: Tensor, bits: int, feedback: Feedback | None, drift: Tensor | None) -> Solved:
+def fit(step: Gptq, matrix: Tensor, bits: int, feedback: Feedback | None, drift: Drift | None) -> Solved:
     """A matrix as the pass quantizes it: corrected by `drift`, or rounded to nearest where there is no feedback."""
     if feedback is None:
         grid = grid_for(matrix, bits, step.group_size, step.symmetric, step.clip)
@@ -277,7 +296,7 @@ def fit(step: Gptq, matrix: Tensor, bits: int, feedback: Feedback | None, drift:
         return Solved(grid, codes, lost, lost, 0, 0.0)
     target, frozen = matrix, zeros_of(matrix)
     if drift is not None:
-        target = corrected(matrix, feedback.s, drift, step.correct, step.damping)
+        target = drift.target(matrix, feedback.s, step.correct, step.damping)
         target = target if frozen is None else target.masked_fill(frozen, 0.0)
     grid = grid_for(target, bits, step.group_size, step.symmetric, step.clip, feedback.s.diagonal())
-    return solve(target, grid, feedback, frozen)
+    return solve(target, grid, feedback, frozen, step.refine)

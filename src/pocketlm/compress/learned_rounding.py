@@ -24,7 +24,7 @@ from pocketlm.compress.outer import quantize_outer
 from pocketlm.compress.rounding import check_bits
 from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
 from pocketlm.compress.targets import Leaf, leaves, pack_layer, select, setting_for, share_ties, zeros_of
-from pocketlm.compress.upstream import Upstream, corrected
+from pocketlm.compress.upstream import Drift, Upstream
 from pocketlm.compress.walk import BlockView, Call, first_tensor, measure, precision, walk
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import DenseWeight
@@ -61,8 +61,8 @@ class LearnedRounding:
     sequences: of calibration, a step. rate: how far, in steps of the grid, codes may move in all, twice over.
     scale_rate, norm_rate: the same for scales and for the block's norms, as shares of themselves; 0: not learned.
     correct: share of the error of earlier layers that each matrix is fitted to make up for before it is rounded.
-    damping: of GPTQ. layers, exclude: groups ("blocks", "embeddings", "head", "all") or name patterns; what lies
-    outside the blocks is quantized as `gptq` does.
+    damping, refine: of GPTQ. layers, exclude: groups ("blocks", "embeddings", "head", "all") or name patterns; what
+    lies outside the blocks is quantized as `gptq` does.
     """
 
     name: ClassVar[str] = "learned-rounding"
@@ -78,6 +78,7 @@ class LearnedRounding:
     norm_rate: float = 0.05
     correct: float = 0.5
     damping: float = 0.01
+    refine: int = 3
     layers: tuple[str, ...] = ("blocks",)
     exclude: tuple[str, ...] = ()
 
@@ -106,7 +107,7 @@ class LearnedRounding:
                 model, calibration, lambda view: self._visit(view, inner, upstream, plans, context),
                 fast=context.fast, disk=context.disk, statistics=False, progress=context.ticks("learned-rounding"),
             )  # fmt: skip
-        step = Gptq(self.bits, self.group_size, self.symmetric, damping=self.damping)
+        step = Gptq(self.bits, self.group_size, self.symmetric, damping=self.damping, refine=self.refine)
         outer = [one for name, one in chosen.items() if name not in inner]
         quantize_outer(step, model, outer, calibration, context)
         share_ties(model)
@@ -144,12 +145,10 @@ class LearnedRounding:
                     found.extend(self._layer(name, linears[name], view, drift, known, context))
 
         stages = stages_of(view, context.fast, plans)
-        upstream.enter(view, [names[0] for names in stages] if self.correct else [], context.fast)
+        upstream.enter(view, stages if self.correct else [], context.fast)
         if stages:
-            compare = (
-                (lambda stage, batch, inputs: upstream.compare(view, stage, batch, inputs)) if self.correct else None
-            )
-            run_in_stages(view, stages, context.fast, change, compare)
+            compare = (lambda *heard: upstream.compare(view, *heard)) if self.correct else None
+            run_in_stages(view, stages, context.fast, change, compare, upstream.sources.values())
             upstream.heard.clear()
         else:
             measure(view, context.fast)
@@ -159,7 +158,7 @@ class LearnedRounding:
         return found
 
     def _layer(
-        self, name: str, layer: Any, view: BlockView, drift: Tensor | None, known: dict[int, Feedback], context: Context
+        self, name: str, layer: Any, view: BlockView, drift: Drift | None, known: dict[int, Feedback], context: Context
     ) -> list[Learned]:
         """The layer's matrices, each on its grid; what runs from now on is what they stand for."""
         bits, found = setting_for(self.bits, name), []
@@ -175,17 +174,17 @@ class LearnedRounding:
             context.journal.left(name, "is quantized already")
         return found
 
-    def _leaf(self, leaf: Leaf, bits: int, drift: Tensor | None, known: dict[int, Feedback], fast: bool) -> Learned:
+    def _leaf(self, leaf: Leaf, bits: int, drift: Drift | None, known: dict[int, Feedback], fast: bool) -> Learned:
         s = torch.eye(leaf.matrix.shape[1]) if leaf.moments is None else leaf.moments.s
         frozen, target = zeros_of(leaf.matrix), leaf.matrix
         if drift is not None:
-            target = corrected(target, s, drift, self.correct, self.damping)
+            target = drift.target(target, s, self.correct, self.damping)
             target = target if frozen is None else target.masked_fill(frozen, 0.0)
         grid = grid_for(target, bits, self.group_size, self.symmetric, True, s.diagonal())
         if id(s) not in known:
             known[id(s)] = Feedback.of(s, True, self.damping)
-        solved = solve(target, grid, known[id(s)], frozen)
-        codes = solved.codes if self.start == "gptq" else grid.codes(target)
+        solved = solve(target, grid, known[id(s)], frozen, self.refine)
+        grid, codes = (solved.grid, solved.codes) if self.start == "gptq" else (grid, grid.codes(target))
         return Learned(leaf, Offsets(target, grid, codes, frozen, fast), solved, bits)
 
 

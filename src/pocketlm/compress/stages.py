@@ -2,16 +2,17 @@
 
 A stage is the linear layers that read one tensor (q, k and v, say). The forward pass of each calibration batch stops
 where a stage begins, its input is measured, and goes on once all batches are there and the stage's layers are changed:
-what is called true-sequential costs no second pass. Each batch waits in a thread of its own, of which one runs at a
-time, so results do not depend on timing.
+what is called true-sequential costs no second pass. A batch that waits is a coroutine on this thread: threads would
+each have a heap, and OpenMP threads, of their own.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
+import greenlet
 import torch
 from torch import Tensor, nn
 
@@ -73,49 +74,45 @@ def _heard(view: BlockView, fast: bool) -> list[tuple[str, ...]]:
 
 
 class _Stopped(Exception):
-    """This batch need not go on: what was asked for is known, or another failed."""
+    """The input that was asked for is known: the rest of the block need not run."""
 
 
 Change = Callable[[Stage], None]
-Listen = Callable[[Stage, int, Tensor], None]
+Listen = Callable[[Stage, int, Tensor, Mapping[str, Tensor]], None]
 
 
 class _Relay:
-    """Passes the right to run from the thread of one batch to the next and back."""
+    """The forward passes of all batches, each of which goes from stage to stage when it is its turn."""
 
     def __init__(self, view: BlockView, stages: list[tuple[str, ...]], fast: bool, listen: Listen | None) -> None:
         self.view, self.stages, self.fast, self.listen = view, stages, fast, listen
+        self.read: list[dict[str, Tensor]] = [{"": view.inputs[place]} for place in range(len(view.calls))]
         self.firsts = {names[0]: place for place, names in enumerate(stages)}
-        self.error: BaseException | None = None
         self.current = -1
-        self.home = threading.Semaphore(0)
-        self.gates = [threading.Semaphore(0) for _ in view.calls]
+        self.home = greenlet.getcurrent()
+        self.passes = [greenlet.greenlet(self.work) for _ in view.calls]
 
     def work(self, batch: int) -> None:
-        """What a batch's thread does: run the block when it is its turn."""
-        self.gates[batch].acquire()
-        try:
-            if self.error is None:
-                with precision(self.fast):
-                    self.view.inputs[batch] = self.view.run(batch)
-        except _Stopped:
-            pass
-        except BaseException as error:  # handed to the main thread, whatever it is
-            self.error = error
-        self.home.release()
+        """Run the block on a batch; begun by its first turn."""
+        self.view.inputs[batch] = self.view.run(batch)
 
     def stop(self, name: str, inputs: Tensor) -> None:
-        """Called where a stage begins: measure its input, hand the right back, go on when it comes again."""
+        """Called where a stage begins: measure its input, and go on when it is this batch's turn again."""
         batch, moments = self.current, self.view.statistics.moments
         if name not in moments:
             moments[name] = Moments.empty(inputs.shape[-1])
         moments[name].add(read_tokens(self.view, batch, inputs))
         if self.listen is not None:
-            self.listen(self.stage(self.firsts[name]), batch, inputs)
-        self.home.release()
-        self.gates[batch].acquire()
-        if self.error is not None:
-            raise _Stopped
+            self.listen(self.stage(self.firsts[name]), batch, inputs, self.read[batch])
+        # where a model's own code is in other precision here, the others must not go on in it
+        precise, graded = torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()
+        self.home.switch()
+        torch.set_autocast_enabled("cpu", precise)
+        torch.set_grad_enabled(graded)
+
+    def note(self, source: str, inputs: Tensor) -> None:
+        """Keep what a submodule reads of the batch whose turn it is."""
+        self.read[self.current][source] = inputs
 
     def stage(self, place: int) -> Stage:
         """A stage with its moments so far."""
@@ -123,12 +120,10 @@ class _Relay:
 
     def turn(self) -> None:
         """Let every batch run until it stops or ends."""
-        for batch, gate in enumerate(self.gates):
+        for batch, one in enumerate(self.passes):
             self.current = batch
-            gate.release()
-            self.home.acquire()
-        if self.error is not None:
-            raise self.error
+            with precision(self.fast):
+                one.switch(*(() if one else (batch,)))  # one that has ended hands its turn back
 
     def drive(self, change: Change) -> None:
         """All stages in turn, each changed before it runs."""
@@ -140,21 +135,34 @@ class _Relay:
                 change(stage)
             self.turn()
 
+    def end(self) -> None:
+        """Leave what has not come to its end."""
+        for one in self.passes:
+            with precision(self.fast):
+                one.throw()
+
 
 def _run_again(
-    view: BlockView, stages: list[tuple[str, ...]], fast: bool, change: Change, listen: Listen | None
+    view: BlockView,
+    stages: list[tuple[str, ...]],
+    fast: bool,
+    change: Change,
+    listen: Listen | None,
+    sources: Iterable[str],
 ) -> None:
     """As `run_in_stages`, one batch after the other, up to each stage in turn and then to the block's end."""
     linears, moments = view.linears(), view.statistics.moments
+    streams = {name: view.module.get_submodule(name) for name in sources}
     for place, names in enumerate(stages):
         stage = Stage(names, Moments.empty(int(linears[names[0]].in_features)), place)  # type: ignore[arg-type]
         moments.update(dict.fromkeys(names, stage.moments))
         for batch in range(len(view.calls)):
-            if (inputs := _input_of(view, linears[names[0]], batch, fast)) is None:
+            inputs, read = _read_by(view, streams, linears[names[0]], batch, fast)
+            if inputs is None:
                 continue
             stage.moments.add(read_tokens(view, batch, inputs))
             if listen is not None:
-                listen(stage, batch, inputs)
+                listen(stage, batch, inputs, read)
         with torch.no_grad():
             change(stage)
     for batch in range(len(view.calls)):
@@ -163,55 +171,53 @@ def _run_again(
     view.advanced = True
 
 
-def _input_of(view: BlockView, layer: nn.Module, batch: int, fast: bool) -> Tensor | None:
-    """What a layer of the block reads of a batch."""
+def _read_by(
+    view: BlockView, sources: Mapping[str, nn.Module], layer: nn.Module, batch: int, fast: bool
+) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """What a layer of the block reads of a batch, and what `sources` read before it."""
     heard: list[Tensor] = []
+    read: dict[str, Tensor] = {"": view.inputs[batch]}
 
     def stop(module: nn.Module, args: tuple[Tensor, ...]) -> None:
         heard.append(args[0])
         raise _Stopped
 
-    handle = layer.register_forward_pre_hook(stop)
-    try:
-        with precision(fast):
+    with ExitStack() as stack:
+        for name, module in sources.items():
+            note = lambda module, args, name=name: read.update({name: args[0]})  # noqa: E731
+            stack.callback(module.register_forward_pre_hook(note).remove)
+        stack.callback(layer.register_forward_pre_hook(stop).remove)
+        with suppress(_Stopped), precision(fast):
             view.run(batch)
-    except _Stopped:
-        pass
-    finally:
-        handle.remove()
-    return heard[0] if heard else None
+    return (heard[0] if heard else None), read
 
 
 def run_in_stages(
-    view: BlockView, stages: list[tuple[str, ...]], fast: bool, change: Change, listen: Listen | None = None
+    view: BlockView,
+    stages: list[tuple[str, ...]],
+    fast: bool,
+    change: Change,
+    listen: Listen | None = None,
+    sources: Iterable[str] = (),
 ) -> None:
     """Run the block on all batches, calling `change` on each stage before its layers run; the view then has advanced.
 
-    listen: called with each batch's input of a stage. What `change` puts in a packed layer's place is what runs.
-    Moments are also left in `view.statistics`. Where hidden states are on disk, no batch waits in memory: each runs
-    anew up to every stage, with the same result.
+    listen: called with a stage, a batch, its input of the stage, and what the submodules `sources` (paths in the block)
+    read before. What `change` puts in a packed layer's place is what runs. Moments are also left in `view.statistics`.
+    Where hidden states are on disk, no batch waits in memory: each runs anew up to every stage, with the same result.
     """
+    sources = {*sources} - {""}
     if getattr(view.inputs, "folder", None) is not None:
-        _run_again(view, stages, fast, change, listen)
+        _run_again(view, stages, fast, change, listen, sources)
         return
     relay, linears = _Relay(view, stages, fast, listen), view.linears()
-    handles = [
-        linears[name].register_forward_pre_hook(lambda module, args, name=name: relay.stop(name, args[0]))
-        for name in relay.firsts
-    ]
-    threads = [threading.Thread(target=relay.work, args=(place,), daemon=True) for place in range(len(view.calls))]
-    for thread in threads:
-        thread.start()
-    try:
+    with ExitStack() as stack:
+        for name in relay.firsts:
+            stop = lambda module, args, name=name: relay.stop(name, args[0])  # noqa: E731
+            stack.callback(linears[name].register_forward_pre_hook(stop).remove)
+        for source in sources:
+            note = lambda module, args, name=source: relay.note(name, args[0])  # noqa: E731
+            stack.callback(view.module.get_submodule(source).register_forward_pre_hook(note).remove)
+        stack.callback(relay.end)
         relay.drive(change)
-    except BaseException as error:
-        relay.error = error
-        raise
-    finally:
-        for gate in relay.gates:  # those that have not ended wait here: they end by _Stopped
-            gate.release()
-        for thread in threads:
-            thread.join()
-        for handle in handles:
-            handle.remove()
     view.advanced = True
