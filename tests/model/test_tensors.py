@@ -111,3 +111,23 @@ def test_one_code_far_from_the_others_costs_them_little():
     codes[0, 0], codes[5, 7] = 20_000, -32_000
     same(codes)
     assert len(encode_tensor(codes).data) < 1.5 * near
+
+
+def test_what_has_not_changed_is_not_coded_again(monkeypatch):
+    from pocketlm.model import tensors
+
+    asked = []
+    monkeypatch.setattr(tensors, "encode_tensor", lambda one: asked.append(one) or encode_tensor(one))
+    codings, generator = tensors.Codings(), torch.Generator().manual_seed(0)
+    one, other = (torch.randint(0, 5, (64, 64), dtype=torch.uint8, generator=generator) for _ in range(2))
+    first = codings.of(one)
+    codings.turn()
+    assert codings.of(one.clone()) is first
+    codings.of(other)
+    assert codings.of(one.reshape(32, 128)) is not first  # same bytes, another shape
+    assert len(asked) == 3
+    codings.turn()
+    codings.turn()
+    assert codings.last == {}
+    one[0, 0] += 1
+    assert torch.equal(decode_tensor(codings.of(one).header, codings.of(one).data), one)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from pocketlm.compress.context import Context
-from pocketlm.compress.dense import DenseStream, both_moments, corrected, tune_block
 from pocketlm.compress.masks import Few, Plan, Tiles, read_pattern, tile_sums
 from pocketlm.compress.moments import Moments
 from pocketlm.compress.parallel import Task, spread_leaves
 from pocketlm.compress.rates import Rates, allocate, seen_moments
+from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
 from pocketlm.compress.targets import (
     Leaf,
     leaves,
@@ -25,13 +25,16 @@ from pocketlm.compress.targets import (
     share_ties,
     zeros_of,
 )
-from pocketlm.compress.walk import BlockView, walk
+from pocketlm.compress.tuning import tune_block
+from pocketlm.compress.upstream import Drift, Upstream
+from pocketlm.compress.walk import BlockView, measure, precision, walk
 from pocketlm.model.anatomy import LayerInfo
-from pocketlm.model.experts import RoutedExperts
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import DenseWeight
 
 ALLOCATIONS = ("uniform", "owl", "sensitivity")
+# Of S where a layer is fitted to make up for the error of earlier ones.
+DAMPING = 0.01
 
 
 def check_damping(damping: float) -> None:
@@ -101,11 +104,11 @@ class Pruning:
 
 
 def pruned_matrix(
-    step: Pruning, matrix: Tensor, moments: Moments | None, cross: Tensor | None, plan: Plan
+    step: Pruning, matrix: Tensor, moments: Moments | None, drift: Drift | None, plan: Plan
 ) -> tuple[Tensor, float]:
     """The matrix as the pass prunes it, and its relative error."""
     s = torch.eye(matrix.shape[1]) if moments is None else moments.s
-    target = matrix if cross is None else corrected(matrix, s, cross, step.correct)
+    target = matrix if drift is None else drift.target(matrix, s, step.correct, DAMPING)
     pruned = step.solve(target, s, plan)
     return pruned, relative_error(target, pruned, moments)
 
@@ -121,39 +124,58 @@ class _Work:
     rates: Rates
 
     def walk(self, names: set[str]) -> None:
-        """Prune the layers called `names`, block by block, on what the pruned blocks before hand on."""
-        stream = DenseStream() if self.step.correct or self.step.tune_epochs else None
-        # paired moments are of inputs that are one a token; experts' and cross-attention's have the walk's own
-        odd = self.model.spec.kind in ("encoder-decoder", "speech") or any(
-            isinstance(child, RoutedExperts) for child in self.model.module.modules()
-        )
+        """Prune the layers called `names`, block by block, on what the pruned layers before hand on."""
+        upstream, plans = Upstream(), Plans()
         known = {one.name: one for one in self.model.layers}
+        for name in names:
+            pack_layer(self.model.module, name)
 
         def visit(view: BlockView) -> None:
-            paired = {}
-            if stream is not None:
-                stream.enter(view)
-                paired = both_moments(view, stream, self.context.fast)
-            here = [name for name in view.linears() if name in names]
-            self.prune((known[name], *paired.get(name, (seen_moments(view, name), None))) for name in here)
-            if stream is not None and self.step.tune_epochs and here:
-                self.tune(view, stream, here)
+            self.visit(view, {name: known[name] for name in view.linears() if name in names}, upstream, plans)
 
         walk(
-            self.model, self.context.calibrated(self.step.name), visit, fast=self.context.fast,
-            statistics=stream is None or odd, disk=self.context.disk, progress=self.context.ticks(self.step.name),
+            self.model, self.context.calibrated(self.step.name), visit,
+            fast=self.context.fast, statistics=False, disk=self.context.disk,
+            progress=self.context.ticks(self.step.name),
         )  # fmt: skip
 
-    def prune(self, layers: Iterable[tuple[LayerInfo, Moments | None, Tensor | None]]) -> None:
-        """Prune the matrices of layers, with moments and cross moments of their inputs; write down what came of it."""
-        crosses: dict[str, Tensor | None] = {}
+    def visit(self, view: BlockView, here: Mapping[str, LayerInfo], upstream: Upstream, plans: Plans) -> None:
+        """Prune the layers `here` of a block, each once it is known what reaches it, and tune what stays."""
+        fast, store = self.context.fast, view.inputs
+        mine = [store[place] for place in range(len(view.calls))] if self.step.tune_epochs else []
+
+        def change(stage: Stage) -> None:
+            drift = upstream.drift.get(stage.names[0])
+            self.prune((here[name], stage.moments, drift) for name in stage.names if name in here)
+
+        stages = stages_of(view, fast, plans)
+        if self.step.correct or self.step.tune_epochs:
+            upstream.enter(view, stages if self.step.correct else [], fast)
+        if stages:
+            listen = (lambda *heard: upstream.compare(view, *heard)) if self.step.correct else None
+            run_in_stages(view, stages, fast, change, listen, upstream.sources.values())
+        else:
+            measure(view, fast)
+        heard = {name for names in stages for name in names}
+        self.prune((layer, seen_moments(view, name), None) for name, layer in here.items() if name not in heard)
+        if self.step.tune_epochs and here:
+            view.inputs = mine
+            self.tune(view, upstream.hidden, here)
+            for place in range(len(view.calls)):
+                with precision(fast):
+                    store[place] = view.run(place)
+            view.inputs, view.advanced = store, True
+
+    def prune(self, layers: Iterable[tuple[LayerInfo, Moments | None, Drift | None]]) -> None:
+        """Prune the matrices of layers, with moments and drift of their inputs; write down what came of it."""
+        drifts: dict[str, Drift | None] = {}
 
         def opened() -> Iterator[tuple[str, Iterator[Leaf]]]:
-            for layer, moments, cross in layers:
+            for layer, moments, drift in layers:
                 owner = pack_layer(self.model.module, layer.name)
                 if next(leaves(layer.name, owner, check=False), None) is None:
                     self.context.journal.left(layer.name, "has no plain matrix: it is quantized already")
-                crosses[layer.name] = cross if self.step.correct else None
+                drifts[layer.name] = drift
                 yield layer.name, (leaf for leaf in leaves(layer.name, owner, moments) if self.goes(leaf, layer.name))
 
         def task(name: str, leaf: Leaf) -> Task:
@@ -161,7 +183,7 @@ class _Work:
                 self.rate(leaf, name), read_pattern(self.step.pattern), self.rates.rows.get(leaf.name),
                 zeros_of(leaf.matrix),
             )  # fmt: skip
-            return self.step, leaf.matrix, leaf.moments, crosses[name] if leaf.name == name else None, plan
+            return self.step, leaf.matrix, leaf.moments, drifts[name] if leaf.name == name else None, plan
 
         for name, leaf, (pruned, error) in spread_leaves(pruned_matrix, opened(), task, self.context):
             leaf.put(DenseWeight(pruned))
@@ -191,7 +213,7 @@ class _Work:
             empty = float((tile_sums(pruned.abs(), pattern) == 0).float().mean())
             self.context.journal.promise(name, "blocks", (pattern.rows, pattern.columns, empty))
 
-    def tune(self, view: BlockView, stream: DenseStream, names: Iterable[str]) -> None:
+    def tune(self, view: BlockView, goal: list[Tensor], names: Iterable[str]) -> None:
         """Bring the block's outputs near to the dense ones with the weights that stay, its norms and biases."""
         block = self.model.module.get_submodule(view.name)
         inner = [(name, child.stored) for name, child in block.named_modules() if hasattr(child, "stored")]
@@ -206,6 +228,6 @@ class _Work:
             if inside:
                 masks[name] = parameter != 0
         first, last = tune_block(
-            view, stream, tuned, masks, epochs=self.step.tune_epochs, rate=self.step.tune_rate, fast=self.context.fast
+            view, goal, tuned, masks, epochs=self.step.tune_epochs, rate=self.step.tune_rate, fast=self.context.fast
         )
         self.context.journal.note(f"{view.name}: relative error of its outputs {first:.4g}, tuned {last:.4g}")

@@ -25,13 +25,15 @@ from pocketlm.model import anatomy, rebuild
 from pocketlm.model.anatomy import LayerInfo
 from pocketlm.model.folder import RECORD, WEIGHTS, check_output, put_in_place
 from pocketlm.model.folder import folder_bytes as folder_bytes
-from pocketlm.model.tensors import Coded, decode_tensor, encode_tensor
+from pocketlm.model.tensors import Coded, Codings, decode_tensor
 from pocketlm.model.tokenizer_files import load_tokenizer, unpacked
 
 SCHEMA = 1
 LARGE_FILE = 16_000
 # What `transformers` reads in the folder itself, however many classes it names.
 CONFIGS = ("config.json", "generation_config.json")
+# Of the model coded last: it takes as much memory as the file.
+_codings = Codings()
 
 
 @dataclass(frozen=True)
@@ -153,11 +155,12 @@ def _stored_dtype(folder: Path, config: Any) -> str:
 
 
 def coded_tensors(model: Model) -> Iterator[tuple[str, Coded]]:
-    """Every tensor in the form and type it is stored in, coded one at a time, as all are as large as the file."""
+    """Every tensor in the form and type it is stored in, coded one at a time."""
     dtype = getattr(torch, model.spec.dtype)
     for name, tensor in rebuild.stored_tensors(model.module).items():
         plain = tensor.is_floating_point() and isinstance(tensor, nn.Parameter)
-        yield name, encode_tensor(tensor.to(dtype) if plain else tensor)
+        yield name, _codings.of(tensor.to(dtype) if plain else tensor)
+    _codings.turn()
 
 
 def encode_module(model: Model) -> dict[str, Coded]:

@@ -7,6 +7,7 @@ mask of what is not zero, and those values.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import zlib
 from dataclasses import dataclass
@@ -41,12 +42,34 @@ class Coded:
 
 
 def _bytes_of(array: NDArray[Any]) -> Blob:
-    return np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:
     tensor = tensor.detach().contiguous().cpu()
     return tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+class Codings:
+    """Codings by what they are of, so that what a pass left alone is not coded again: those of the last round only."""
+
+    def __init__(self) -> None:
+        self.last: dict[bytes, Coded] = {}
+        self.now: dict[bytes, Coded] = {}
+
+    def of(self, tensor: Tensor) -> Coded:
+        """As `encode_tensor`; those stored as they are are not kept, as they cost nothing to make."""
+        whole = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)}".encode(), digest_size=16)
+        whole.update(_bytes_of(_numpy(tensor)).data)
+        key = whole.digest()
+        coded = self.last.get(key) or self.now.get(key) or encode_tensor(tensor)
+        if coded.header["coding"] != "raw":
+            self.now[key] = coded
+        return coded
+
+    def turn(self) -> None:
+        """End a round."""
+        self.last, self.now = self.now, {}
 
 
 def encode_tensor(tensor: Tensor) -> Coded:
