@@ -7,14 +7,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# What a recipe is for, by how its name begins; what peers' rows stand beside.
+GROUPS = (
+    ("Whole files", ("size-",), ("original", "llama.cpp")),
+    ("3 and 2 bits in the blocks, embeddings as they were", ("gptq", "learned"), ("HQQ", "AutoRound")),
+    ("Half of all weights of the blocks pruned", ("magnitude", "wanda", "sparsegpt", "alps"), ()),
+    ("A fifth of the blocks' weights by low rank", ("svd", "whitened", "low-rank"), ()),
+    ("A quarter of the blocks' weights removed", ("structured",), ()),
+)
 PAGE = Path(__file__).parents[1] / "docs" / "compression-benchmarks.md"
 
 
-def rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every system that was measured, the smallest file first; ours carry the name of their recipe."""
-    peers = [{**row, "ours": False} for one in found.get("peers", {}).values() for row in one.get("rows", ())]
-    ours = [{**row, "ours": True} for row in found.get("ours", {}).values()]
-    return sorted(peers + ours, key=lambda row: row["file_bytes"])
+def rows(found: dict[str, Any], ours: tuple[str, ...], others: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Systems of one group, the lowest perplexity first; ours carry the name of their recipe."""
+    theirs = [{**row, "ours": False} for one in found.get("peers", {}).values() for row in one.get("rows", ())]
+    mine = [{**row, "ours": True} for row in found.get("ours", {}).values()]
+    chosen = [row for row in theirs if row["name"].startswith(others)] if others else []
+    return sorted(chosen + [row for row in mine if row["name"].startswith(ours)], key=lambda row: row["perplexity"])
 
 
 def page(found: dict[str, Any]) -> str:
@@ -30,9 +39,24 @@ def page(found: dict[str, Any]) -> str:
         "validation file. Our sizes are whole folders, the tokenizer among them; a GGUF has its tokenizer inside, the "
         "other peers' files have none. The weights had once been rounded to 4 bits, so figures at 4 bits flatter "
         "everybody. Seconds were taken beside other work where load is above the number of cores.", "",
-        "| system | file | perplexity | seconds | peak memory | load |", "| --- | --- | --- | --- | --- | --- |",
     ]  # fmt: skip
-    for row in rows(found):
+    for title, ours, others in GROUPS:
+        lines += [f"## {title}", "", *table(rows(found, ours, others)), ""]
+    left_out = [f"{name} is left out: {one['left_out']}." for name, one in found["peers"].items() if "left_out" in one]
+    lines += [*left_out, *([""] if left_out else [])]
+    lines.append(
+        f"Written by `python benchmarks/compress_lm.py` and `benchmarks/lm_peers.py`; {about['cpu']}, {about['cores']} "
+        f"cores; Python {about['python']}; {', '.join(f'{name} {one}' for name, one in sorted(versions.items()))}; "
+        f"seed {found['seed']}. {how_taken(found)}"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows as Markdown."""
+    head = "| system | file | perplexity | seconds | peak memory | load |"
+    lines = [head, "| --- | --- | --- | --- | --- | --- |"]
+    for row in rows:
         name = f"PocketLM [{row['name']}]({recipe_link(row['name'])})" if row["ours"] else row["name"]
         memory = f"{row['peak_memory_bytes'] / 1e9:.2f} GB" if "peak_memory_bytes" in row else ""
         seconds = f"{row['seconds']:,.0f}" if row["seconds"] else ""
@@ -40,14 +64,7 @@ def page(found: dict[str, Any]) -> str:
             f"| {name} | {row['file_bytes'] / 1e6:.1f} MB | {row['perplexity']:,.2f} | {seconds} | {memory} | "
             f"{row.get('load', '')} |"
         )
-    left_out = [f"{name} is left out: {one['left_out']}." for name, one in found["peers"].items() if "left_out" in one]
-    lines += ["", *left_out, *([""] if left_out else [])]
-    lines.append(
-        f"Written by `python benchmarks/compress_lm.py` and `benchmarks/lm_peers.py`; {about['cpu']}, {about['cores']} "
-        f"cores; Python {about['python']}; {', '.join(f'{name} {one}' for name, one in sorted(versions.items()))}; "
-        f"seed {found['seed']}. {how_taken(found)}"
-    )
-    return "\n".join(lines) + "\n"
+    return lines if rows else ["Not measured yet."]
 
 
 def how_taken(found: dict[str, Any]) -> str:
