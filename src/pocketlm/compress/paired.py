@@ -231,7 +231,7 @@ def added_streams(view: BlockView) -> dict[str, str]:
     outputs: list[tuple[str, int, Tensor]] = []
     handles = []
     for name, child in view.module.named_modules():
-        if name and not list(child.children()):
+        if name and (is_linear(child) or not list(child.children())):  # a packed layer's weight is its child
 
             def before(module: nn.Module, given: Any, name: str = name) -> None:
                 if given and isinstance(given[0], Tensor):
