@@ -21,9 +21,11 @@ from pocketlm.compress.curvature import Curvature, curvature_of
 from pocketlm.compress.factors import Root, root_of, truncated
 from pocketlm.compress.gptq import Feedback, solve
 from pocketlm.compress.grid import Grid, grid_for
-from pocketlm.compress.paired import DensePath, PairedMoments, added_streams, plain_moments, stages
+from pocketlm.compress.moments import Moments
+from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
 from pocketlm.compress.targets import relative_error, select, setting_for
-from pocketlm.compress.walk import BlockView, walk
+from pocketlm.compress.upstream import Drift, Upstream
+from pocketlm.compress.walk import BlockView, measure, walk
 from pocketlm.model.layers import packed
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import (
@@ -89,11 +91,11 @@ class LowRankCorrection:
                 teacher, context.calibrated(self.name), sorted(wanted), seed=context.seed, fast=context.fast,
                 progress=context.ticks("gradients"),
             )  # fmt: skip
-        dense = DensePath.of(model)
+        upstream, plans = Upstream(), Plans()
         before = _bytes(model, wanted)
 
         def visit(view: BlockView) -> None:
-            self._visit(view, teacher, context, dense, wanted, curvature)
+            self._visit(view, teacher, context, upstream, plans, wanted, curvature)
 
         if wanted:
             walk(
@@ -120,54 +122,60 @@ class LowRankCorrection:
         return found
 
     def _visit(
-        self, view: BlockView, teacher: Model, context: Context, dense: DensePath, wanted: set[str],
+        self, view: BlockView, teacher: Model, context: Context, upstream: Upstream, plans: Plans, wanted: set[str],
         curvature: Curvature | None,
     ) -> None:  # fmt: skip
-        dense.enter(view, teacher.module.get_submodule(view.name) if _has(teacher, view.name) else None)
-        sequential = self.update == "sequential"
-        streams = added_streams(view) if sequential else {}
-        order = stages(view)
-        if sequential:
-            dense.listen(view, {*streams.values(), *(name for stage in order for name in stage)}, context.fast)
-        for names in order if sequential else [[name for stage in order for name in stage]]:
-            names = [name for name in names if f"{view.name}.{name}" in wanted]
-            found = dense.collect(view, names, streams, context.fast) if names else {}
-            for name, moments in found.items():
-                whole = f"{view.name}.{name}"
-                weight = packed(teacher.module.get_submodule(whole)).weight
-                target = moments.target(weight, self.damping, self.pull) if sequential else weight
-                layer: Any = view.module.get_submodule(name)
-                left = None if curvature is None else root_of(curvature.mean(whole), self.damping)
-                before = relative_error(weight, layer.stored.matrix(), plain_moments(moments))
-                layer.stored = self._corrected(layer.stored, target, moments, left, setting_for(self.rank, whole))
-                error = relative_error(weight, layer.stored.matrix(), plain_moments(moments))
-                rank = layer.stored.correction.rank
-                context.journal.layer(whole, "corrected", error, rank=rank, error_before=float(f"{before:.4g}"))
-        dense.leave(view, context.fast)
+        def correct(name: str, moments: Moments, right: Root | None, drift: Drift | None) -> None:
+            weight = packed(teacher.module.get_submodule(name)).weight
+            target = weight if drift is None else drift.target(weight, moments.s, self.pull, self.damping)
+            layer: Any = linears[name]
+            left = None if curvature is None else root_of(curvature.mean(name), self.damping)
+            before = relative_error(weight, layer.stored.matrix(), moments)
+            layer.stored = self._corrected(layer.stored, target, moments, right, left, setting_for(self.rank, name))
+            error = relative_error(weight, layer.stored.matrix(), moments)
+            rank = layer.stored.correction.rank
+            context.journal.layer(name, "corrected", error, rank=rank, error_before=float(f"{before:.4g}"))
+
+        def change(stage: Stage) -> None:
+            names = [name for name in stage.names if name in wanted]
+            right = root_of(stage.moments.s, self.damping) if names and self.method != "svd" else None
+            for name in names:
+                correct(name, stage.moments, right, upstream.drift.get(stage.names[0]))
+
+        linears, fast = view.linears(), context.fast
+        stages = stages_of(view, fast, plans) if self.update == "sequential" else []
+        if stages:
+            block = teacher.module.get_submodule(view.name) if _has(teacher, view.name) else None
+            upstream.enter(view, stages, fast, block)
+            run_in_stages(
+                view, stages, fast, change, lambda *heard: upstream.compare(view, *heard), upstream.sources.values()
+            )
+        else:
+            measure(view, fast)
+        heard = {name for names in stages for name in names}
+        for name in [name for name in linears if name in wanted and name not in heard]:
+            moments = view.statistics.moments[name]
+            correct(name, moments, None if self.method == "svd" else root_of(moments.s, self.damping), None)
 
     def _corrected(
-        self, base: nn.Module, target: Tensor, moments: PairedMoments, left: Root | None, rank: int
+        self, base: nn.Module, target: Tensor, moments: Moments, right: Root | None, left: Root | None, rank: int
     ) -> SumWeight:
         """Base and correction, of the rounds the one with the least error in the layer's output."""
-        seen = plain_moments(moments)
-        best = SumWeight(base, self._correction(base, target, moments, left, rank))
-        least = relative_error(target, best.matrix(), seen)
+        best = SumWeight(base, self._correction(base, target, right, left, rank))
+        least = relative_error(target, best.matrix(), moments)
         feedback = Feedback.of(moments.s) if self.rounds and isinstance(base, GridWeight) else None
         last = best
         for _ in range(self.rounds if feedback is not None else 0):
             assert feedback is not None
             again = recoded(last.base, target - last.correction.matrix(), feedback)
-            last = SumWeight(again, self._correction(again, target, moments, left, rank))
-            error = relative_error(target, last.matrix(), seen)
+            last = SumWeight(again, self._correction(again, target, right, left, rank))
+            error = relative_error(target, last.matrix(), moments)
             if error < least:
                 best, least = last, error
         return best
 
-    def _correction(
-        self, base: Any, target: Tensor, moments: PairedMoments, left: Root | None, rank: int
-    ) -> ProductWeight:
+    def _correction(self, base: Any, target: Tensor, right: Root | None, left: Root | None, rank: int) -> ProductWeight:
         rest = target - base.matrix()
-        right = None if self.method == "svd" else moments.root(self.damping)
         first, second = truncated(rest, min(rank, *rest.shape), right, left)
         if not self.bits:
             return ProductWeight(DenseWeight(first), DenseWeight(second))

@@ -25,7 +25,7 @@ from pocketlm.compress.rounding import check_bits
 from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
 from pocketlm.compress.targets import Leaf, leaves, pack_layer, select, setting_for, share_ties, zeros_of
 from pocketlm.compress.upstream import Drift, Upstream
-from pocketlm.compress.walk import BlockView, Call, first_tensor, measure, precision, walk
+from pocketlm.compress.walk import BlockView, Call, first_tensor, measure, precision, rerun, walk
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import DenseWeight
 
@@ -116,17 +116,14 @@ class LearnedRounding:
     def _visit(self, view: BlockView, inner: set[str], upstream: Upstream, plans: Plans, context: Context) -> None:
         store, mine = view.inputs, [view.inputs[place] for place in range(len(view.calls))]
         learned = self._start(view, inner, upstream, plans, context)
-        view.inputs, view.advanced = mine, True
+        view.inputs = mine
         for one in learned:
             one.leaf.put(one.offsets.live)
         if learned and self.steps:
             learn_block(view, upstream.hidden, learned, self, context)
         for one in learned:
             one.leaf.put(DenseWeight(one.offsets.weight().matrix()))
-        for place in range(len(view.calls)):
-            with precision(context.fast):
-                store[place] = view.run(place)
-        view.inputs = store
+        rerun(view, store, context.fast)
         for one in learned:
             one.leaf.put(one.offsets.weight())
 

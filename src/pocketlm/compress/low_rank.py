@@ -5,7 +5,7 @@ Methods, by the metric that the truncated singular values are of (formulas in `f
 information (FWSVD, Hsu et al. 2022, arXiv:2207.00112); "kronecker", the loss's Kronecker-factored curvature (GFWSVD,
 Chekalina et al. 2025, arXiv:2505.17974). Ranks: the same share of every layer, or, by `ranks.allocate`, where a weight
 buys the most loss. The update refits both factors at once, as a reduced-rank regression of the dense model's outputs
-on the compressed model's inputs, layer after layer; `reconstruct` then trains a block's factors on its own output.
+on the compressed model's inputs, layer after layer; a block's factors can then be trained on its own output.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from torch import Tensor
 from pocketlm.compress.context import Context
 from pocketlm.compress.curvature import Curvature, curvature_of
 from pocketlm.compress.factors import Root, cost, product_of, rank_for, root_of, spectrum, truncated
-from pocketlm.compress.paired import DensePath, PairedMoments, added_streams, plain_moments, stages
+from pocketlm.compress.moments import Moments
 from pocketlm.compress.parallel import Task, stream
 from pocketlm.compress.ranks import Choice, allocate, choices
-from pocketlm.compress.reconstruct import reconstruct
+from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
 from pocketlm.compress.targets import leaves, pack_layer, relative_error, select, setting_for
-from pocketlm.compress.walk import BlockView, walk
+from pocketlm.compress.tuning import tune_block
+from pocketlm.compress.upstream import Drift, Upstream
+from pocketlm.compress.walk import BlockView, measure, rerun, walk
 from pocketlm.model.anatomy import LayerInfo
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import DenseWeight, ProductWeight
@@ -45,7 +47,7 @@ class LowRank:
     update: "sequential" fits factors to the dense model's outputs given the compressed inputs, "none" to the layer's
     own. pull: how far the update goes, 0 to 1. pivoted: store unit rows in the left factor as their places only.
     damping: added to the inputs' and gradients' moments, as a share of their mean. multiple: ranks are multiples of
-    it. steps: of Adam, a block, on the block's output. rate: theirs. layers, exclude: groups or name patterns.
+    it. tune_epochs, tune_rate: of Adam, a block, on the block's output. layers, exclude: groups or name patterns.
     """
 
     name: ClassVar[str] = "low-rank"
@@ -59,8 +61,8 @@ class LowRank:
     pivoted: bool = True
     damping: float = 0.01
     multiple: int = 1
-    steps: int = 0
-    rate: float = 1e-4
+    tune_epochs: int = 0
+    tune_rate: float = 1e-4
     layers: tuple[str, ...] = ("blocks",)
     exclude: tuple[str, ...] = ()
 
@@ -78,8 +80,16 @@ class LowRank:
         for rank in () if self.rank is None else _values(self.rank):
             if rank < 1:
                 raise ValueError(f"rank is at least 1, got {rank}")
-        if not 0 <= self.pull <= 1 or self.damping < 0 or self.multiple < 1 or self.steps < 0 or self.rate <= 0:
-            raise ValueError("pull is from 0 to 1, damping and steps at least 0, multiple at least 1, rate above 0")
+        if (
+            not 0 <= self.pull <= 1
+            or self.damping < 0
+            or self.multiple < 1
+            or self.tune_epochs < 0
+            or self.tune_rate <= 0
+        ):
+            raise ValueError(
+                "pull is from 0 to 1, damping and tune_epochs at least 0, multiple at least 1, tune_rate above 0"
+            )
         if self.allocation == "loss" and (self.rank is not None or isinstance(self.share, Mapping)):
             raise ValueError("allocation loss chooses ranks itself: give one share and no rank")
         if self.allocation == "loss" and self.method not in ("whitened", "kronecker"):
@@ -90,13 +100,13 @@ class LowRank:
         chosen = self._able(model, context)
         gradients = self._gradients(model, context, chosen)
         ranks = self._ranks(model, context, chosen, gradients)
-        if self.method in ("svd", "fisher") and self.update == "none" and not self.steps:
+        if self.method in ("svd", "fisher") and self.update == "none" and not self.tune_epochs:
             self._put(model, context, (one.name for one in chosen), ranks, {}, gradients)
             return model
-        dense = DensePath.of(model)
+        upstream, plans = Upstream(), Plans()
 
         def visit(view: BlockView) -> None:
-            self._visit(view, model, context, dense, ranks, gradients)
+            self._visit(view, model, context, upstream, plans, ranks, gradients)
 
         walk(
             model, context.calibrated(self.name), visit, fast=context.fast, statistics=False, disk=context.disk,
@@ -164,33 +174,56 @@ class LowRank:
         return root_of(gradients.mean(name), self.damping)
 
     def _visit(
-        self, view: BlockView, model: Model, context: Context, dense: DensePath, ranks: Mapping[str, int],
-        gradients: Curvature | None,
+        self, view: BlockView, model: Model, context: Context, upstream: Upstream, plans: Plans,
+        ranks: Mapping[str, int], gradients: Curvature | None,
     ) -> None:  # fmt: skip
+        fast, store = context.fast, view.inputs
+        mine = [store[place] for place in range(len(view.calls))] if self.tune_epochs else []
+        wanted = [name for name in view.linears() if ranks.get(name)]
+
+        def change(stage: Stage) -> None:
+            names = [name for name in stage.names if name in wanted]
+            seen = dict.fromkeys(names, stage.moments)
+            self._put(model, context, names, ranks, seen, gradients, upstream.drift.get(stage.names[0]))
+
         sequential = self.update == "sequential"
-        dense.enter(view)
-        streams = added_streams(view) if sequential else {}
-        order = stages(view)
-        if sequential:
-            dense.listen(view, {*streams.values(), *(name for stage in order for name in stage)}, context.fast)
-        for names in order if sequential else [[name for stage in order for name in stage]]:
-            wanted = [name for name in names if ranks.get(f"{view.name}.{name}")]
-            found = dense.collect(view, wanted, streams, context.fast) if wanted else {}
-            seen = {f"{view.name}.{name}": moments for name, moments in found.items()}
-            self._put(model, context, (f"{view.name}.{name}" for name in wanted), ranks, seen, gradients)
+        stages = stages_of(view, fast, plans) if sequential else []
+        if sequential or self.tune_epochs:
+            upstream.enter(view, stages, fast)
+        if stages:
+            run_in_stages(
+                view, stages, fast, change, lambda *heard: upstream.compare(view, *heard), upstream.sources.values()
+            )
+        else:
+            measure(view, fast)
+        heard = {name for names in stages for name in names}
+        rest = [name for name in wanted if name not in heard]
+        self._put(model, context, rest, ranks, view.statistics.moments, gradients)
         for name in view.linears():
             if ranks.get(name) == 0:
                 context.journal.left(name, "the budget is better spent on leaving it as it is")
-        if self.steps:
-            reconstruct(view, dense, self.steps, self.rate, context.fast, context.seed)
-        dense.leave(view, context.fast)
+        if self.tune_epochs and wanted:
+            view.inputs = mine
+            self._tune(view, upstream.hidden, wanted, context)
+            rerun(view, store, fast)
+
+    def _tune(self, view: BlockView, goal: list[Tensor], wanted: list[str], context: Context) -> None:
+        """Train the factors of a block, its norms and biases on what the dense block put out."""
+        stored = [f"{name.removeprefix(view.name + '.')}.stored." for name in wanted]
+        tuned = {
+            name: one for name, one in view.module.named_parameters()
+            if one.is_floating_point() and (one.dim() == 1 or name.startswith(tuple(stored)))
+        }  # fmt: skip
+        first, last = tune_block(view, goal, tuned, {}, epochs=self.tune_epochs, rate=self.tune_rate, fast=context.fast)
+        context.journal.note(f"{view.name}: relative error of its outputs {first:.4g}, tuned {last:.4g}")
 
     def _put(
         self, model: Model, context: Context, names: Iterable[str], ranks: Mapping[str, int],
-        seen: Mapping[str, PairedMoments], gradients: Curvature | None,
+        seen: Mapping[str, Moments], gradients: Curvature | None, drift: Drift | None = None,
     ) -> None:  # fmt: skip
         """Factorize layers that do not depend on each other and write them down."""
         going: deque[str] = deque()
+        roots: dict[int, Root] = {}  # layers that read one tensor share its root
 
         def tasks() -> Iterator[Task]:
             for name in names:
@@ -201,9 +234,12 @@ class LowRank:
                     context.journal.left(name, f"rank {rank} of {shape} stores no less than the matrix")
                     continue
                 going.append(name)
-                if moments is not None:
-                    moments.root(self.damping)  # found here, once for all that share it
-                yield self, weight, rank, moments, self._left(name, gradients)
+                right = None
+                if moments is not None and moments.tokens and self.method in ("whitened", "kronecker"):
+                    if id(moments) not in roots:
+                        roots[id(moments)] = root_of(moments.s, self.damping)
+                    right = roots[id(moments)]
+                yield self, weight, rank, moments, drift, right, self._left(name, gradients)
 
         for product, error in stream(factorized, tasks(), context):
             name = going.popleft()
@@ -215,17 +251,15 @@ class LowRank:
 
 
 def factorized(
-    step: LowRank, weight: Tensor, rank: int, moments: PairedMoments | None, left: Root | None
-) -> tuple[ProductWeight, float]:
+    step: LowRank, weight: Tensor, rank: int, moments: Moments | None, drift: Drift | None, right: Root | None,
+    left: Root | None,
+) -> tuple[ProductWeight, float]:  # fmt: skip
     """The matrix as a product of this rank, as the pass asks for it, and its relative error."""
-    target, right = weight, None
-    if moments is not None and step.update == "sequential":
-        target = moments.target(weight, step.damping, step.pull)
-    if moments is not None and step.method in ("whitened", "kronecker"):
-        right = moments.root(step.damping)
+    target = weight
+    if drift is not None and moments is not None:
+        target = drift.target(weight, moments.s, step.pull, step.damping)
     product = product_of(*truncated(target, rank, right, left), step.pivoted)
-    known = None if moments is None else plain_moments(moments)
-    return product, relative_error(weight, product.matrix(), known)
+    return product, relative_error(weight, product.matrix(), moments if moments and moments.tokens else None)
 
 
 def _values(setting: Any) -> Iterable[Any]:

@@ -27,7 +27,7 @@ from pocketlm.compress.targets import (
 )
 from pocketlm.compress.tuning import tune_block
 from pocketlm.compress.upstream import Drift, Upstream
-from pocketlm.compress.walk import BlockView, measure, precision, walk
+from pocketlm.compress.walk import BlockView, measure, rerun, walk
 from pocketlm.model.anatomy import LayerInfo
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import DenseWeight
@@ -161,10 +161,7 @@ class _Work:
         if self.step.tune_epochs and here:
             view.inputs = mine
             self.tune(view, upstream.hidden, here)
-            for place in range(len(view.calls)):
-                with precision(fast):
-                    store[place] = view.run(place)
-            view.inputs, view.advanced = store, True
+            rerun(view, store, fast)
 
     def prune(self, layers: Iterable[tuple[LayerInfo, Moments | None, Drift | None]]) -> None:
         """Prune the matrices of layers, with moments and drift of their inputs; write down what came of it."""

@@ -8,7 +8,7 @@ and Ichikawa 2025, arXiv:2504.09629; E: as SVD-LLM's update, Wang et al. 2024, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from pocketlm.compress.moments import massive_weights
-from pocketlm.compress.paired import added_streams
 from pocketlm.compress.stages import Stage
-from pocketlm.compress.walk import BlockView, precision, read_tokens
+from pocketlm.compress.walk import BlockView, first_tensor, precision, read_tokens
+from pocketlm.model.anatomy import is_linear
 
 
 @dataclass
@@ -56,15 +56,21 @@ class Upstream:
     sources: dict[str, str] = field(default_factory=dict)
     _known: dict[tuple[Any, ...], dict[str, str]] = field(default_factory=dict)
 
-    def enter(self, view: BlockView, stages: Iterable[tuple[str, ...]], fast: bool) -> None:
-        """Run a block that is not yet changed: what its stages and their streams read is kept to be compared."""
+    def enter(
+        self, view: BlockView, stages: Iterable[tuple[str, ...]], fast: bool, block: nn.Module | None = None
+    ) -> None:
+        """Run a block that is not yet changed: what its stages and their streams read is kept to be compared.
+
+        block: the uncompressed one, where it is not the view's.
+        """
+        block = view.module if block is None else block
         if not self.hidden or self.hidden[0].shape != view.inputs[0].shape or view.name.endswith(".0"):
             self.hidden = [view.inputs[place] for place in range(len(view.calls))]
         stages = list(stages)
         self.sources = self._sources(view, stages)
         self.heard, self.drift = {names[0]: [] for names in stages}, {}
         self.heard |= {source: list(self.hidden) if not source else [] for source in self.sources.values()}
-        linears = view.linears()
+        start = len(view.name) + 1
 
         def keep(name: str, dtype: torch.dtype | None) -> Any:
             def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -75,11 +81,16 @@ class Upstream:
         with ExitStack() as stack:
             for names in stages:
                 hook = keep(names[0], torch.bfloat16 if fast else None)
-                stack.callback(linears[names[0]].register_forward_pre_hook(hook).remove)
+                stack.callback(block.get_submodule(names[0][start:]).register_forward_pre_hook(hook).remove)
             for source in {*self.sources.values()} - {""}:
-                module = view.module.get_submodule(source)
-                stack.callback(module.register_forward_pre_hook(keep(source, None)).remove)
-            self.hidden = outputs_of(view, self.hidden, fast)
+                stack.callback(block.get_submodule(source).register_forward_pre_hook(keep(source, None)).remove)
+            self.hidden = [self._run(view, block, place, fast) for place in range(len(view.calls))]
+
+    def _run(self, view: BlockView, block: nn.Module, place: int, fast: bool) -> Tensor:
+        """What the block makes of a batch of the uncompressed model's hidden states."""
+        call = view.calls[place]
+        with precision(fast):
+            return first_tensor(block(self.hidden[place], *call.args, **call.kwargs))
 
     def _sources(self, view: BlockView, stages: list[tuple[str, ...]]) -> dict[str, str]:
         start = len(view.name) + 1
@@ -118,14 +129,49 @@ class Upstream:
         self.drift[name] = Drift(product, stream)
 
 
-def outputs_of(view: BlockView, hidden: list[Tensor], fast: bool) -> list[Tensor]:
-    """What the block makes of other hidden states than its own inputs, a batch each."""
-    mine, made = view.inputs, []
-    view.inputs = hidden
+def added_streams(view: BlockView) -> dict[str, str]:
+    """Of the linear layers whose output is added to a stream, the submodule ("": the block) that reads the stream.
+
+    Found by looking: the sum of the layer's output and an earlier tensor is what a later submodule reads, or the
+    block's result.
+    """
+    seen: list[tuple[str, Tensor]] = [("", view.inputs[0])]
+    outputs: list[tuple[str, int, Tensor]] = []
+    handles = []
+    for name, child in view.module.named_modules():
+        if name and (is_linear(child) or not list(child.children())):  # a packed layer's weight is its child
+
+            def before(module: nn.Module, given: Any, name: str = name) -> None:
+                if given and isinstance(given[0], Tensor):
+                    seen.append((name, given[0]))
+
+            handles.append(child.register_forward_pre_hook(before))
+            if is_linear(child):
+
+                def after(module: nn.Module, given: Any, output: Tensor, name: str = name) -> None:
+                    outputs.append((name, len(seen), output))
+
+                handles.append(child.register_forward_hook(after))
     try:
-        for place in range(len(view.calls)):
-            with precision(fast):
-                made.append(view.run(place))
+        with precision(False):
+            result = view.run(0)
     finally:
-        view.inputs = mine
-    return made
+        for handle in handles:
+            handle.remove()
+    read = [*(tensor for _, tensor in seen), result]
+    found: dict[str, str] = {}
+    for name, count, output in outputs:
+        found.update(_stream_of(name, output, seen[:count], read[count:]))
+    return found
+
+
+def _stream_of(
+    name: str, output: Tensor, earlier: Sequence[tuple[str, Tensor]], later: Sequence[Tensor]
+) -> dict[str, str]:
+    """{name: source} where output + source is one of the later tensors."""
+    for source, tensor in earlier:
+        if tensor.shape == output.shape and tensor.is_floating_point():
+            total = tensor + output
+            if any(one.shape == total.shape and torch.allclose(one, total, rtol=1e-4, atol=1e-5) for one in later):
+                return {name: source}
+    return {}
