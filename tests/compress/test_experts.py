@@ -249,9 +249,8 @@ def test_wrong_settings(kind, settings):
         kind(**settings)
 
 
-@pytest.mark.parametrize("sequential", [True, False])
-def test_experts_that_no_token_reached_are_rounded_and_named(sequential, family):
-    step = Gptq(bits=3, group_size=16, sequential=sequential)
+def test_experts_that_no_token_reached_are_rounded_and_named(family):
+    step = Gptq(bits=3, group_size=16)
     model = family("mixtral")
     batch = {"input_ids": torch.tensor([[7, 0]]), "attention_mask": torch.tensor([[1, 0]])}
     small = compress(model, Recipe([step]), Context(calibration=Calibration((batch,)), fast=False))

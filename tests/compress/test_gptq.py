@@ -139,7 +139,7 @@ def test_every_block_matrix_of_a_family_is_quantized_and_promises_hold(family, c
             assert records[layer.name]["error"] <= records[layer.name]["rounded_error"]
 
 
-@pytest.mark.parametrize("settings", [{}, {"sequential": False}, {"correct": 0.5}])
+@pytest.mark.parametrize("settings", [{}, {"correct": 0.0}, {"refine": 0}])
 def test_the_model_is_nearer_than_rounded_and_the_same_twice(family, calibrated, settings):
     model = family("llama")
     calibration = calibrated(model)
@@ -205,7 +205,7 @@ def test_an_error_while_a_block_runs_comes_out_and_no_pass_is_left_waiting(famil
     assert not torch.is_autocast_enabled("cpu")
 
 
-@pytest.mark.parametrize("settings", [{"damping": -0.1}, {"correct": 2.0}, {"correct": 0.5, "sequential": False}])
+@pytest.mark.parametrize("settings", [{"damping": -0.1}, {"correct": 2.0}, {"refine": -1}])
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         Gptq(**settings)

@@ -84,6 +84,7 @@ class Alps(Pruning):
     """
 
     name: ClassVar[str] = "alps"
+    correct: float = 0.5
     steps: int = 60
     refits: int = 20
     damping: float = 0.01

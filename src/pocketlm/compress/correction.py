@@ -60,7 +60,7 @@ class LowRankCorrection:
     rank: int | Mapping[str, int] = 32
     method: str = "whitened"
     update: str = "sequential"
-    pull: float = 1.0
+    pull: float = 0.5
     bits: int = 8
     rounds: int = 0
     damping: float = 0.01

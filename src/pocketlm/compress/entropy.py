@@ -164,7 +164,7 @@ class EntropyCoded:
     kind: ClassVar[str] = "quantize"
     bits: float = 3.0
     thrift: float = 0.15
-    correct: float = 0.0
+    correct: float = 0.5
     damping: float = 0.01
     gradients: int = 2
     layers: tuple[str, ...] = ("blocks", "embeddings", "head")

@@ -169,9 +169,9 @@ class Gptq:
     bits: 2 to 8, or a mapping from layer patterns to bits. group_size: columns that share a scale; 0: a row; a last
     group may be shorter. symmetric: whether the grid is centred on 0. act_order: take columns by falling activation.
     damping: share of the mean of diag S that is added to it. clip: search the clipping of each group. refine: rounds of
-    scales by least squares and codes by coordinate descent after it; 0: the method as its paper has it. sequential:
-    measure a layer's input after the layers before it in its block were quantized. correct: share, 0 to 1, of the error
-    of earlier layers that a layer is fitted to make up for; costs a second forward pass. layers, exclude: groups
+    scales by least squares and codes by coordinate descent after it. correct: share, 0 to 1, of the error of earlier
+    layers that a layer is fitted to make up for; costs a second forward pass. The method as its paper has it: refine 0
+    and correct 0. A layer's input is measured once those before it in its block are done. layers, exclude: groups
     ("blocks", "embeddings", "head", "all") or name patterns; embeddings are rounded to nearest.
     """
 
@@ -184,8 +184,7 @@ class Gptq:
     damping: float = 0.01
     clip: bool = True
     refine: int = 3
-    sequential: bool = True
-    correct: float = 0.0
+    correct: float = 0.5
     layers: tuple[str, ...] = ("blocks",)
     exclude: tuple[str, ...] = ()
 
@@ -197,8 +196,6 @@ class Gptq:
             raise ValueError(f"correct is a share from 0 to 1, got {self.correct}")
         if self.refine < 0:
             raise ValueError(f"refine is a number of rounds, at least 0, got {self.refine}")
-        if self.correct and not self.sequential:
-            raise ValueError("correct needs sequential: true, as it compares each layer's input when it is its turn")
 
     def __call__(self, model: Model, context: Context) -> Model:
         """The model with its layers quantized."""
@@ -226,7 +223,7 @@ class Gptq:
             found = [(name, wanted[name], stage.moments) for name in stage.names if name in wanted]
             done.extend(self.quantize(found, context, upstream.drift.get(stage.names[0])))
 
-        stages = stages_of(view, context.fast, plans) if self.sequential else []
+        stages = stages_of(view, context.fast, plans)
         if stages:
             listen = None
             if self.correct:

@@ -173,8 +173,6 @@ class Int8:
             f"target {self.target}: {saturated:,} 16-bit sums of pairs saturate on calibration inputs, emulated as a "
             f"processor without VNNI adds them"
         )
-        if self.target == "any":
-            assert saturated == 0, "7-bit weights cannot saturate 16-bit sums"
 
     def _linear(self, model: Model, layer: LayerInfo, seen: Seen, context: Context) -> int:
         """Put one linear layer in 8 bits, in place; how many sums saturate."""

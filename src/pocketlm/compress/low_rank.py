@@ -57,7 +57,7 @@ class LowRank:
     rank: int | Mapping[str, int] | None = None
     allocation: str = "uniform"
     update: str = "none"
-    pull: float = 1.0
+    pull: float = 0.5
     pivoted: bool = True
     damping: float = 0.01
     multiple: int = 1

@@ -3,7 +3,8 @@
 Peak ≈ weights (twice: the model and the copy that is changed, 4 bytes a weight) + one block's moments (4 · in² bytes a
 distinct input, and six times the widest for solving) + activations of the calibration tokens (4 bytes a feature: at the
 widest stop of a block every token waits with three hidden states and that layer's input; or none of them with `disk`,
-where one batch at a time is run). Only the first term grows with depth.
+where one batch at a time is run). Passes that fit layers to what the uncompressed model gives hold its hidden states,
+and what its layers read in one block, besides, on disk or not. Only the first term grows with depth.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Needed:
         return self.weights + self.moments + self.hidden + BASE_BYTES
 
 
-def needed(model: Model, tokens: int, on_disk: bool = False) -> Needed:
-    """What compressing the model with so many calibration tokens takes."""
+def needed(model: Model, tokens: int, on_disk: bool = False, paired: bool = False) -> Needed:
+    """What compressing the model with so many calibration tokens takes; paired: beside the uncompressed model."""
     blocks: dict[str, list[LayerInfo]] = {}
     for layer in model.layers:
         if layer.block:
@@ -47,6 +48,8 @@ def needed(model: Model, tokens: int, on_disk: bool = False) -> Needed:
     widest = max(widths)
     moments = 4 * sum(width**2 for width in widths) + SOLVING * 4 * widest**2
     hidden = 0 if on_disk else 4 * tokens * (3 * min(widths) + widest)
+    if paired:
+        hidden += 4 * tokens * (2 * min(widths) + sum(widths))
     return Needed(2 * 4 * sum(layer.parameters for layer in model.layers), moments, hidden)
 
 
@@ -70,9 +73,16 @@ def available() -> int | None:
         return None
 
 
-def foresee(model: Model, tokens: int, on_disk: bool = False, limit: int | None = None) -> Needed:
+def is_paired(step: object) -> bool:
+    """Whether a pass follows the uncompressed model beside the one it changes."""
+    return bool(
+        getattr(step, "correct", 0) or getattr(step, "tune_epochs", 0) or getattr(step, "update", "") == "sequential"
+    )
+
+
+def foresee(model: Model, tokens: int, on_disk: bool = False, paired: bool = False, limit: int | None = None) -> Needed:
     """What it takes. Raises ModelError, with the number, where that is more than `limit` or the machine has."""
-    amount, there = needed(model, tokens, on_disk), limit if limit is not None else available()
+    amount, there = needed(model, tokens, on_disk, paired), limit if limit is not None else available()
     # the model itself is loaded already: only the rest must still fit
     still = amount.total - amount.weights // 2
     if there is not None and still > there:

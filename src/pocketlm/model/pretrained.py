@@ -25,7 +25,7 @@ from pocketlm.model import anatomy, rebuild
 from pocketlm.model.anatomy import LayerInfo
 from pocketlm.model.folder import RECORD, WEIGHTS, check_output, put_in_place
 from pocketlm.model.folder import folder_bytes as folder_bytes
-from pocketlm.model.tensors import Coded, Codings, decode_tensor
+from pocketlm.model.tensors import Coded, Codings, decode_tensor, digest
 from pocketlm.model.tokenizer_files import load_tokenizer, unpacked
 
 SCHEMA = 1
@@ -161,6 +161,11 @@ def coded_tensors(model: Model) -> Iterator[tuple[str, Coded]]:
         plain = tensor.is_floating_point() and isinstance(tensor, nn.Parameter)
         yield name, _codings.of(tensor.to(dtype) if plain else tensor)
     _codings.turn()
+
+
+def fingerprint(model: Model) -> list[bytes]:
+    """What tells the model's weights from any others: digests of all tensors, whatever they are called."""
+    return sorted(digest(tensor) for tensor in rebuild.stored_tensors(model.module).values())
 
 
 def encode_module(model: Model) -> dict[str, Coded]:

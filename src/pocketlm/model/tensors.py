@@ -50,6 +50,13 @@ def _numpy(tensor: Tensor) -> NDArray[Any]:
     return tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
 
 
+def digest(tensor: Tensor) -> bytes:
+    """Sixteen bytes that tell a tensor, with its shape and type, from any other."""
+    whole = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)}".encode(), digest_size=16)
+    whole.update(_bytes_of(_numpy(tensor)).data)
+    return whole.digest()
+
+
 class Codings:
     """Codings by what they are of, so that what a pass left alone is not coded again: those of the last round only."""
 
@@ -59,9 +66,7 @@ class Codings:
 
     def of(self, tensor: Tensor) -> Coded:
         """As `encode_tensor`; those stored as they are are not kept, as they cost nothing to make."""
-        whole = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)}".encode(), digest_size=16)
-        whole.update(_bytes_of(_numpy(tensor)).data)
-        key = whole.digest()
+        key = digest(tensor)
         coded = self.last.get(key) or self.now.get(key) or encode_tensor(tensor)
         if coded.header["coding"] != "raw":
             self.now[key] = coded

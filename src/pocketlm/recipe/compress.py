@@ -6,7 +6,7 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pocketlm.compress.journal import Journal, Promise, broken
 from pocketlm.compress.parallel import end_workers
 from pocketlm.compress.passes import PASSES
 from pocketlm.errors import NoEffect, RecipeError
-from pocketlm.model.pretrained import Model, settle
+from pocketlm.model.pretrained import Model, fingerprint, settle
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.tables import pass_to_json
 
@@ -49,11 +49,14 @@ def peak_memory() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def compress(model: Model, recipe: Recipe, context: Context | None = None) -> Model:
+def compress(
+    model: Model, recipe: Recipe, context: Context | None = None, observe: Callable[[Any, Model], None] | None = None
+) -> Model:
     """A copy of the model with every pass of the recipe applied; `records` says what each did.
 
-    Raises RecipeError where the passes cannot follow each other, and NoEffect where one changed nothing or made the
-    model larger (unless the context allows it) or where a promise did not survive.
+    observe: called after each pass with it and the model as it then is. Raises RecipeError where the passes cannot
+    follow each other, and NoEffect where one changed nothing or made the model larger (unless the context allows it) or
+    where a promise did not survive.
     """
     context = context or Context()
     if context.teacher is None:
@@ -62,6 +65,7 @@ def compress(model: Model, recipe: Recipe, context: Context | None = None) -> Mo
     model = model.copy()
     records: list[dict[str, Any]] = [dict(one) for one in model.records]
     promises: list[Promise] = []
+    known = fingerprint(model)
     for step in recipe.steps:
         journal = Journal()
         before = (model.parameters, size if (size := _size(records)) is not None else model.size_bytes)
@@ -76,8 +80,11 @@ def compress(model: Model, recipe: Recipe, context: Context | None = None) -> Mo
         journal.notes += _unreached(context)
         records.append(_record(step, model, journal, before, seconds))
         logger.info("%s: %d layers, %.1f s", step.name, journal.changed, seconds)
-        _insist(step, journal, records[-1], context)
+        known, last = fingerprint(model), known
+        _insist(step, journal, records[-1], known == last, context)
         promises += journal.promises
+        if observe is not None:
+            observe(step, model)
     if context.calibration is not None:  # the first of these passes says what they were calibrated on
         records[-len(recipe.steps)]["calibration"] = coverage(model, context.calibration).to_json()
     lost = broken(model, promises)
@@ -123,13 +130,18 @@ def _record(step: Any, model: Model, journal: Journal, before: tuple[int, int], 
     }  # fmt: skip
 
 
-def _insist(step: Any, journal: Journal, record: Mapping[str, Any], context: Context) -> None:
-    """Raise NoEffect where a pass did nothing, or made the model larger though it is there to make it smaller."""
+def _insist(step: Any, journal: Journal, record: Mapping[str, Any], same: bool, context: Context) -> None:
+    """Raise NoEffect where a pass did nothing, or made the model larger though it is there to make it smaller.
+
+    same: whether every stored tensor is what it was, whatever the journal says.
+    """
     if context.allow_no_effect:
         return
     if not journal.changed:
         reasons = {one.why for one in journal.layers.values() if one.why}
         raise NoEffect(f"pass {step.name}: changed no layer ({'; '.join(sorted(reasons)[:3])})")
+    if same:
+        raise NoEffect(f"pass {step.name}: every weight is what it was before, though it says it changed some")
     before, after = record["size_bytes"]
     if after >= before and not getattr(step, "heals", False):
         raise NoEffect(f"pass {step.name}: the model has {after:,} bytes after it and had {before:,}; it saves nothing")

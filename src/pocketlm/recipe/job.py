@@ -14,7 +14,7 @@ from pocketlm.compress.calibration import Batch, Calibration, batch_masks, read_
 from pocketlm.compress.context import Context
 from pocketlm.compress.explain import explained
 from pocketlm.compress.gradients import batch_loss
-from pocketlm.compress.memory import foresee
+from pocketlm.compress.memory import foresee, is_paired
 from pocketlm.compress.walk import precision
 from pocketlm.errors import BudgetMissed, CalibrationError, RecipeError
 from pocketlm.model.pretrained import Model, load_model, save_model
@@ -59,7 +59,8 @@ def run_job(job: CompressJob, progress: Progress | None = None) -> dict[str, Any
     progress.stage(f"loading {job.model}")
     model = load_model(job.model)
     calibration = _calibration(job, model)
-    foresee(model, 0 if calibration is None else calibration.tokens, job.disk is not None)
+    paired = steps is None or any(is_paired(step) for step in steps.steps)
+    foresee(model, 0 if calibration is None else calibration.tokens, job.disk is not None, paired)
     if job.disk is not None:
         job.disk.mkdir(parents=True, exist_ok=True)
     context = Context(
@@ -94,7 +95,7 @@ def _made(
     if calibration is None or job.target_size is None:
         raise RecipeError("--target-size needs calibration text to weigh layers by; give --calibration FILE")
     plan = plan_for(model, calibration, job.target_size, context)
-    return plan.best.model, plan.recipe, [plan.text]
+    return plan.model, plan.recipe, [plan.text]
 
 
 def _calibration(job: CompressJob, model: Model) -> Calibration | None:

@@ -49,14 +49,17 @@ ROOM = 256
 
 @dataclass(frozen=True)
 class Try:
-    """One choice, applied. predicted, measured: rise of the loss by kind. bytes: of the folder."""
+    """One choice, applied. predicted, measured: rise of the loss by kind. bytes: of the folder.
+
+    model: what it made, while it may yet be the best.
+    """
 
     recipe: Recipe
     allocation: Allocation
     predicted: Mapping[str, float]
     measured: Mapping[str, float]
     bytes: int
-    model: Model = field(repr=False)
+    model: Model | None = field(repr=False)
 
     @property
     def rise(self) -> float:
@@ -81,6 +84,12 @@ class Plan:
     def recipe(self) -> Recipe:
         """That makes the model."""
         return self.best.recipe
+
+    @property
+    def model(self) -> Model:
+        """What the recipe made."""
+        assert self.best.model is not None  # of all tries only this one's is kept
+        return self.best.model
 
     @property
     def text(self) -> str:
@@ -157,6 +166,8 @@ class _Search:
     def learn(self, tried: Try, corrected: bool) -> None:
         """Take a try into account: scales while they are `corrected`, and the next budget."""
         self.tries.append(tried)
+        best = self.best()
+        self.tries = [one if one is best else replace(one, model=None) for one in self.tries]
         if corrected:
             for kind, value in tried.measured.items():
                 if tried.allocation.losses.get(kind, 0.0) > 1e-9:
@@ -175,13 +186,19 @@ class _Search:
             wanted = self.least  # before the target is said to be out of reach
         self.budget = max(self.least, int(wanted))
 
+    def best(self) -> Try | None:
+        """Of those within the target the one that lost least, where they are near it; else the largest."""
+        if found := self.fitting():
+            return min(found, key=lambda one: one.rise)
+        small = [one for one in self.tries if one.bytes <= self.target - ROOM]
+        small = small or [one for one in self.tries if one.bytes <= self.target]
+        return max(small, key=lambda one: one.bytes, default=None)
+
     def plan(self, table: Survey) -> Plan:
         """The best try. Raises BudgetError where none is small enough."""
-        small = self.fitting() or [one for one in self.tries if one.bytes <= self.target - ROOM]
-        small = small or [one for one in self.tries if one.bytes <= self.target]
-        if not small:
+        best = self.best()
+        if best is None:
             raise _out_of_reach(self.target, min(one.bytes for one in self.tries), "")
-        best = min(small, key=lambda one: one.rise) if self.fitting() else max(small, key=lambda one: one.bytes)
         return Plan(best, tuple(self.tries), self.target, table.unit)
 
 
@@ -201,15 +218,14 @@ def _try(
     model: Model, recipe: Recipe, allocation: Allocation, scales: Mapping[str, float], reference: Reference,
     context: Context,
 ) -> Try:  # fmt: skip
-    """Apply a recipe pass by pass and measure the rise of the loss after each."""
-    made, before = model, 0.0
+    """Apply a recipe and measure the rise of the loss after every pass."""
     measured: dict[str, float] = {}
-    for step in recipe.steps:
-        made = compress(made, Recipe([step]), context)
-        after = reference.rise(made)
-        kind = KIND_OF[step.name]
-        measured[kind] = measured.get(kind, 0.0) + after - before
-        before = after
+
+    def observe(step: Any, now: Model) -> None:
+        kind, before = KIND_OF[step.name], sum(measured.values())
+        measured[kind] = measured.get(kind, 0.0) + reference.rise(now) - before
+
+    made = compress(model, recipe, context, observe)
     predicted = {kind: value * scales.get(kind, 1.0) for kind, value in allocation.losses.items()}
     return Try(recipe, allocation, predicted, measured, _folder_bytes(made), made)
 
