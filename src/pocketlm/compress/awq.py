@@ -163,7 +163,7 @@ class ActivationAware:
         with torch.no_grad():
             for one, own in zip(plain, mine, strict=True):
                 if own or source is not None:
-                    one.copy_(one * scales)
+                    one.data = one * scales
         return {name: (FOLDED if source else KEPT, moments, scales) for name in group.names}
 
     def _round(self, model: Model, name: str, where: str, moments: Moments, scales: Tensor, context: Context) -> None:

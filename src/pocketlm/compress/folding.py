@@ -132,16 +132,15 @@ def shared_scales(source: Source | None, scales: Tensor) -> Tensor:
 
 
 def fold(block: nn.Module, source: Source, scales: Tensor) -> None:
-    """Divide what the source puts out by the scales (in,), in place."""
+    """Divide what the source puts out by the scales (in,)."""
     owner = child(block, source.path)
     weight = owner.weight if source.norm else plain_values(owner)
     assert weight is not None
     rows = scales.view(-1, source.repeats, source.head)[:, 0].reshape(-1) if source.repeats > 1 else scales
     first = len(weight) - len(rows)  # of one layer for query, key and value, values come last
-    with torch.no_grad():
-        weight[first:] /= rows if source.norm else rows[:, None]
-        if getattr(owner, "bias", None) is not None:
-            owner.bias[first:] /= rows
+    for one, divisor in ((weight, rows if source.norm else rows[:, None]), (getattr(owner, "bias", None), rows)):
+        if one is not None:
+            one.data = torch.cat([one.data[:first], one.data[first:] / divisor])  # a copy of a model shares its weights
 
 
 def scaled_moments(moments: Moments, scales: Tensor) -> Moments:

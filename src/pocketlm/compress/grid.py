@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from pocketlm.model.weights import GridWeight
 
-# How far a clipped grid may shrink, and in how many steps that is searched.
+# How far a clipped grid may shrink, and in how many steps that is searched: every so many first, then between.
 LEAST_SHRINK = 0.5
-STEPS = 24
+STEPS, STRIDE = 24, 3
 # Values whose clipping is searched together.
 CACHED = 1 << 16
 
@@ -73,27 +73,42 @@ def grid_for(
         found = [_clipped(part, bits, symmetric, weights) for part in torch.split(parts, rows)]
         best = (torch.cat([one[0] for one in found]), torch.cat([one[1] for one in found]))
     else:
-        best = _range(parts, bits, symmetric, 1.0)
+        best = _grid(_edges(parts), bits, symmetric, 1.0)
     scales, zeros = best
     return Grid(scales, None if symmetric else zeros, bits, size if group_size > 0 else max(1, matrix.shape[1]))
 
 
 def _clipped(parts: Tensor, bits: int, symmetric: bool, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Scale and zero of each group, shrunk to where the loss is least."""
-    best = _range(parts, bits, symmetric, 1.0)
+    edges = _edges(parts)
+    best, place = _grid(edges, bits, symmetric, 1.0), torch.zeros_like(edges[0])
     least = _loss(parts, best, bits, weights)
-    for step in range(1, STEPS + 1):
-        tried = _range(parts, bits, symmetric, 1 - (1 - LEAST_SHRINK) * step / STEPS)
+
+    def attempt(steps: Tensor) -> None:
+        nonlocal best, place, least
+        tried = _grid(edges, bits, symmetric, 1 - (1 - LEAST_SHRINK) * steps / STEPS)
         loss = _loss(parts, tried, bits, weights)
-        better = loss < least
-        least = torch.where(better, loss, least)
+        better = (loss < least) & (steps >= 0)
+        least, place = torch.where(better, loss, least), torch.where(better, steps, place)
         best = (torch.where(better, tried[0], best[0]), torch.where(better, tried[1], best[1]))
+
+    for step in range(STRIDE, STEPS + 1, STRIDE):
+        attempt(torch.full_like(place, step))
+    coarse = place
+    for away in range(1, STRIDE):
+        attempt(coarse - away)
+        attempt(coarse + away)
     return best
 
 
-def _range(parts: Tensor, bits: int, symmetric: bool, shrink: float) -> tuple[Tensor, Tensor]:
-    """Scale and zero of each group, shrunk, as float16 will hold them."""
-    low, high = parts.amin(-1).clamp(max=0) * shrink, parts.amax(-1).clamp(min=0) * shrink
+def _edges(parts: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the greatest value of each group, 0 among them."""
+    return parts.amin(-1).clamp(max=0), parts.amax(-1).clamp(min=0)
+
+
+def _grid(edges: tuple[Tensor, Tensor], bits: int, symmetric: bool, shrink: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and zero of each group between its edges, shrunk, as float16 will hold them."""
+    low, high = edges[0] * shrink, edges[1] * shrink
     if symmetric:
         scale = torch.maximum(-low / 2 ** (bits - 1), high / (2 ** (bits - 1) - 1))
         zero = torch.full_like(scale, 2 ** (bits - 1))

@@ -195,6 +195,7 @@ def learn_block(
     before = judged(view, goal, held, context.fast)
     sums = [torch.zeros_like(one) for one in norms]
     for norm in norms:
+        norm.data = norm.data.clone()  # a copy of a model shares its weights
         norm.requires_grad_(True)
     for number in range(step.steps):
         rate = (1 - number / step.steps) / step.steps

@@ -1,10 +1,11 @@
 """How much memory a compression will take, worked out before it begins.
 
-Peak ≈ weights (twice: the model and the copy that is changed, 4 bytes a weight) + one block's moments (4 · in² bytes a
-distinct input, and six times the widest for solving) + activations of the calibration tokens (4 bytes a feature: at the
-widest stop of a block every token waits with three hidden states and that layer's input; or none of them with `disk`,
-where one batch at a time is run). Passes that fit layers to what the uncompressed model gives hold its hidden states,
-and what its layers read in one block, besides, on disk or not. Only the first term grows with depth.
+Peak ≈ weights (twice, 4 bytes each: the model, and all that passes put in its place) + one block's moments (4 · in²
+bytes a distinct input, and six times the widest for solving) + activations of the calibration tokens (4 bytes a
+feature: at the widest stop of a block every token waits with three hidden states and that layer's input; or none of
+them with `disk`, where one batch at a time is run). Passes that fit layers to what the uncompressed model gives hold
+its hidden states, and what its layers read in one block, besides, on disk or not. Only the first term grows with
+depth.
 """
 
 from __future__ import annotations

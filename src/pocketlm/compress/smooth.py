@@ -78,5 +78,5 @@ class Smooth:
         fold(view.module, source, scales)
         with torch.no_grad():
             for one in values:
-                one.mul_(scales)
+                one.data = one * scales
         return ""

@@ -70,8 +70,14 @@ class Model:
     records: tuple[Mapping[str, Any], ...] = ()
 
     def copy(self) -> Model:
-        """The same model with weights of its own."""
-        return replace(self, module=copy.deepcopy(self.module))
+        """The same model to be changed: its parameters are others, that share memory until they are given new data.
+
+        What changes a parameter in place has to clone its data first.
+        """
+        shared: dict[int, Any] = {
+            id(one): nn.Parameter(one.data, one.requires_grad) for one in self.module.parameters()
+        }
+        return replace(self, module=copy.deepcopy(self.module, shared))
 
     @property
     def layers(self) -> list[LayerInfo]:
@@ -186,7 +192,9 @@ def settle(model: Model) -> Model:
             if not bool(rounded.isfinite().all()) and bool(weight.isfinite().all()):
                 most = float(weight.abs().max())
                 raise ModelError(f"weight {name}: {most:.3g} is beyond what {model.spec.dtype} holds, as it is stored")
-            weight.copy_(rounded)
+            rounded = rounded.to(weight.dtype)
+            if not torch.equal(rounded, weight):
+                weight.data = rounded
             weight.data = weight.data.contiguous()
     for child in model.module.modules():
         for name, buffer in child._buffers.items():

@@ -204,7 +204,8 @@ def _rans_read(header: dict[str, Any], data: Blob, count: int) -> NDArray[np.int
 def _floats(array: NDArray[Any], header: dict[str, Any]) -> list[Coded]:
     found = [_write_planes(array, header)] if array.size <= LARGEST_PLANES else []
     flat = array.reshape(-1)
-    zeros = 1 - np.count_nonzero(flat) / flat.size
+    bits = flat.view(f"u{flat.itemsize}")  # there is no -0.0, and halves are slow to compare
+    zeros = 1 - np.count_nonzero(bits) / flat.size
     if zeros >= SPARSE_FROM:
         mask = np.concatenate([flat != 0, np.zeros(-flat.size % 4, bool)]).reshape(-1, 4) @ np.array([1, 2, 4, 8])
         extra, coded = _rans_write(mask.astype(np.int32), "none")
