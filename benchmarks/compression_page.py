@@ -40,8 +40,13 @@ def page(found: dict[str, Any]) -> str:
         "other peers' files have none. The weights had once been rounded to 4 bits, so figures at 4 bits flatter "
         "everybody. Seconds were taken beside other work where load is above the number of cores.", "",
     ]  # fmt: skip
+    shown: set[str] = set()
     for title, ours, others in GROUPS:
-        lines += [f"## {title}", "", *table(rows(found, ours, others)), ""]
+        group = rows(found, ours, others)
+        shown |= {row["name"] for row in group}
+        lines += [f"## {title}", "", *table(group), ""]
+    if rest := [row for row in rows(found, ("",), ("",)) if row["name"] not in shown]:
+        lines += ["## Others", "", *table(rest), ""]
     left_out = [f"{name} is left out: {one['left_out']}." for name, one in found["peers"].items() if "left_out" in one]
     lines += [*left_out, *([""] if left_out else [])]
     lines.append(

@@ -23,19 +23,23 @@ def test_calibration_is_what_the_recipe_says(tmp_path):
     assert compress_lm.setting(recipe, "length", 512) == 512
 
 
-def test_the_page_shows_every_row_smallest_first():
-    peer = {"name": "peer Q4", "file_bytes": 90_000_000, "perplexity": 24.871, "seconds": 1.2}
+def test_the_page_shows_every_row_in_its_group_the_best_first():
+    peer = {"name": "llama.cpp Q4_0", "file_bytes": 90_000_000, "perplexity": 24.871, "seconds": 1.2}
     mine = {
         "name": "size-45mb", "file_bytes": 44_600_000, "perplexity": 28.456, "seconds": 250.0,
         "peak_memory_bytes": 2_100_000_000, "load": 1.9,
     }  # fmt: skip
     found = {
         "machine": {"cpu": "a processor", "cores": 2, "python": "3.11"}, "seed": 0, "versions": {"torch": "2"},
-        "evaluation": {"tokens": 32768, "text": "WikiText-2 test", "context": 1024}, "ours": {"size-45mb": mine},
+        "evaluation": {"tokens": 32768, "text": "WikiText-2 test", "context": 1024}, 
+        "ours": {"size-45mb": mine, "another": {**mine, "name": "another"}},
         "peers": {"a": {"rows": [peer], "taken": {"versions": {"peer": "1"}}}, "b": {"left_out": "no module"}},
     }  # fmt: skip
     text = page(found)
-    assert text.index("size-45mb") < text.index("peer Q4")
+    assert (
+        text.index("Whole files") < text.index("llama.cpp Q4_0") < text.index("size-45mb") < text.index("3 and 2 bits")
+    )
+    assert text.index("## Others") < text.index("another")
     assert "44.6 MB | 28.46 | 250 | 2.10 GB | 1.9" in text
     assert "b is left out: no module." in text
     assert Path(compress_lm.RECIPES / "size-45mb.yaml").is_file()

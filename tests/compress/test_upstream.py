@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from pocketlm.compress.stages import run_in_stages, stages_of
+from pocketlm.compress.calibration import Calibration
+from pocketlm.compress.stages import Plans, run_in_stages, stages_of
 from pocketlm.compress.targets import pack_layer
-from pocketlm.compress.upstream import Drift, Upstream
+from pocketlm.compress.upstream import Drift, Upstream, run_block
 from pocketlm.compress.walk import walk
 from pocketlm.model.weights import DenseWeight
 
@@ -41,8 +42,9 @@ def test_layers_that_write_to_a_stream_are_found(name, family, calibrated):
         found.append({key.removeprefix(f"{view.name}."): value for key, value in upstream.sources.items()})
 
     walk(model, calibrated(model), visit, statistics=False)
+    assert len(found) == 2
     for sources in found:
-        assert sources.keys() == WRITERS[name].keys()
+        assert sources == WRITERS[name]
 
 
 def test_drift_is_the_sum_over_tokens_of_what_both_models_have_there(family, calibrated):
@@ -85,3 +87,65 @@ def test_drift_is_the_sum_over_tokens_of_what_both_models_have_there(family, cal
     assert float(inputs.abs().max()) > 1e-3
     assert torch.allclose(found[name].inputs, inputs, rtol=1e-3, atol=1e-4)
     assert torch.allclose(found[name].stream, streams, rtol=1e-3, atol=1e-4)
+
+
+def test_padding_of_encoder_and_decoder_is_not_mixed_where_their_shapes_are_one(family):
+    model = family("t5").copy()
+    ids = torch.randint(5, 100, (2, 6), generator=torch.Generator().manual_seed(0))
+    long, short = torch.ones_like(ids), torch.ones_like(ids)
+    short[:, 2:] = 0
+    batch = {"input_ids": ids, "attention_mask": long, "decoder_input_ids": ids, "decoder_attention_mask": short}
+    upstream, plans, found, tokens = Upstream(), Plans(), {}, {}
+
+    def visit(view):
+        def change(stage):
+            found[stage.names[0]], tokens[stage.names[0]] = upstream.drift[stage.names[0]], stage.moments.tokens
+
+        run_block(view, plans, False, change, upstream)
+
+    walk(model, Calibration((batch,)), visit, statistics=False)
+    assert tokens["decoder.block.1.layer.1.EncDecAttention.q"] == 4
+    assert tokens["decoder.block.1.layer.1.EncDecAttention.k"] == 12
+    assert all(float(one.inputs.abs().max()) < 1e-4 for one in found.values())  # nothing was changed
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_an_error_in_a_blocks_forward_comes_out_and_nothing_stays_as_it_was_set(family, calibrated, fast):
+    model = family("llama").copy()
+    mlp = model.module.model.layers[1].mlp
+    passes = []
+
+    def broken(module, args):
+        passes.append(1)
+        if len(passes) == 3:
+            raise RuntimeError("on purpose")
+
+    mlp.register_forward_pre_hook(broken)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        walk(
+            model, calibrated(model), lambda view: run_block(view, Plans(), fast, lambda stage: None, Upstream()),
+            fast=fast, statistics=False,
+        )  # fmt: skip
+    assert not torch.is_autocast_enabled("cpu")
+    assert torch.is_grad_enabled()
+
+
+def test_a_batch_that_waits_inside_other_precision_leaves_the_others_in_theirs(family, calibrated):
+    model = family("llama").copy()
+    seen = []
+    for block in model.module.model.layers:
+        forward = block.mlp.forward
+
+        def apart(hidden, forward=forward):
+            with torch.autocast("cpu", enabled=False):
+                return forward(hidden)
+
+        block.mlp.forward = apart
+        block.self_attn.q_proj.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+        block.mlp.down_proj.register_forward_hook(lambda *_: seen.append(not torch.is_autocast_enabled("cpu")))
+    walk(
+        model, calibrated(model), lambda view: run_block(view, Plans(), True, lambda stage: None),
+        fast=True, statistics=False,
+    )  # fmt: skip
+    assert all(seen)
+    assert not torch.is_autocast_enabled("cpu")

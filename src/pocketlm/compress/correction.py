@@ -22,9 +22,9 @@ from pocketlm.compress.factors import Root, root_of, truncated
 from pocketlm.compress.gptq import Feedback, solve
 from pocketlm.compress.grid import Grid, grid_for
 from pocketlm.compress.moments import Moments
-from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
+from pocketlm.compress.stages import Plans, Stage
 from pocketlm.compress.targets import relative_error, select, setting_for
-from pocketlm.compress.upstream import Drift, Upstream
+from pocketlm.compress.upstream import Drift, Upstream, run_block
 from pocketlm.compress.walk import BlockView, measure, walk
 from pocketlm.model.layers import packed
 from pocketlm.model.pretrained import Model
@@ -143,16 +143,12 @@ class LowRankCorrection:
                 correct(name, stage.moments, right, upstream.drift.get(stage.names[0]))
 
         linears, fast = view.linears(), context.fast
-        stages = stages_of(view, fast, plans) if self.update == "sequential" else []
-        if stages:
+        heard = set[str]()
+        if self.update == "sequential":
             block = teacher.module.get_submodule(view.name) if _has(teacher, view.name) else None
-            upstream.enter(view, stages, fast, block)
-            run_in_stages(
-                view, stages, fast, change, lambda *heard: upstream.compare(view, *heard), upstream.sources.values()
-            )
+            heard = run_block(view, plans, fast, change, upstream, block=block)
         else:
             measure(view, fast)
-        heard = {name for names in stages for name in names}
         for name in [name for name in linears if name in wanted and name not in heard]:
             moments = view.statistics.moments[name]
             correct(name, moments, None if self.method == "svd" else root_of(moments.s, self.damping), None)

@@ -26,10 +26,10 @@ from pocketlm.compress.moments import Moments, Statistics
 from pocketlm.compress.outer import outer_moments
 from pocketlm.compress.parallel import Task, spread_leaves
 from pocketlm.compress.sensitivity import gradient_energy, smoothed, token_counts
-from pocketlm.compress.stages import Listen, Plans, Stage, run_in_stages, stages_of
+from pocketlm.compress.stages import Plans, Stage
 from pocketlm.compress.targets import Leaf, leaves, pack_layer, relative_error, select, share_ties, zeros_of
-from pocketlm.compress.upstream import Drift, Upstream
-from pocketlm.compress.walk import BlockView, measure, walk
+from pocketlm.compress.upstream import Drift, Upstream, run_block
+from pocketlm.compress.walk import BlockView, walk
 from pocketlm.errors import ModelError
 from pocketlm.model.anatomy import LayerInfo
 from pocketlm.model.pretrained import Model
@@ -282,15 +282,7 @@ class _Job:
             found = [(name, linears[name], stage.moments) for name in names]
             self._quantize(found, upstream.drift.get(stage.names[0]))
 
-        stages = stages_of(view, self.context.fast, plans)
-        if stages:
-            listen: Listen | None = None
-            if self.step.correct:
-                upstream.enter(view, stages, self.context.fast)
-                listen = lambda *heard: upstream.compare(view, *heard)  # noqa: E731
-            run_in_stages(view, stages, self.context.fast, change, listen, upstream.sources.values())
-        else:
-            measure(view, self.context.fast)
+        run_block(view, plans, self.context.fast, change, upstream if self.step.correct else None)
         rest = [name for name in linears if name in self.inner and name not in done]
         self._quantize([(name, linears[name], view.statistics.moments.get(name)) for name in rest])
 

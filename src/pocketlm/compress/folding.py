@@ -140,7 +140,7 @@ def fold(block: nn.Module, source: Source, scales: Tensor) -> None:
     first = len(weight) - len(rows)  # of one layer for query, key and value, values come last
     for one, divisor in ((weight, rows if source.norm else rows[:, None]), (getattr(owner, "bias", None), rows)):
         if one is not None:
-            one.data = torch.cat([one.data[:first], one.data[first:] / divisor])  # a copy of a model shares its weights
+            one.data = torch.cat([one.data[:first], one.data[first:] / divisor])  # a draft shares its model's weights
 
 
 def scaled_moments(moments: Moments, scales: Tensor) -> Moments:

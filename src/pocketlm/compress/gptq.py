@@ -23,7 +23,7 @@ from pocketlm.compress.outer import quantize_outer
 from pocketlm.compress.parallel import Task, spread_leaves
 from pocketlm.compress.refine import refined
 from pocketlm.compress.rounding import check_bits
-from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
+from pocketlm.compress.stages import Plans, Stage
 from pocketlm.compress.targets import (
     Leaf,
     leaves,
@@ -34,8 +34,8 @@ from pocketlm.compress.targets import (
     share_ties,
     zeros_of,
 )
-from pocketlm.compress.upstream import Drift, Upstream
-from pocketlm.compress.walk import BlockView, measure, walk
+from pocketlm.compress.upstream import Drift, Upstream, run_block
+from pocketlm.compress.walk import BlockView, walk
 from pocketlm.errors import ModelError
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import DenseWeight, GridWeight
@@ -171,8 +171,9 @@ class Gptq:
     damping: share of the mean of diag S that is added to it. clip: search the clipping of each group. refine: rounds of
     scales by least squares and codes by coordinate descent after it. correct: share, 0 to 1, of the error of earlier
     layers that a layer is fitted to make up for; costs a second forward pass. The method as its paper has it: refine 0
-    and correct 0. A layer's input is measured once those before it in its block are done. layers, exclude: groups
-    ("blocks", "embeddings", "head", "all") or name patterns; embeddings are rounded to nearest.
+    and correct 0. A layer's input is measured once those before it in its block are done, but in blocks with experts,
+    where `correct` does nothing either. layers, exclude: groups ("blocks", "embeddings", "head", "all") or name
+    patterns; embeddings are rounded to nearest.
     """
 
     name: ClassVar[str] = "gptq"
@@ -223,16 +224,7 @@ class Gptq:
             found = [(name, wanted[name], stage.moments) for name in stage.names if name in wanted]
             done.extend(self.quantize(found, context, upstream.drift.get(stage.names[0])))
 
-        stages = stages_of(view, context.fast, plans)
-        if stages:
-            listen = None
-            if self.correct:
-                upstream.enter(view, stages, context.fast)
-                listen = lambda *heard: upstream.compare(view, *heard)  # noqa: E731
-            run_in_stages(view, stages, context.fast, change, listen, upstream.sources.values())
-        else:
-            measure(view, context.fast)
-        heard = {name for names in stages for name in names}
+        heard = run_block(view, plans, context.fast, change, upstream if self.correct else None)
         moments = view.statistics.moments
         rest = [(name, layer, moments.get(name)) for name, layer in wanted.items() if name not in heard]
         done.extend(self.quantize(rest, context))

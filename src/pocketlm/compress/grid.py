@@ -88,7 +88,7 @@ def _clipped(parts: Tensor, bits: int, symmetric: bool, weights: Tensor) -> tupl
         nonlocal best, place, least
         tried = _grid(edges, bits, symmetric, 1 - (1 - LEAST_SHRINK) * steps / STEPS)
         loss = _loss(parts, tried, bits, weights)
-        better = (loss < least) & (steps >= 0)
+        better = (loss < least) & (steps >= 0) & (steps <= STEPS)
         least, place = torch.where(better, loss, least), torch.where(better, steps, place)
         best = (torch.where(better, tried[0], best[0]), torch.where(better, tried[1], best[1]))
 

@@ -22,10 +22,10 @@ from pocketlm.compress.grid import grid_for
 from pocketlm.compress.offsets import MOMENTUM, Offsets
 from pocketlm.compress.outer import quantize_outer
 from pocketlm.compress.rounding import check_bits
-from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
+from pocketlm.compress.stages import Plans, Stage
 from pocketlm.compress.targets import Leaf, leaves, pack_layer, select, setting_for, share_ties, zeros_of
-from pocketlm.compress.upstream import Drift, Upstream
-from pocketlm.compress.walk import BlockView, Call, first_tensor, measure, precision, rerun, walk
+from pocketlm.compress.upstream import Drift, Upstream, run_block
+from pocketlm.compress.walk import BlockView, Call, first_tensor, precision, rerun, walk
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import DenseWeight
 
@@ -141,15 +141,7 @@ class LearnedRounding:
                     drift = upstream.drift.get(stage.names[0])
                     found.extend(self._layer(name, linears[name], view, drift, known, context))
 
-        stages = stages_of(view, context.fast, plans)
-        upstream.enter(view, stages if self.correct else [], context.fast)
-        if stages:
-            compare = (lambda *heard: upstream.compare(view, *heard)) if self.correct else None
-            run_in_stages(view, stages, context.fast, change, compare, upstream.sources.values())
-            upstream.heard.clear()
-        else:
-            measure(view, context.fast)
-        heard = {name for names in stages for name in names}
+        heard = run_block(view, plans, context.fast, change, upstream, compare=bool(self.correct))
         for name in [name for name in linears if name not in heard]:
             found.extend(self._layer(name, linears[name], view, None, known, context))
         return found
@@ -195,7 +187,7 @@ def learn_block(
     before = judged(view, goal, held, context.fast)
     sums = [torch.zeros_like(one) for one in norms]
     for norm in norms:
-        norm.data = norm.data.clone()  # a copy of a model shares its weights
+        norm.data = norm.data.clone()  # a draft shares its model's weights
         norm.requires_grad_(True)
     for number in range(step.steps):
         rate = (1 - number / step.steps) / step.steps

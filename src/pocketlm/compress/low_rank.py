@@ -23,10 +23,10 @@ from pocketlm.compress.factors import Root, cost, product_of, rank_for, root_of,
 from pocketlm.compress.moments import Moments
 from pocketlm.compress.parallel import Task, stream
 from pocketlm.compress.ranks import Choice, allocate, choices
-from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
+from pocketlm.compress.stages import Plans, Stage
 from pocketlm.compress.targets import leaves, pack_layer, relative_error, select, setting_for
 from pocketlm.compress.tuning import tune_block
-from pocketlm.compress.upstream import Drift, Upstream
+from pocketlm.compress.upstream import Drift, Upstream, run_block
 from pocketlm.compress.walk import BlockView, measure, rerun, walk
 from pocketlm.model.anatomy import LayerInfo
 from pocketlm.model.pretrained import Model
@@ -186,17 +186,13 @@ class LowRank:
             seen = dict.fromkeys(names, stage.moments)
             self._put(model, context, names, ranks, seen, gradients, upstream.drift.get(stage.names[0]))
 
-        sequential = self.update == "sequential"
-        stages = stages_of(view, fast, plans) if sequential else []
-        if sequential or self.tune_epochs:
-            upstream.enter(view, stages, fast)
-        if stages:
-            run_in_stages(
-                view, stages, fast, change, lambda *heard: upstream.compare(view, *heard), upstream.sources.values()
-            )
+        heard = set[str]()
+        if self.update == "sequential":
+            heard = run_block(view, plans, fast, change, upstream)
         else:
+            if self.tune_epochs:
+                upstream.enter(view, [], fast)
             measure(view, fast)
-        heard = {name for names in stages for name in names}
         rest = [name for name in wanted if name not in heard]
         self._put(model, context, rest, ranks, view.statistics.moments, gradients)
         for name in view.linears():

@@ -14,7 +14,7 @@ from pocketlm.compress.masks import Few, Plan, Tiles, read_pattern, tile_sums
 from pocketlm.compress.moments import Moments
 from pocketlm.compress.parallel import Task, spread_leaves
 from pocketlm.compress.rates import Rates, allocate, seen_moments
-from pocketlm.compress.stages import Plans, Stage, run_in_stages, stages_of
+from pocketlm.compress.stages import Plans, Stage
 from pocketlm.compress.targets import (
     Leaf,
     leaves,
@@ -26,8 +26,8 @@ from pocketlm.compress.targets import (
     zeros_of,
 )
 from pocketlm.compress.tuning import tune_block
-from pocketlm.compress.upstream import Drift, Upstream
-from pocketlm.compress.walk import BlockView, measure, rerun, walk
+from pocketlm.compress.upstream import Drift, Upstream, run_block
+from pocketlm.compress.walk import BlockView, rerun, walk
 from pocketlm.model.anatomy import LayerInfo
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import DenseWeight
@@ -148,15 +148,8 @@ class _Work:
             drift = upstream.drift.get(stage.names[0])
             self.prune((here[name], stage.moments, drift) for name in stage.names if name in here)
 
-        stages = stages_of(view, fast, plans)
-        if self.step.correct or self.step.tune_epochs:
-            upstream.enter(view, stages if self.step.correct else [], fast)
-        if stages:
-            listen = (lambda *heard: upstream.compare(view, *heard)) if self.step.correct else None
-            run_in_stages(view, stages, fast, change, listen, upstream.sources.values())
-        else:
-            measure(view, fast)
-        heard = {name for names in stages for name in names}
+        followed = upstream if self.step.correct or self.step.tune_epochs else None
+        heard = run_block(view, plans, fast, change, followed, compare=bool(self.step.correct))
         self.prune((layer, seen_moments(view, name), None) for name, layer in here.items() if name not in heard)
         if self.step.tune_epochs and here:
             view.inputs = mine

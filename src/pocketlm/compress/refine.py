@@ -38,6 +38,15 @@ def refitted(target: Tensor, grid: Grid, codes: Tensor, s: Tensor) -> Grid:
     """The grid with each row's scales by least squares; a row of which one would be no scale keeps its own."""
     if len(grid.scales) != len(target):  # one scale for the whole matrix
         return grid
+    most = max(1, s.numel() // grid.scales.shape[1] ** 2)  # rows whose equations take no more memory than S
+    if len(target) > most:
+        found = []
+        for start in range(0, len(target), most):
+            rows = slice(start, start + most)
+            zeros = None if grid.zeros is None else grid.zeros[rows]
+            part = replace(grid, scales=grid.scales[rows], zeros=zeros)
+            found.append(refitted(target[rows], part, codes[rows], s).scales)
+        return replace(grid, scales=torch.cat(found))
     centred = codes.float() - grid.columns(target.shape[1])[1]
     spans = [slice(at, at + grid.group_size) for at in range(0, target.shape[1], grid.group_size)]
     normal = torch.empty(len(target), len(spans), len(spans))

@@ -134,6 +134,8 @@ class _Relay:
             with torch.no_grad():
                 change(stage)
             self.turn()
+        if any(self.passes):
+            raise RuntimeError(f"block {self.view.name}: a layer ran more than once in a forward pass")
 
     def end(self) -> None:
         """Leave what has not come to its end."""

@@ -107,7 +107,7 @@ def trainable(module: nn.Module, choice: str, free: Collection[nn.Parameter] = (
         held = {id(scale.parameter) for scale in scales}
         own = [one for one in _own(child, choice) if id(one) not in seen | held]
         for parameter in own:
-            # of its own, as a copy shares weights with its model; small steps are lost in 16 bits
+            # of its own, as a draft shares its model's weights; small steps are lost in 16 bits
             parameter.data = parameter.data.to(torch.float32, copy=True)
             seen.add(id(parameter))
             parameter.requires_grad_(True)

@@ -35,7 +35,7 @@ def tune_block(
     The loss is the squared error over the squared size of each token. Returns it for the first and last epoch.
     """
     for parameter in tuned.values():
-        parameter.data = parameter.data.clone()  # a copy of a model shares its weights
+        parameter.data = parameter.data.clone()  # a draft shares its model's weights
         parameter.requires_grad_(True)
     optimizer = torch.optim.Adam(tuned.values(), lr=rate, betas=(0.9, 0.95))
     parts = [(place, start) for place in range(len(view.calls)) for start in range(0, len(goal[place]), sequences)]

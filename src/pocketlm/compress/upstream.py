@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pocketlm.compress.moments import massive_weights
-from pocketlm.compress.stages import Stage
-from pocketlm.compress.walk import BlockView, first_tensor, precision, read_tokens
+from pocketlm.compress.moments import massive_weights, tokens_of
+from pocketlm.compress.stages import Change, Listen, Plans, Stage, run_in_stages, stages_of
+from pocketlm.compress.walk import BlockView, first_tensor, masks_of, measure, precision
 from pocketlm.model.anatomy import is_linear
 
 
@@ -45,6 +45,8 @@ class Drift:
 @dataclass
 class Upstream:
     """Hidden states of the uncompressed model before a block, and what is read in it there.
+
+    A decoder's are those it has with the compressed encoder's output: what the encoder lost is not made up for there.
 
     hidden: a batch each; empty before the first block of a stack. drift: by the first name of a stage. sources: of the
     block's stages whose output is added to a stream, the submodule that reads that stream ("": the block).
@@ -106,20 +108,20 @@ class Upstream:
 
         read: what the sources of streams read of this batch.
         """
-        name = stage.names[0]
-        mine = read_tokens(view, batch, inputs)
+        name, masks = stage.names[0], masks_of(view, batch, inputs)
+        mine = tokens_of(inputs, masks)
         weights = massive_weights(mine)  # as in S
         mine = mine if weights is None else mine * weights[:, None]
         kept = self.heard[name][batch]
-        away = read_tokens(view, batch, kept.float() - inputs.float())
+        away = tokens_of(kept.float() - inputs.float(), masks)
         with torch.autocast("cpu", enabled=False):
             product = (away.to(kept.dtype).t() @ mine.to(kept.dtype)).float()
             stream = None
             source = self.sources.get(name)
             if source is not None and source in read:
                 dense = self.heard[source][batch].float()
-                lost = read_tokens(view, batch, dense - read[source].float())
-                large = massive_weights(read_tokens(view, batch, dense))
+                lost = tokens_of(dense - read[source].float(), masks)
+                large = massive_weights(tokens_of(dense, masks))
                 lost = lost if large is None else lost * large[:, None]
                 stream = (lost.to(kept.dtype).t() @ mine.to(kept.dtype)).float()
         if name in self.drift:
@@ -127,6 +129,31 @@ class Upstream:
             product = known.inputs + product
             stream = None if stream is None or known.stream is None else known.stream + stream
         self.drift[name] = Drift(product, stream)
+
+
+def run_block(
+    view: BlockView, plans: Plans, fast: bool, change: Change, upstream: Upstream | None = None, *,
+    compare: bool = True, block: nn.Module | None = None,
+) -> set[str]:  # fmt: skip
+    """Run a block stage by stage, as `run_in_stages`; the layers whose stages were changed.
+
+    Where it has no stages, as where experts are chosen, its layers are measured and none is changed. upstream: moves on
+    with it, if there is one; with `compare`, drift of every stage is there before its change. block: the uncompressed
+    one, where it is not the view's.
+    """
+    stages = stages_of(view, fast, plans)
+    if upstream is not None:
+        upstream.enter(view, stages if compare else [], fast, block)
+    if not stages:
+        measure(view, fast)
+        return set()
+    listen: Listen | None = None
+    if upstream is not None and compare:
+        listen = lambda *heard: upstream.compare(view, *heard)  # noqa: E731
+    run_in_stages(view, stages, fast, change, listen, () if upstream is None else upstream.sources.values())
+    if upstream is not None:
+        upstream.heard.clear()
+    return {name for names in stages for name in names}
 
 
 def added_streams(view: BlockView) -> dict[str, str]:

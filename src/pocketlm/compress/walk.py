@@ -105,8 +105,7 @@ def walk(
             view = BlockView(name, block, Statistics(), store, [one[name] for one in calls], masks, done, total)
             view.unreached = calibration.unreached
             if statistics:
-                _collect(view, fast).clear()
-                _fill_unreached(view)
+                measure(view, fast)
             visit(view)
             done += 1
             if progress is not None:
@@ -139,11 +138,11 @@ class _Store(list[Any]):
         return torch.load(value) if isinstance(value, Path) else value
 
 
-def measure(view: BlockView, fast: bool) -> list[Tensor]:
-    """The block's hidden states as it is now, a batch each; the moments of its linear layers are taken on the way."""
-    made = _collect(view, fast)
+def measure(view: BlockView, fast: bool) -> None:
+    """Run the block as it is now on every batch, to take the moments of its linear layers."""
+    for place in range(len(view.calls)):
+        run_collecting(view, place, view.statistics, fast)
     _fill_unreached(view)
-    return made
 
 
 def rerun(view: BlockView, store: list[Tensor], fast: bool) -> None:
@@ -154,10 +153,15 @@ def rerun(view: BlockView, store: list[Tensor], fast: bool) -> None:
     view.inputs, view.advanced = store, True
 
 
+def masks_of(view: BlockView, place: int, inputs: Tensor) -> list[Tensor]:
+    """Masks of batch `place`, that of `inputs`, which a layer of the block reads, before others of its shape."""
+    masks, memory = view.masks[place], _memory(view.calls[place], view.masks[place])
+    return masks if memory is None or inputs is memory else masks[::-1]
+
+
 def read_tokens(view: BlockView, place: int, inputs: Tensor) -> Tensor:
     """What a layer of the block reads of batch `place`, without padding: (tokens, features)."""
-    masks, memory = view.masks[place], _memory(view.calls[place], view.masks[place])
-    return tokens_of(inputs, masks if memory is None or inputs is memory else masks[::-1])
+    return tokens_of(inputs, masks_of(view, place, inputs))
 
 
 def run_collecting(view: BlockView, place: int, statistics: Statistics, fast: bool) -> Tensor:
@@ -166,10 +170,6 @@ def run_collecting(view: BlockView, place: int, statistics: Statistics, fast: bo
     named, memory = {**view.linears(), **routers}, _memory(view.calls[place], view.masks[place])
     with precision(fast), collecting(named, statistics, view.masks[place], memory):
         return view.run(place)
-
-
-def _collect(view: BlockView, fast: bool) -> list[Tensor]:
-    return [run_collecting(view, place, view.statistics, fast) for place in range(len(view.calls))]
 
 
 def _memory(call: Call, masks: list[Tensor]) -> Tensor | None:

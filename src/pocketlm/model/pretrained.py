@@ -70,9 +70,13 @@ class Model:
     records: tuple[Mapping[str, Any], ...] = ()
 
     def copy(self) -> Model:
-        """The same model to be changed: its parameters are others, that share memory until they are given new data.
+        """The same model with weights of its own."""
+        return replace(self, module=copy.deepcopy(self.module))
 
-        What changes a parameter in place has to clone its data first.
+    def draft(self) -> Model:
+        """The same model for passes to change: its parameters are others, but share memory until given new data.
+
+        A pass that would change a parameter in place clones its data first.
         """
         shared: dict[int, Any] = {
             id(one): nn.Parameter(one.data, one.requires_grad) for one in self.module.parameters()

@@ -62,10 +62,10 @@ def compress(
     if context.teacher is None:
         context = replace(context, teacher=model)
     check_order(recipe)
-    model = model.copy()
+    model = model.draft()
     records: list[dict[str, Any]] = [dict(one) for one in model.records]
     promises: list[Promise] = []
-    known = fingerprint(model)
+    known = fingerprint(settle(model))
     for step in recipe.steps:
         journal = Journal()
         before = (model.parameters, size if (size := _size(records)) is not None else model.size_bytes)
