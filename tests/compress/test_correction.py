@@ -3,6 +3,7 @@ import torch
 
 from pocketlm.compress.context import Context
 from pocketlm.compress.correction import LowRankCorrection, left_fit
+from pocketlm.compress.depth import DropLayers
 from pocketlm.compress.factors import root_of, truncated
 from pocketlm.compress.low_rank import LowRank
 from pocketlm.compress.passes import PASSES
@@ -132,3 +133,16 @@ def test_wrong_settings_are_refused(settings, words):
 def test_settings_survive_as_data():
     step = LowRankCorrection(rank={"*": 3}, bits=0)
     assert pass_from_json(pass_to_json(step), PASSES) == step
+
+
+def test_blocks_that_were_dropped_do_not_shift_what_a_layer_is_corrected_to(family, calibrated):
+    model = family("llama")
+    context = Context(calibrated(model), teacher=model, fast=False)
+    steps = [DropLayers(stack="model.layers", blocks=(0,), protect=0), RoundToNearest(bits=2, group_size=16)]
+    rough = compress(model, Recipe(steps), context)
+    made = compress(rough, Recipe([LowRankCorrection(rank=30, bits=0)]), context)
+    name, first = "model.layers.0.mlp.up_proj", "model.layers.1.mlp.up_proj"
+    whole = model.module.get_submodule(first).weight
+    lost = [float((one.module.get_submodule(name).weight - whole).norm()) for one in (made, rough)]
+    assert lost[0] < 0.5 * lost[1]
+    assert any("blocks or experts of the teacher are gone" in note for note in made.records[-1]["notes"])

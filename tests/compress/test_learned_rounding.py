@@ -101,9 +101,10 @@ def test_learning_comes_nearer_than_gptq_and_is_the_same_twice(family, calibrate
     model = family("llama")
     calibration = calibrated(model)
     batch = dict(calibration.batches[0])
-    made, journal = learned(model, calibration)
-    again, _ = learned(model, calibration)
-    start = Gptq(bits=3, group_size=16)(model.copy(), Context(calibration=calibration, fast=False))
+    plain = {"refine": 0, "correct": 0.0}
+    made, journal = learned(model, calibration, **plain)
+    again, _ = learned(model, calibration, **plain)
+    start = Gptq(bits=3, group_size=16, **plain)(model.copy(), Context(calibration=calibration, fast=False))
     assert torch.equal(made.module(**batch).logits, again.module(**batch).logits)
     assert lost(model, made, batch) < lost(model, start, batch)
     assert len(journal.notes) == 2

@@ -102,10 +102,13 @@ def test_what_is_foreseen_of_a_llama_is_its_arithmetic(deep):
 
 
 @pytest.mark.parametrize(
-    ("blocks", "width", "feed", "shared", "together", "disk"),
-    [(32, 4096, 11008, 32, "64.5", "58.4"), (80, 8192, 28672, 8, "590.5", "576.5")],
+    ("blocks", "width", "feed", "shared", "figures"),
+    [
+        (32, 4096, 11008, 32, ("64.5", "58.4", "73.8", "67.7")),
+        (80, 8192, 28672, 8, ("590.5", "576.5", "610.9", "596.9")),
+    ],
 )
-def test_the_documented_figures_of_7b_and_70b_are_those_foreseen(blocks, width, feed, shared, together, disk):
+def test_the_documented_figures_of_7b_and_70b_are_those_foreseen(blocks, width, feed, shared, figures):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     heads = width // 128
@@ -116,8 +119,9 @@ def test_the_documented_figures_of_7b_and_70b_are_those_foreseen(blocks, width, 
     with torch.device("meta"):
         model = Model(LlamaForCausalLM(config), None, ModelSpec("-", "LlamaForCausalLM", "llama", "float16"))
     page = (Path(__file__).parents[2] / "docs/memory.md").read_text("utf-8")
-    for figure, on_disk in ((together, False), (disk, True)):
-        assert f"{needed(model, 65_536, on_disk).total / 1e9:.1f}" == figure
+    ways = ((False, False), (True, False), (False, True), (True, True))
+    for figure, (on_disk, paired) in zip(figures, ways, strict=True):
+        assert f"{needed(model, 65_536, on_disk, paired).total / 1e9:.1f}" == figure
         assert f"**{figure} GB**" in page
 
 

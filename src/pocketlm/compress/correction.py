@@ -9,7 +9,7 @@ then the least-squares fit to it. In further rounds codes are found anew for W â
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from pocketlm.compress.gptq import Feedback, solve
 from pocketlm.compress.grid import Grid, grid_for
 from pocketlm.compress.moments import Moments
 from pocketlm.compress.stages import Plans, Stage
-from pocketlm.compress.targets import relative_error, select, setting_for
+from pocketlm.compress.targets import names_now, relative_error, select, setting_for
 from pocketlm.compress.upstream import Drift, Upstream, run_block
 from pocketlm.compress.walk import BlockView, measure, walk
 from pocketlm.model.layers import packed
@@ -88,10 +88,16 @@ class LowRankCorrection:
         curvature = None
         if self.method == "kronecker" and wanted:
             curvature = curvature_of(
-                teacher, context.calibrated(self.name), sorted(wanted), seed=context.seed, fast=context.fast,
+                teacher, context.calibrated(self.name), sorted(wanted.values()), seed=context.seed, fast=context.fast,
                 progress=context.ticks("gradients"),
             )  # fmt: skip
-        upstream, plans = Upstream(), Plans()
+        upstream, plans = None, Plans()
+        if self.update == "sequential" and model.spec.kept == teacher.spec.kept:
+            upstream = Upstream()
+        elif self.update == "sequential":
+            context.journal.note(
+                "blocks or experts of the teacher are gone: its weights are aimed at, its stream is not"
+            )
         before = _bytes(model, wanted)
 
         def visit(view: BlockView) -> None:
@@ -105,31 +111,32 @@ class LowRankCorrection:
         context.journal.note(f"corrections hold {_bytes(model, wanted) - before:,} bytes before coding")
         return model
 
-    def _able(self, model: Model, teacher: Model, context: Context) -> set[str]:
-        """Quantized layers of blocks whose teacher has a layer of the same name and shape."""
+    def _able(self, model: Model, teacher: Model, context: Context) -> dict[str, str]:
+        """Quantized layers of blocks, and the names of the teacher's of the same place and shape."""
         known = {one.name: one.shape for one in teacher.layers}
-        found = set()
+        before = {now: first for first, now in names_now(teacher, model).items()}
+        found = {}
         for layer in select(model, self.layers, self.exclude):
             stored = getattr(model.module.get_submodule(layer.name), "stored", None)
             if not isinstance(stored, QUANTIZED):
                 context.journal.left(layer.name, "is not quantized, or corrected already")
             elif not layer.block or layer.kind == "embedding":
                 context.journal.left(layer.name, "is in no block, so that its inputs are not measured")
-            elif known.get(layer.name) != layer.shape:
+            elif known.get(before.get(layer.name, "")) != layer.shape:
                 context.journal.left(layer.name, "has another shape than the teacher's, or the teacher has none")
             else:
-                found.add(layer.name)
+                found[layer.name] = before[layer.name]
         return found
 
     def _visit(
-        self, view: BlockView, teacher: Model, context: Context, upstream: Upstream, plans: Plans, wanted: set[str],
-        curvature: Curvature | None,
+        self, view: BlockView, teacher: Model, context: Context, upstream: Upstream | None, plans: Plans,
+        wanted: Mapping[str, str], curvature: Curvature | None,
     ) -> None:  # fmt: skip
         def correct(name: str, moments: Moments, right: Root | None, drift: Drift | None) -> None:
-            weight = packed(teacher.module.get_submodule(name)).weight
+            weight = packed(teacher.module.get_submodule(wanted[name])).weight
             target = weight if drift is None else drift.target(weight, moments.s, self.pull, self.damping)
             layer: Any = linears[name]
-            left = None if curvature is None else root_of(curvature.mean(name), self.damping)
+            left = None if curvature is None else root_of(curvature.mean(wanted[name]), self.damping)
             before = relative_error(weight, layer.stored.matrix(), moments)
             layer.stored = self._corrected(layer.stored, target, moments, right, left, setting_for(self.rank, name))
             error = relative_error(weight, layer.stored.matrix(), moments)
@@ -140,11 +147,12 @@ class LowRankCorrection:
             names = [name for name in stage.names if name in wanted]
             right = root_of(stage.moments.s, self.damping) if names and self.method != "svd" else None
             for name in names:
-                correct(name, stage.moments, right, upstream.drift.get(stage.names[0]))
+                drift = None if upstream is None else upstream.drift.get(stage.names[0])
+                correct(name, stage.moments, right, drift)
 
         linears, fast = view.linears(), context.fast
         heard = set[str]()
-        if self.update == "sequential":
+        if upstream is not None:
             block = teacher.module.get_submodule(view.name) if _has(teacher, view.name) else None
             heard = run_block(view, plans, fast, change, upstream, block=block)
         else:
@@ -208,7 +216,7 @@ def _has(model: Model, name: str) -> bool:
     return True
 
 
-def _bytes(model: Model, names: set[str]) -> int:
+def _bytes(model: Model, names: Iterable[str]) -> int:
     return sum(
         one.numel() * one.element_size()
         for name in names

@@ -6,7 +6,6 @@ layers; the few that matter most are put back alone, and what that regains is me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from pocketlm.compress.context import Context
 from pocketlm.compress.costs import GROUP, SCALE_BYTES, ZERO_BYTES, Metric, Sample, draw
 from pocketlm.compress.felt import each_matrix, matrices
 from pocketlm.compress.rise import Reference, reference_of
+from pocketlm.compress.targets import names_now
 from pocketlm.model.anatomy import LayerInfo, replace_module
 from pocketlm.model.layers import packed
 from pocketlm.model.pretrained import Model
@@ -99,7 +99,7 @@ def explain(
     """Where the compressed model's rise of the loss comes from; both models stay as they are."""
     context = context or Context()
     reference = reference or reference_of(dense, calibration, fast=context.fast)
-    rise, names = reference.rise(compressed), _names_now(dense, compressed)
+    rise, names = reference.rise(compressed), names_now(dense, compressed)
     predicted: dict[str, float] = {}
 
     def take(name: str, layer: LayerInfo, matrix: Tensor, metrics: list[Metric]) -> None:
@@ -149,26 +149,6 @@ def _matrix(model: Model, name: str | None) -> Tensor | None:
 def _reshaped(model: Model, name: str, layer: LayerInfo) -> bool:
     matrix = _matrix(model, name)
     return matrix is not None and tuple(matrix.shape) != layer.shape
-
-
-def _names_now(dense: Model, compressed: Model) -> dict[str, str]:
-    """Of the dense model's layers that are left, the names they have in the compressed one."""
-    present = {one.name for one in compressed.layers}
-    found = {}
-    for layer in dense.layers:
-        name: str | None = layer.name
-        for stack in compressed.spec.kept:
-            if name is not None and name.startswith(f"{stack}."):
-                name = _moved(name, stack, dense.spec.kept.get(stack), compressed.spec.kept[stack])
-        if name in present:
-            found[layer.name] = name
-    return found
-
-
-def _moved(name: str, stack: str, before: Sequence[int] | None, after: Sequence[int]) -> str | None:
-    place, _, rest = name.removeprefix(f"{stack}.").partition(".")
-    first = int(place) if before is None else before[int(place)]
-    return f"{stack}.{after.index(first)}.{rest}" if first in after else None
 
 
 def _put_back(one: Blame, name: str, dense: Model, compressed: Model, reference: Reference, rise: float) -> Blame:

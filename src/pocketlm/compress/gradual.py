@@ -36,6 +36,7 @@ class GradualPrune:
 
     name: ClassVar[str] = "gradual-prune"
     kind: ClassVar[str] = "prune"
+    follows: ClassVar[bool] = True
     prune: Mapping[str, Any] = field(default_factory=lambda: {"pass": "alps"})
     heal: Mapping[str, Any] = field(default_factory=lambda: {"pass": "distill"})
     steps: int = 4

@@ -67,6 +67,7 @@ class LearnedRounding:
 
     name: ClassVar[str] = "learned-rounding"
     kind: ClassVar[str] = "quantize"
+    follows: ClassVar[bool] = True
     bits: int | Mapping[str, int] = 4
     group_size: int = 64
     symmetric: bool = False

@@ -50,7 +50,7 @@ def needed(model: Model, tokens: int, on_disk: bool = False, paired: bool = Fals
     moments = 4 * sum(width**2 for width in widths) + SOLVING * 4 * widest**2
     hidden = 0 if on_disk else 4 * tokens * (3 * min(widths) + widest)
     if paired:
-        hidden += 4 * tokens * (2 * min(widths) + sum(widths))
+        hidden += 4 * tokens * (3 * min(widths) + sum(widths))
     return Needed(2 * 4 * sum(layer.parameters for layer in model.layers), moments, hidden)
 
 
@@ -77,7 +77,10 @@ def available() -> int | None:
 def is_paired(step: object) -> bool:
     """Whether a pass follows the uncompressed model beside the one it changes."""
     return bool(
-        getattr(step, "correct", 0) or getattr(step, "tune_epochs", 0) or getattr(step, "update", "") == "sequential"
+        getattr(step, "follows", False)
+        or getattr(step, "correct", 0)
+        or getattr(step, "tune_epochs", 0)
+        or getattr(step, "update", "") == "sequential"
     )
 
 

@@ -144,3 +144,23 @@ def relative_error(weight: Tensor, found: Tensor, moments: Moments | None = None
         return float(lost.square().sum() / weight.square().sum().clamp(min=1e-30))
     s = moments.s
     return float(((lost @ s) * lost).sum() / ((weight @ s) * weight).sum().clamp(min=1e-30))
+
+
+def names_now(dense: Model, compressed: Model) -> dict[str, str]:
+    """Of the dense model's layers that are left, the names they have in the compressed one."""
+    present = {one.name for one in compressed.layers}
+    found = {}
+    for layer in dense.layers:
+        name: str | None = layer.name
+        for stack in compressed.spec.kept:
+            if name is not None and name.startswith(f"{stack}."):
+                name = _moved(name, stack, dense.spec.kept.get(stack), compressed.spec.kept[stack])
+        if name in present:
+            found[layer.name] = name
+    return found
+
+
+def _moved(name: str, stack: str, before: Sequence[int] | None, after: Sequence[int]) -> str | None:
+    place, _, rest = name.removeprefix(f"{stack}.").partition(".")
+    first = int(place) if before is None else before[int(place)]
+    return f"{stack}.{after.index(first)}.{rest}" if first in after else None
