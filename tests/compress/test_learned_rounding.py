@@ -6,10 +6,10 @@ import torch
 from pocketlm.compress.context import Context
 from pocketlm.compress.gptq import Gptq
 from pocketlm.compress.grid import grid_for
-from pocketlm.compress.learned_rounding import LearnedRounding, part_of
+from pocketlm.compress.learned_rounding import LearnedRounding
 from pocketlm.compress.offsets import Offsets
 from pocketlm.compress.passes import PASSES
-from pocketlm.compress.walk import Call
+from pocketlm.compress.walk import Call, part_of
 from pocketlm.model.pretrained import load_model, save_model
 from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe

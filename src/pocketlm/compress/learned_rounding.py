@@ -25,7 +25,7 @@ from pocketlm.compress.rounding import check_bits
 from pocketlm.compress.stages import Plans, Stage
 from pocketlm.compress.targets import Leaf, leaves, pack_layer, select, setting_for, share_ties, zeros_of
 from pocketlm.compress.upstream import Drift, Upstream, run_block
-from pocketlm.compress.walk import BlockView, Call, first_tensor, precision, rerun, walk
+from pocketlm.compress.walk import BlockView, first_tensor, part_of, precision, rerun, stream_mask, walk
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import DenseWeight
 
@@ -231,8 +231,7 @@ def samples(view: BlockView, goal: list[Tensor], sequences: int, seed: int) -> t
     def sample(batch: int, rows: list[int]) -> Sample:
         chosen = torch.tensor(rows)
         size = goal[batch][chosen].float().square().mean(-1).clamp(min=1e-12)
-        mask = next((one for one in view.masks[batch][::-1] if one.shape == goal[batch].shape[:2]), None)
-        weight = size.reciprocal()
+        mask, weight = stream_mask(view, batch), size.reciprocal()
         return Sample(batch, chosen, weight if mask is None else weight * mask[chosen])
 
     def endless() -> Iterator[Sample]:
@@ -263,18 +262,3 @@ def judged(view: BlockView, goal: list[Tensor], held: list[Sample], fast: bool) 
     """The mean loss on what was held back."""
     with precision(fast):
         return float(torch.stack([block_loss(view, goal, sample) for sample in held]).mean())
-
-
-def part_of(call: Call, rows: Tensor, count: int) -> Call:
-    """What a block is called with for some rows of a batch of `count`."""
-    return Call(tuple(_rows(one, rows, count) for one in call.args), {
-        name: _rows(one, rows, count) for name, one in call.kwargs.items()
-    })  # fmt: skip
-
-
-def _rows(value: Any, rows: Tensor, count: int) -> Any:
-    if isinstance(value, Tensor):
-        return value[rows] if value.dim() > 1 and len(value) == count else value
-    if isinstance(value, (tuple, list)):
-        return type(value)(_rows(one, rows, count) for one in value)
-    return value

@@ -7,12 +7,11 @@ block (BRECQ, Li et al. 2021, arXiv:2102.05426).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pocketlm.compress.walk import BlockView, first_tensor
+from pocketlm.compress.walk import BlockView, first_tensor, part_of, stream_mask
 
 
 def token_weights(hidden: Tensor) -> Tensor:
@@ -63,22 +62,12 @@ def tune_block(
 
 def _part_loss(view: BlockView, goal: list[Tensor], place: int, rows: slice, fast: bool) -> Tensor:
     """The relative squared error of some sequences of a batch."""
-    count = len(goal[place])
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value[rows] if value.dim() > 1 and len(value) == count > 1 else value
-        if isinstance(value, tuple):
-            return tuple(cut(one) for one in value)
-        return value
-
-    call = view.calls[place]
-    kwargs = {name: cut(value) for name, value in call.kwargs.items()}
+    call = part_of(view.calls[place], rows, len(goal[place]))
     with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=fast):
-        out = first_tensor(view.module(view.inputs[place][rows], *cut(tuple(call.args)), **kwargs)).float()
+        out = first_tensor(view.module(view.inputs[place][rows], *call.args, **call.kwargs)).float()
     wanted = goal[place][rows].float()
     weights = token_weights(wanted)
-    keep = next((mask[rows] for mask in view.masks[place] if mask.shape == goal[place].shape[:-1]), None)
-    if keep is not None:
-        weights = weights * keep
+    mask = stream_mask(view, place)
+    if mask is not None:
+        weights = weights * mask[rows]
     return ((out - wanted).square().mean(-1) * weights).sum() / (wanted.square().mean(-1) * weights).sum()

@@ -145,6 +145,27 @@ def measure(view: BlockView, fast: bool) -> None:
     _fill_unreached(view)
 
 
+def stream_mask(view: BlockView, place: int) -> Tensor | None:
+    """Where hidden states of batch `place` are no padding; of two masks of their shape a decoder's is the last."""
+    shape = view.inputs[place].shape[:2]
+    return next((one for one in view.masks[place][::-1] if one.shape == shape), None)
+
+
+def part_of(call: Call, rows: Tensor | slice, count: int) -> Call:
+    """What a block is called with for some rows of a batch of `count`."""
+    return Call(tuple(_rows(one, rows, count) for one in call.args), {
+        name: _rows(one, rows, count) for name, one in call.kwargs.items()
+    })  # fmt: skip
+
+
+def _rows(value: Any, rows: Tensor | slice, count: int) -> Any:
+    if isinstance(value, Tensor):
+        return value[rows] if value.dim() > 1 and len(value) == count else value
+    if isinstance(value, (tuple, list)):
+        return type(value)(_rows(one, rows, count) for one in value)
+    return value
+
+
 def rerun(view: BlockView, store: list[Tensor], fast: bool) -> None:
     """Put the block's outputs, as it is now, into `store`, the walk's own list of hidden states: it has advanced."""
     for place in range(len(view.calls)):
