@@ -137,9 +137,9 @@ class LowRankCorrection:
             target = weight if drift is None else drift.target(weight, moments.s, self.pull, self.damping)
             layer: Any = linears[name]
             left = None if curvature is None else root_of(curvature.mean(wanted[name]), self.damping)
-            before = relative_error(weight, layer.stored.matrix(), moments)
+            before = relative_error(target, layer.stored.matrix(), moments)
             layer.stored = self._corrected(layer.stored, target, moments, right, left, setting_for(self.rank, name))
-            error = relative_error(weight, layer.stored.matrix(), moments)
+            error = relative_error(target, layer.stored.matrix(), moments)
             rank = layer.stored.correction.rank
             context.journal.layer(name, "corrected", error, rank=rank, error_before=float(f"{before:.4g}"))
 

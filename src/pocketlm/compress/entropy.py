@@ -392,7 +392,7 @@ def coded(
     codes = step_codes(target, rows, steps, step.thrift, frozen)
     rows = refitted(target, codes, rows, steps.columns, mean_of(moments, matrix.shape[1]))
     weight = StepWeight(codes.to(torch.int16), *_halves(rows, steps.columns))
-    return weight, entropy_bits(codes), relative_error(matrix, weight.matrix(), moments)
+    return weight, entropy_bits(codes), relative_error(target, weight.matrix(), moments)
 
 
 def _halves(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,8 @@ from pocketlm.model.weights import ProductWeight, SumWeight
 class LayerRecord:
     """One layer in one pass. done: "quantized", "pruned", "left", …; why: of a layer left alone.
 
-    error: relative, ‖(W − Ŵ)X‖² / ‖WX‖² where inputs were known, ‖W − Ŵ‖² / ‖W‖² otherwise. facts: bits, rank, ….
+    error: relative, ‖(W − Ŵ)X‖² / ‖WX‖² where inputs were known, ‖W − Ŵ‖² / ‖W‖² otherwise; W is what
+    the layer was fitted to, which is not its own weight where it makes up for what others lost. facts: bits, rank, ….
     """
 
     name: str

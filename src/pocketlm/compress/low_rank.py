@@ -255,7 +255,7 @@ def factorized(
     if drift is not None and moments is not None:
         target = drift.target(weight, moments.s, step.pull, step.damping)
     product = product_of(*truncated(target, rank, right, left), step.pivoted)
-    return product, relative_error(weight, product.matrix(), moments if moments and moments.tokens else None)
+    return product, relative_error(target, product.matrix(), moments if moments and moments.tokens else None)
 
 
 def _values(setting: Any) -> Iterable[Any]:
