@@ -27,12 +27,10 @@ def test_a_root_is_one_and_undoes_itself(given):
     wide = matrix.double()
     assert torch.allclose(root.undo_right(root.right(wide)), wide)
     assert torch.allclose(root.undo_left(root.left(wide.t())), wide.t())
-    assert torch.allclose(root.solve(wide) @ s.double(), wide, atol=1e-6)
     diagonal = root_of(s.diagonal(), 0.0)
     full = Root(diagonal.half.diag())
     assert torch.allclose(diagonal.right(wide), full.right(wide))
     assert torch.allclose(diagonal.undo_left(wide.t()), full.undo_left(wide.t()))
-    assert torch.allclose(diagonal.solve(wide), full.solve(wide))
 
 
 def test_moments_of_fewer_tokens_than_features_have_a_root():

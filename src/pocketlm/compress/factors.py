@@ -46,13 +46,6 @@ class Root:
         solved: Tensor = torch.linalg.solve_triangular(self.half, matrix, upper=False, left=False)
         return solved
 
-    def solve(self, matrix: Tensor) -> Tensor:
-        """The matrix · metric⁻¹."""
-        if self.half.dim() == 1:
-            return matrix / self.half.square()
-        solved: Tensor = torch.cholesky_solve(matrix.t(), self.half).t()
-        return solved
-
 
 def root_of(metric: Tensor, damping: float) -> Root:
     """The root of a metric (n, n) or of a diagonal one (n,), with `damping` times its mean diagonal added to it.

@@ -52,8 +52,9 @@ def peak_memory() -> int:
 def compress(
     model: Model, recipe: Recipe, context: Context | None = None, observe: Callable[[Any, Model], None] | None = None
 ) -> Model:
-    """A copy of the model with every pass of the recipe applied; `records` says what each did.
+    """The model with every pass of the recipe applied, the given one as it was; `records` says what each did.
 
+    Weights that no pass changed are in memory once for both: take a `copy()` to change them in place yourself.
     observe: called after each pass with it and the model as it then is. Raises RecipeError where the passes cannot
     follow each other, and NoEffect where one changed nothing or made the model larger (unless the context allows it) or
     where a promise did not survive.
