@@ -137,3 +137,15 @@ def outputs(model, **changes):
 
     with torch.no_grad():
         return model.module(**{**seen(model), **changes})[0]
+
+
+@pytest.fixture(scope="module")
+def deep(teacher_folder, tmp_path_factory):
+    """deep() is a fresh Llama of four blocks."""
+    from transformers import AutoTokenizer
+
+    from pocketlm.model.pretrained import load_model
+
+    tokenizer = AutoTokenizer.from_pretrained(teacher_folder)
+    folder = make_family("llama", tmp_path_factory.mktemp("deep"), tokenizer, num_hidden_layers=4)
+    return lambda: load_model(folder)

@@ -4,7 +4,13 @@ import pytest
 import torch
 from families import CONFIGS
 
-from pocketlm.compress.calibration import calibration_from_lines, calibration_from_text, longest, read_calibration
+from pocketlm.compress.calibration import (
+    calibration_from_lines,
+    calibration_from_rows,
+    calibration_from_text,
+    longest,
+    read_calibration,
+)
 from pocketlm.compress.moments import Moments, Statistics
 from pocketlm.errors import CalibrationError
 
@@ -96,3 +102,14 @@ def test_a_layer_without_tokens_is_not_in_the_statistics():
     assert "two" not in statistics
     with pytest.raises(CalibrationError, match="three: no calibration token"):
         _ = statistics["three"]
+
+
+def test_a_part_is_spread_evenly_with_its_labels(family):
+    model = family("bert-classes")
+    texts = [f"text number {number}" for number in range(40)]
+    whole, labels = calibration_from_rows(texts, [0, 1] * 20, model, batch_size=5)
+    part, own = whole.part(whole.tokens // 4, labels)
+    assert [id(one) for one in part.batches] == [id(whole.batches[place]) for place in (0, 4)]
+    assert [id(one) for one in own] == [id(labels[place]) for place in (0, 4)]
+    assert whole.part(whole.tokens, labels) == (whole, labels)
+    assert whole.part(1)[0].batches == whole.batches[:1] and whole.part(1)[1] == ()

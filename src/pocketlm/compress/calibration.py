@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +42,15 @@ class Calibration:
     def tokens(self) -> int:
         """Tokens that are no padding, of the main input."""
         return sum(int(_mask(batch).sum()) for batch in self.batches)
+
+    def part(self, tokens: int, labels: tuple[Any, ...] = ()) -> tuple[Calibration, tuple[Any, ...]]:
+        """Batches spread evenly over it, about so many tokens, with their labels; itself where it has no more."""
+        keep = max(1, round(len(self.batches) * tokens / max(1, self.tokens)))
+        if keep >= len(self.batches):
+            return self, labels
+        places = [place * len(self.batches) // keep for place in range(keep)]
+        batches = tuple(self.batches[place] for place in places)
+        return Calibration(batches, self.texts, self.source), tuple(labels[place] for place in places if labels)
 
 
 def _main(batch: Batch) -> Tensor:

@@ -2,14 +2,15 @@
 
 Errors of layers do not add up, and passes that feed errors back do better than the survey's bound. So a choice is
 applied, the rise of the loss measured after every pass, and the predictions of each kind are scaled by what was seen
-before it is chosen again. The budget follows the size of the folder as it is really saved.
+before it is chosen again. The budget follows the size of the folder as it is really saved. All this is done on a part
+of the calibration, as sizes and the order of losses need less of it than weights do; the last choice is made with all.
 """
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,11 @@ from typing import Any
 from pocketlm.compress.allocate import Allocation, allocate, least_bytes
 from pocketlm.compress.calibration import Calibration
 from pocketlm.compress.context import Context
-from pocketlm.compress.options import Survey
-from pocketlm.compress.passes import PASSES
 from pocketlm.compress.rise import Reference, reference_of
 from pocketlm.compress.survey import survey
-from pocketlm.compress.targets import GROUPS
 from pocketlm.errors import BudgetError
-from pocketlm.model.anatomy import LayerInfo
 from pocketlm.model.pretrained import Model, save_model
+from pocketlm.recipe.choice import KIND_OF, recipe_of
 from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.units import format_size
@@ -33,16 +31,11 @@ logger = logging.getLogger(__name__)
 
 # What a pass with error feedback usually leaves of the loss predicted without, until it is measured.
 PRIOR = {"grid": 0.5, "entropy-coded": 0.6, "prune": 0.5}
-KIND_OF = {
-    "drop-layers": "drop",
-    "low-rank": "low-rank",
-    "sparsegpt": "prune",
-    "gptq": "grid",
-    "entropy-coded": "entropy-coded",
-}
 # The size is at most the target and at least this share of it; tries aim between.
 LEAST, AIM = 0.98, 0.993
 ROUNDS, TRIES = 3, 8
+# Calibration tokens that choices are tried on before one is made with all.
+TRIED_ON = 8192
 # Bytes by which a record may be longer another time: seconds and memory are in it.
 ROOM = 256
 
@@ -51,7 +44,7 @@ ROOM = 256
 class Try:
     """One choice, applied. predicted, measured: rise of the loss by kind. bytes: of the folder.
 
-    model: what it made, while it may yet be the best.
+    budget: of matrices, that it was made for. model: what it made, while it may yet be the best.
     """
 
     recipe: Recipe
@@ -59,6 +52,7 @@ class Try:
     predicted: Mapping[str, float]
     measured: Mapping[str, float]
     bytes: int
+    budget: int
     model: Model | None = field(repr=False)
 
     @property
@@ -127,29 +121,49 @@ def plan_for(
         raise _out_of_reach(target_bytes, least, "about ")
     reference = reference_of(model, calibration, fast=context.fast)
     search = _Search(target_bytes, rest, least_bytes(table, kinds), dict(PRIOR))
-    while len(search.tries) < TRIES and not search.done(rounds):
-        allocation = allocate(table, search.budget, search.scales, kinds)
-        tried = _try(model, recipe_of(allocation, model), allocation, search.scales, reference, context)
-        logger.info("%s: %s", format_size(tried.bytes), tried.to_json())
-        search.learn(tried, corrected=len(search.tries) < rounds)
-    return search.plan(table)
+    part, labels = calibration.part(TRIED_ON, context.labels)
+    stages = [(context, rounds)]
+    if part is not calibration:
+        stages = [(replace(context, calibration=part, labels=labels), rounds), (context, 0)]
+    for own, corrections in stages:
+        search.begin()
+        while len(search.tries) < TRIES and not search.done(corrections):
+            allocation = search.first or allocate(table, search.budget, search.scales, kinds)
+            tried = _try(model, recipe_of(allocation, model), allocation, search, reference, own)
+            logger.info("%s: %s", format_size(tried.bytes), tried.to_json())
+            search.learn(tried, corrected=len(search.tries) < corrections)
+    return Plan(search.chosen(), (*search.past, *search.tries), search.target, table.unit)
 
 
 @dataclass
 class _Search:
-    """Tries so far, and the budget of matrices for the next one. rest: bytes of all else. least: of the matrices."""
+    """Tries so far, and the budget of matrices for the next one. rest: bytes of all else. least: of the matrices.
+
+    tries: on the calibration that is used now. past: on a part of it, whose weights are not kept. first: what was best
+    on that part, to be tried first.
+    """
 
     target: int
     rest: int
     least: int
     scales: dict[str, float]
     tries: list[Try] = field(default_factory=list)
+    past: list[Try] = field(default_factory=list)
+    first: Allocation | None = None
     low: float = 0.0
     high: float = float("inf")
     budget: int = 0
 
     def __post_init__(self) -> None:
         self.budget = max(self.least, int(AIM * self.target) - self.rest)
+
+    def begin(self) -> None:
+        """Go on with other calibration, from the best choice so far. Raises BudgetError where none was small enough."""
+        if self.tries:
+            best = self.chosen()
+            self.first, self.budget = best.allocation, best.budget
+        self.past += [replace(one, model=None) for one in self.tries]
+        self.tries, self.low, self.high = [], 0.0, float("inf")
 
     def fitting(self) -> list[Try]:
         """Tries that meet the target."""
@@ -166,7 +180,7 @@ class _Search:
     def learn(self, tried: Try, corrected: bool) -> None:
         """Take a try into account: scales while they are `corrected`, and the next budget."""
         self.tries.append(tried)
-        best = self.best()
+        self.first, best = None, self.best()
         self.tries = [one if one is best else replace(one, model=None) for one in self.tries]
         if corrected:
             for kind, value in tried.measured.items():
@@ -194,12 +208,12 @@ class _Search:
         small = small or [one for one in self.tries if one.bytes <= self.target]
         return max(small, key=lambda one: one.bytes, default=None)
 
-    def plan(self, table: Survey) -> Plan:
+    def chosen(self) -> Try:
         """The best try. Raises BudgetError where none is small enough."""
         best = self.best()
         if best is None:
             raise _out_of_reach(self.target, min(one.bytes for one in self.tries), "")
-        return Plan(best, tuple(self.tries), self.target, table.unit)
+        return best
 
 
 def _out_of_reach(target: int, least: int, about: str) -> BudgetError:
@@ -215,8 +229,7 @@ def _folder_bytes(model: Model) -> int:
 
 
 def _try(
-    model: Model, recipe: Recipe, allocation: Allocation, scales: Mapping[str, float], reference: Reference,
-    context: Context,
+    model: Model, recipe: Recipe, allocation: Allocation, search: _Search, reference: Reference, context: Context
 ) -> Try:  # fmt: skip
     """Apply a recipe and measure the rise of the loss after every pass."""
     measured: dict[str, float] = {}
@@ -226,78 +239,5 @@ def _try(
         measured[kind] = measured.get(kind, 0.0) + reference.rise(now) - before
 
     made = compress(model, recipe, context, observe)
-    predicted = {kind: value * scales.get(kind, 1.0) for kind, value in allocation.losses.items()}
-    return Try(recipe, allocation, predicted, measured, _folder_bytes(made), made)
-
-
-def recipe_of(allocation: Allocation, model: Model) -> Recipe:
-    """The choice as passes: blocks go first, then factors, zeros, and bits. Layers go by the names they then have."""
-    names = _new_names(allocation, model)
-    ties = {name: group for group in model.spec.ties for name in group}
-    steps: list[dict[str, Any]] = [
-        {"pass": "drop-layers", "stack": stack, "blocks": places} for stack, places in _dropped(allocation).items()
-    ]
-
-    def users(kind: str, setting: str) -> dict[str, Any]:
-        """The setting of every module whose choice asks for this kind of pass."""
-        return {
-            names[name]: one.settings[setting] for first, one in allocation.chosen.items()
-            if kind in one.losses and setting in one.settings
-            for name in ties.get(first, (first,)) if name in names
-        }  # fmt: skip
-
-    if shares := users("low-rank", "share"):
-        steps.append({"pass": "low-rank", "method": "kronecker", "share": shares, "layers": list(shares)})
-    if rates := users("prune", "sparsity"):
-        steps.append({"pass": "sparsegpt", "sparsity": rates, "layers": list(rates)})
-    if grids := {name: int(one) for name, one in users("grid", "bits").items()}:
-        steps.append({"pass": "gptq", "bits": grids, "layers": list(grids)})
-    if coded := users("entropy-coded", "bits"):
-        known = [replace(one, name=names[one.name]) for one in model.layers if one.name in names]
-        mean = round(min(8.0, max(1.0, _mean_bits(allocation, model))), 4)
-        steps.append({"pass": "entropy-coded", "bits": mean, "layers": _grouped(list(coded), known)})
-    if not steps:
-        raise BudgetError("the model meets the target as it is: there is nothing to choose")
-    return Recipe.from_json(steps, PASSES, "by target size")
-
-
-def _mean_bits(allocation: Allocation, model: Model) -> float:
-    """Bits a weight of what is entropy-coded, of a pruned matrix zeros too, of a factorized one its factors."""
-    sizes = {one.name: one.parameters for one in model.layers}
-    coded = {name: one for name, one in allocation.chosen.items() if "entropy-coded" in one.losses}
-    weights = sum(sizes[name] * (1 - one.settings.get("share", 0.0)) for name, one in coded.items())
-    return 8 * sum(one.bytes for one in coded.values()) / weights
-
-
-def _dropped(allocation: Allocation) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for block in allocation.dropped:
-        stack, _, place = block.rpartition(".")
-        found.setdefault(stack, []).append(int(place))
-    return {stack: sorted(places) for stack, places in found.items()}
-
-
-def _new_names(allocation: Allocation, model: Model) -> dict[str, str]:
-    """Names of layers after blocks are dropped, by the names they have now; those of dropped blocks are left out."""
-    gone = _dropped(allocation)
-    found = {}
-    for layer in model.layers:
-        if layer.block in allocation.dropped:
-            continue
-        stack, _, place = layer.block.rpartition(".")
-        before = sum(one < int(place) for one in gone.get(stack, ())) if layer.block else 0
-        new = f"{stack}.{int(place) - before}" if layer.block else ""
-        found[layer.name] = new + layer.name.removeprefix(layer.block)
-    return found
-
-
-def _grouped(names: list[str], known: Sequence[LayerInfo]) -> list[str]:
-    """The names, groups of which all members are among them by the group's word."""
-    words, rest = [], set(names)
-    inside: Mapping[str, Callable[[LayerInfo], bool]] = {one: GROUPS[one] for one in ("blocks", "embeddings", "head")}
-    for word, holds in inside.items():
-        members = {one.name for one in known if holds(one)}
-        if members and members <= rest:
-            words.append(word)
-            rest -= members
-    return [*words, *[name for name in names if name in rest]]
+    predicted = {kind: value * search.scales.get(kind, 1.0) for kind, value in allocation.losses.items()}
+    return Try(recipe, allocation, predicted, measured, _folder_bytes(made), search.budget, made)
