@@ -5,7 +5,8 @@ FOLDER of --data holds wikitext2/test.raw.txt and wikitext2/valid.raw.txt (Merit
 
 Each recipe of recipes/ that is for this model runs in a process of its own, calibrated on the validation text as its
 first lines say, is written as a folder, read again, and judged in float32 on the first 32,768 tokens of the test text
-(context 1024), once. --only NAME,NAME runs some; --peers runs lm_peers.py first, in the same run.
+(context 1024), once. --only NAME,NAME runs some; --peers runs lm_peers.py first, in the same run. A recipe that says
+"# after: NAME" goes on from the folder that NAME's recipe left in --work, with the original model as teacher.
 
 --dev is for tuning: it calibrates on the first nine tenths of the validation text and judges on the first 16,384 tokens
 of the last tenth. --recipes FOLDER takes other recipes. Both leave the test text unread or are not for the page.
@@ -50,10 +51,10 @@ def texts(data: Path, work: Path, dev: bool) -> tuple[Path, Path, int]:
     return *parts, 16_384
 
 
-def setting(recipe: Path, name: str, default: int) -> int:
-    """A number said in the recipe's first lines, such as "# windows: 64"."""
-    found = re.search(rf"^# {name}: (\d+)$", recipe.read_text("utf-8"), re.M)
-    return int(found[1]) if found else default
+def said(recipe: Path, name: str) -> str | None:
+    """What the recipe's first lines say, such as "# windows: 64", or None."""
+    found = re.search(rf"^# {name}: (\S+)$", recipe.read_text("utf-8"), re.M)
+    return found[1] if found else None
 
 
 def one(recipe: Path, models: Path, data: Path, work: Path, dev: bool) -> dict[str, Any]:
@@ -66,17 +67,19 @@ def one(recipe: Path, models: Path, data: Path, work: Path, dev: bool) -> dict[s
     from pocketlm.recipe.compress import compress, peak_memory, read_recipe
 
     name, (calibrated_on, judged_by, tokens) = recipe.stem, texts(data, work, dev)
-    model = load_model(models / MODEL)
-    windows, length = setting(recipe, "windows", 128), setting(recipe, "length", 512)
+    teacher, after = load_model(models / MODEL), said(recipe, "after")
+    model = load_model(work / after) if after else teacher
+    windows, length = int(said(recipe, "windows") or 128), int(said(recipe, "length") or 512)
     calibration = read_calibration(calibrated_on, model, windows, length, seed=SEED)
     began = time.perf_counter()
-    made = compress(model, read_recipe(recipe), Context(calibration, seed=SEED))
+    made = compress(model, read_recipe(recipe), Context(calibration, teacher, seed=SEED))
     seconds, memory = time.perf_counter() - began, peak_memory()
     size = save_model(made, work / name, force=True)
     test = first_tokens(models / MODEL, judged_by, tokens)
     found = perplexity(load_model(work / name).module, test)
     return {
-        "name": name, "file_bytes": size, "perplexity": found, "seconds": seconds, "peak_memory_bytes": memory,
+        "name": name, **({"after": after} if after else {}),
+        "file_bytes": size, "perplexity": found, "seconds": seconds, "peak_memory_bytes": memory,
         "windows": windows, "length": length, "parameters": made.records[-1]["parameters"],
         "notes": [note for record in made.records for note in record["notes"]],
         "load": round(os.getloadavg()[0], 1), "date": datetime.date.today().isoformat(),

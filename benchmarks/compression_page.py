@@ -21,7 +21,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "compression-benchmarks.md"
 def rows(found: dict[str, Any], ours: tuple[str, ...], others: tuple[str, ...]) -> list[dict[str, Any]]:
     """Systems of one group, the lowest perplexity first; ours carry the name of their recipe."""
     theirs = [{**row, "ours": False} for one in found.get("peers", {}).values() for row in one.get("rows", ())]
-    mine = [{**row, "ours": True} for row in found.get("ours", {}).values()]
+    known = found.get("ours", {})
+    mine = [{**row, "ours": True, "before": known.get(row.get("after"), {})} for row in known.values()]
     chosen = [row for row in theirs if row["name"].startswith(others)] if others else []
     return sorted(chosen + [row for row in mine if row["name"].startswith(ours)], key=lambda row: row["perplexity"])
 
@@ -65,6 +66,8 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         name = f"PocketLM [{row['name']}]({recipe_link(row['name'])})" if row["ours"] else row["name"]
         memory = f"{row['peak_memory_bytes'] / 1e9:.2f} GB" if "peak_memory_bytes" in row else ""
         seconds = f"{row['seconds']:,.0f}" if row["seconds"] else ""
+        if row.get("before"):
+            seconds = f"{row['before']['seconds']:,.0f} + {seconds}"
         lines.append(
             f"| {name} | {row['file_bytes'] / 1e6:.1f} MB | {row['perplexity']:,.2f} | {seconds} | {memory} | "
             f"{row.get('load', '')} |"
