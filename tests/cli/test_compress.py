@@ -1,6 +1,7 @@
 """pocketlm compress as a user runs it: a folder out, and every wrong input in one line."""
 
 import json
+import re
 
 import pytest
 
@@ -58,6 +59,34 @@ def test_a_size_is_kept(work, capsys):
     code, _, err = run(capsys, *few(work, "--target-size", "36kB"))
     assert code == 0, err
     assert folder_bytes(work[1] / "small") <= 36_000
+
+
+def test_a_compressed_folder_learns_from_the_model_it_was_made_from(work, capsys):
+    model, folder = work
+    (folder / "prune.yaml").write_text("- pass: prune\n  sparsity: 0.5\n", "utf-8")
+    (folder / "heal.yaml").write_text("- pass: distill\n  steps: 60\n  rate: 1.0e-3\n", "utf-8")
+    assert run(capsys, *few(work, "--recipe", folder / "prune.yaml", "--quiet"))[0] == 0
+    code, out, err = run(
+        capsys, "compress", folder / "small", "--teacher", model, "--calibration", folder / "text.txt", "--windows", 24,
+        "--length", 16, "--recipe", folder / "heal.yaml", "-o", folder / "healed", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    records = json.loads(out)["records"]
+    assert [one["pass"] for one in records] == ["prune", "distill"]
+    before, after = re.search(r"held-out loss (\S+) to (\S+);", records[-1]["notes"][0]).groups()
+    assert 0 < float(after) < float(before)  # of itself it had nothing to learn
+
+
+def test_a_teacher_with_other_words_is_refused(work, family_folder, capsys):
+    other = work[1] / "other"
+    made = load_model(family_folder("llama"))
+    made.module.resize_token_embeddings(made.module.config.vocab_size + 8)
+    made.module.save_pretrained(other)
+    made.tokenizer.save_pretrained(other)
+    capsys.readouterr()
+    code, _, err = run(capsys, *few(work, "--recipe", work[1] / "recipe.yaml", "--teacher", other, "--quiet"))
+    assert code == 2 and err.count("\n") == 1
+    assert re.search(r"teacher .*other: knows \d+ pieces, not the \d+ of the model", err)
 
 
 def test_nothing_is_replaced_unasked(work, capsys):

@@ -32,6 +32,9 @@ def command(
     test: Annotated[
         str | None, typer.Option(help="Text for the audit only: how much of it calibration has seen.")
     ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Model that distill and qat learn from; without, MODEL as it is given.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes for layers that do not depend on each other.")] = 1,
     ray: Annotated[str | None, typer.Option(help='Ray cluster to spread them over: its address, or "local".')] = None,
@@ -61,7 +64,7 @@ def command(
     check_output(Path(output), force)  # at once, before the work
     job = CompressJob(
         model, Path(output), recipe, None if target_size is None else parse_size(target_size), calibration, windows,
-        length, test, seed, workers, ray, None if disk is None else Path(disk), allow_no_effect, force,
+        length, test, teacher, seed, workers, ray, None if disk is None else Path(disk), allow_no_effect, force,
     )  # fmt: skip
     bars = nullcontext(None) if quiet or json_output else Bars()
     with bars as progress:

@@ -30,6 +30,7 @@ class CompressJob:
     """What to compress, how, and where to. Of recipe (a YAML file) and target_size (bytes) one is given.
 
     calibration: a text file, or WAV files. windows, length: how much of it is read. test: text for the audit only.
+    teacher: the model that healing learns from, as `model`; without, the model itself as it is given.
     """
 
     model: str
@@ -40,6 +41,7 @@ class CompressJob:
     windows: int = 128
     length: int = 512
     test: str | None = None
+    teacher: str | None = None
     seed: int = 0
     workers: int = 1
     ray: str | None = None
@@ -64,7 +66,7 @@ def run_job(job: CompressJob, progress: Progress | None = None) -> dict[str, Any
     if job.disk is not None:
         job.disk.mkdir(parents=True, exist_ok=True)
     context = Context(
-        calibration, seed=job.seed, workers=job.workers, ray=job.ray, disk=job.disk,
+        calibration, _teacher(job, model), seed=job.seed, workers=job.workers, ray=job.ray, disk=job.disk,
         allow_no_effect=job.allow_no_effect, progress=progress,
     )  # fmt: skip
     made, recipe, notes = _made(job, model, calibration, steps, context)
@@ -96,6 +98,19 @@ def _made(
         raise RecipeError("--target-size needs calibration text to weigh layers by; give --calibration FILE")
     plan = plan_for(model, calibration, job.target_size, context)
     return plan.model, plan.recipe, [plan.text]
+
+
+def _teacher(job: CompressJob, model: Model) -> Model | None:
+    """The model named as teacher. Raises RecipeError where it does not say the same words."""
+    if job.teacher is None:
+        return None
+    teacher = load_model(job.teacher)
+    words = [one.module.config.vocab_size for one in (model, teacher)]
+    if words[0] != words[1]:
+        raise RecipeError(
+            f"teacher {job.teacher}: knows {words[1]:,} pieces, not the {words[0]:,} of the model"
+        )
+    return teacher
 
 
 def _calibration(job: CompressJob, model: Model) -> Calibration | None:
