@@ -8,7 +8,7 @@ from pocketlm.compress.context import Context
 from pocketlm.compress.heads import HeadStep
 from pocketlm.compress.journal import Journal
 from pocketlm.compress.passes import PASSES
-from pocketlm.compress.prune_structure import Options, PruneStructure, block_parameters, cheapest
+from pocketlm.compress.prune_structure import Options, PruneStructure, block_parameters, cheapest, together
 from pocketlm.compress.sublayers import Sublayer
 from pocketlm.errors import RecipeError
 from pocketlm.model.families import FeedForward
@@ -53,8 +53,8 @@ def test_removing_nothing_changes_nothing(family, calibrated):
     assert torch.equal(outputs(PruneStructure(share=0.0)(model, context), context.calibration.batches[0]), before)
 
 
-@pytest.mark.parametrize("compensate", ["stream", "output", "columns", "none"])
-def test_parts_that_do_nothing_go_first(family, calibrated, compensate):
+@pytest.mark.parametrize("settings", [{}, {"correct": 0.0}, {"compensate": False}, {"rounds": 3}])
+def test_parts_that_do_nothing_go_first(family, calibrated, settings):
     """A third of the units and half the heads write nothing: no more than they are asked for."""
     model = family("gpt2")
     context = Context(calibrated(model), fast=False)
@@ -63,23 +63,41 @@ def test_parts_that_do_nothing_go_first(family, calibrated, compensate):
             block.mlp.c_proj.weight[:, 48:] = 0
             block.attn.c_proj.weight[:, 16:] = 0
     before = outputs(model, context.calibration.batches[0])
-    made = PruneStructure(share=0.45, rounds=1, compensate=compensate)(model, context)
+    made = PruneStructure(**{"share": 0.45, "rounds": 1, **settings})(model, context)
     assert torch.allclose(outputs(made, context.calibration.batches[0]), before, atol=2e-3)
 
 
-def test_following_the_whole_model_comes_nearer_to_it_on_its_calibration(family, calibrated):
+def test_what_is_made_up_for_comes_nearer_to_the_whole_model_on_its_calibration(family, calibrated):
     model = family("llama")
     context = Context(calibrated(model), fast=False)
     lost = {}
-    for compensate in ("stream", "columns", "none"):
-        made = PruneStructure(share=0.3, rounds=1, compensate=compensate, score="output")(model.copy(), context)
+    for name, settings in {"none": {"compensate": False}, "own": {"correct": 0.0}, "all": {"correct": 1.0}}.items():
+        made = PruneStructure(share=0.3, rounds=1, score="output", **settings)(model.copy(), context)
         states = [one.module.model(**batch).last_hidden_state for one in (made, model) for batch in
                   context.calibration.batches]  # fmt: skip
         half = len(states) // 2
-        lost[compensate] = sum(
-            float((a - b).square().mean()) for a, b in zip(states[:half], states[half:], strict=True)
-        )
-    assert lost["stream"] < lost["columns"] < lost["none"]
+        lost[name] = sum(float((a - b).square().mean()) for a, b in zip(states[:half], states[half:], strict=True))
+    assert lost["all"] < lost["own"] < lost["none"]
+
+
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_with_nothing_lost_the_whole_model_is_what_layers_are_fitted_to(family, calibrated, name):
+    """Units that write nothing go from the last block only: all other layers stay as they were."""
+    model = family(name)
+    context = Context(calibrated(model), fast=False)
+    output = next(one.name for one in reversed(model.layers) if one.shape[1] == 64)
+    with torch.no_grad():
+        model.module.get_submodule(output).weight[:, 32:] = 0
+    before = outputs(model, context.calibration.batches[0])
+    made = PruneStructure(share=0.05, rounds=1, correct=1.0, layers=(output,), most=0.5)(model, context)
+    assert made.module.get_submodule(output).weight.shape[1] < 64
+    assert torch.allclose(outputs(made, context.calibration.batches[0]), before, atol=1e-4)
+
+
+def test_steps_of_several_rounds_are_one_step():
+    first, then = HeadStep(((1, 2), (5, 6)), 10, 1.0), HeadStep(((0,), (3,)), 5, 2.0)
+    assert together(first, then) == HeadStep(((1,), (6,)), 15, 3.0)
+    assert together(None, then) == then and together(None, 8) == 8 and together(16, 8) == 24
 
 
 def test_the_cheapest_parts_are_taken_along_the_hulls():
@@ -116,8 +134,8 @@ def test_a_step_of_heads_counts_them():
 
 
 def test_settings_round_trip_and_wrong_ones_are_refused():
-    step = PruneStructure(share=0.3, rounds=4, compensate="columns")
+    step = PruneStructure(share=0.3, rounds=4, correct=0.25)
     assert pass_from_json(pass_to_json(step), PASSES) == step
-    for wrong in ({"share": 1.0}, {"rounds": 0}, {"multiple": 0}, {"compensate": "all"}, {"score": "x"}, {"most": 1.0}):
+    for wrong in ({"share": 1.0}, {"rounds": 0}, {"multiple": 0}, {"correct": 1.5}, {"score": "x"}, {"most": 1.0}):
         with pytest.raises(ValueError, match="got"):
             PruneStructure(**wrong)

@@ -104,13 +104,6 @@ def stride_for(columns: int, step: int) -> int:
     return max(1, columns // (24 * step))
 
 
-def fitted(cross: Tensor, s: Tensor, prior: Tensor, damping: float = DAMPING) -> Tensor:
-    """The W nearest to the output wanted: min ‖Y − WX‖² + λ ‖W − prior‖², from cross = YXᵀ and S = XXᵀ, float32."""
-    ridge = damping * float(s.diagonal().double().mean()) or 1.0
-    factor = torch.linalg.cholesky(damped(s, damping))
-    return torch.cholesky_solve((cross.double() + ridge * prior.double()).t(), factor).t().float()
-
-
 def made_up(weight: Tensor, s: Tensor, kept: Tensor, damping: float = DAMPING) -> Tensor:
     """The columns `kept` of W, changed so that the output stays as near as it can: W S_:k S_kk⁻¹, float32."""
     s = damped(s, damping)

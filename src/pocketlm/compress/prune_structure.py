@@ -2,32 +2,32 @@
 
 Each attention and feed-forward has a curve of what it costs, in loss, to remove more and more of it with the rest
 making up for that (see `compress.columns`). Parts go where a parameter is cheapest, along the lower hulls of the
-curves, in rounds: gradients and inputs are measured again after each, as costs do not add up. What is left is fitted to
-follow the whole model (see `compress.follow`).
+curves, in rounds: gradients and inputs are measured again after each, as costs do not add up. How much of each part
+goes is then known; it is taken from the whole model in one walk, in which what is left is fitted to make up for what
+went and for a share of what the parts before lost (see `compress.upstream`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from pocketlm.compress.columns import column_error, fitted, importance, lower_hull, made_up, removal_curve, stride_for
+from pocketlm.compress.columns import importance, lower_hull, removal_curve, stride_for
 from pocketlm.compress.context import Context
-from pocketlm.compress.follow import Follower
 from pocketlm.compress.heads import HeadStep, head_curve
-from pocketlm.compress.removal import heads_of, set_matrix, spread
+from pocketlm.compress.journal import Journal
+from pocketlm.compress.removal import heads_of, matrix_of, set_matrix
+from pocketlm.compress.stages import Plans, Stage
 from pocketlm.compress.structure import SCORES, asked, check_choice, check_share, gradients_for
-from pocketlm.compress.sublayers import Sublayer, remove_heads, remove_units, staying, sublayers
+from pocketlm.compress.sublayers import Sublayer, columns_of, fit_output, staying, take_heads, take_units
+from pocketlm.compress.upstream import Upstream, run_block
 from pocketlm.compress.walk import BlockView, walk
 from pocketlm.errors import RecipeError
-from pocketlm.model.families import FAMILIES, Attention
+from pocketlm.model.families import Attention
 from pocketlm.model.pretrained import Model
-
-COMPENSATIONS = ("stream", "output", "columns", "none")
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,26 @@ def cheapest(options: Sequence[Options], wanted: int) -> dict[str, HeadStep | in
     return {options[number].part.output: options[number].steps[step] for number, step in chosen.items()}
 
 
+def together(first: HeadStep | int | None, then: HeadStep | int) -> HeadStep | int:
+    """Two steps of a part, one after the other, as one: heads numbered as they were before the first."""
+    if isinstance(then, HeadStep):
+        if not isinstance(first, HeadStep):
+            return then
+        was = [head for group in first.kept for head in group]
+        kept = tuple(tuple(was[head] for head in group) for group in then.kept)
+        return HeadStep(kept, first.parameters + then.parameters, first.cost + then.cost)
+    return then + (first if isinstance(first, int) else 0)
+
+
 @dataclass(frozen=True)
 class PruneStructure:
     """Remove a share of the blocks' parameters.
 
-    share: of the parameters of all blocks. rounds: how many times a part of it is removed. multiple: what the units
-    of a feed-forward are a multiple of. score: as of prune-ffn. compensate: "stream" fits every layer after heads or
-    units to follow the whole model, what the stream lost included; "output" to its own output in it; "columns" makes
-    up for the columns removed; "none" leaves the rest as it is. damping: how strongly a fit holds on to the weights
-    it began with. most: the share of a part that may go at most. sequences, layers, exclude: as of prune-ffn.
+    share: of the parameters of all blocks. rounds: in how many steps it is chosen what goes. multiple: what the units
+    of a feed-forward are a multiple of. score: as of prune-ffn. compensate: what is left of a layer makes up for what
+    went. correct: share, 0 to 1, of the error of earlier parts that a layer is fitted to make up for; nothing without
+    `compensate` and in blocks with experts. damping: how strongly that fit holds on to the weights as they were. most:
+    the share of a part that may go at most. sequences, layers, exclude: as of prune-ffn.
     """
 
     name: ClassVar[str] = "prune-structure"
@@ -83,7 +94,8 @@ class PruneStructure:
     rounds: int = 2
     multiple: int = 8
     score: str = "fisher"
-    compensate: str = "stream"
+    compensate: bool = True
+    correct: float = 0.5
     damping: float = 0.01
     most: float = 0.75
     sequences: int = 64
@@ -94,7 +106,8 @@ class PruneStructure:
         check_share(self.share)
         check_share(self.most, "most")
         check_choice(self.score, SCORES, "score")
-        check_choice(self.compensate, COMPENSATIONS, "compensate")
+        if not 0 <= self.correct <= 1:
+            raise ValueError(f"correct is a share from 0 to 1, got {self.correct}")
         for name in ("rounds", "multiple"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")
@@ -106,8 +119,20 @@ class PruneStructure:
         parts = [one for one in every if not one.together]
         for name in (name for one in every if one.together for name in one.names):
             context.journal.left(name, "its heads share one bias with all blocks; prune-heads removes them")
+        plan, gradients = self._plan(model, parts, context)
+        if not plan:
+            return model
         start = block_parameters(model)
-        whole = model.copy() if self.compensate in ("stream", "output") else model
+        model = self._apply(model, parts, plan, gradients, context, self.correct if self.compensate else 0.0)
+        gone = 1 - block_parameters(model) / start
+        context.journal.note(f"{gone:.1%} of {start:,} parameters of blocks removed")
+        return model
+
+    def _plan(
+        self, model: Model, parts: list[Sublayer], context: Context
+    ) -> tuple[dict[str, HeadStep | int], Mapping[str, Tensor]]:
+        """How far each part by its output layer goes, and the gradients that this was last weighed by."""
+        start, plan, gradients = block_parameters(model), dict[str, HeadStep | int](), dict[str, Tensor]()
         for number in range(self.rounds):
             wanted = round(start * self.share * (number + 1) / self.rounds) - (start - block_parameters(model))
             if wanted <= 0:
@@ -118,11 +143,12 @@ class PruneStructure:
                 raise RecipeError(
                     f"pass {self.name}: at most {self.most:.0%} of each part go; a share of {self.share:.0%} cannot"
                 )
-            plan = cheapest(options, wanted)
-            model = self._apply(model, parts, plan, gradients, whole, context)
-        gone = 1 - block_parameters(model) / start
-        context.journal.note(f"{gone:.1%} of {start:,} parameters of blocks removed")
-        return model
+            steps = cheapest(options, wanted)
+            plan |= {name: together(plan.get(name), step) for name, step in steps.items()}
+            if number < self.rounds - 1:
+                aside = replace(context, journal=Journal())
+                model = self._apply(model.draft(), parts, steps, gradients, aside, 0.0)
+        return plan, gradients
 
     def _options(
         self, model: Model, parts: list[Sublayer], gradients: Mapping[str, Tensor], context: Context
@@ -143,70 +169,82 @@ class PruneStructure:
         return found
 
     def _curve(self, model: Model, one: Sublayer, gram: Tensor, s: Tensor) -> Options:
-        compensate = self.compensate != "none"
         if isinstance(one.part, Attention):
             heads = heads_of(model.module.get_submodule(one.block), one.part)
-            steps = head_curve(heads, [(gram, s)], one.head_parameters(model), compensate)
+            steps = head_curve(heads, [(gram, s)], one.head_parameters(model), self.compensate)
             steps = [step for step in steps if step.count >= heads.count * (1 - self.most)]
             return Options(one, tuple(steps), tuple(x.parameters for x in steps), tuple(x.cost for x in steps))
         stride = stride_for(len(s), self.multiple)
-        curve = removal_curve(gram, s, self.multiple, int(len(s) * self.most), compensate, stride)
+        curve = removal_curve(gram, s, self.multiple, int(len(s) * self.most), self.compensate, stride)
         size = one.unit_parameters(model)
         return Options(one, curve.counts, tuple(size * count for count in curve.counts), curve.costs)
 
     def _apply(
         self, model: Model, parts: list[Sublayer], plan: Mapping[str, HeadStep | int],
-        gradients: Mapping[str, Tensor], whole: Model, context: Context,
+        gradients: Mapping[str, Tensor], context: Context, correct: float,
     ) -> Model:  # fmt: skip
         """The model with the plan carried out, block by block, each with the inputs that the smaller ones give it."""
-        now = [model]
-        family = FAMILIES[model.spec.model_type]
-        follower = Follower(whole, context.fast, self.compensate == "stream" and family.additive)
+        now, upstream, plans = [model], Upstream() if correct else None, Plans()
 
         def visit(view: BlockView) -> None:
-            every = sublayers(model, view.name)
-            follows = self.compensate in ("stream", "output") and not any(".experts." in one.output for one in every)
-            if follows:
-                follower.enter(view, every)
-            for number, one in enumerate(every):
-                if one.output not in {part.output for part in parts}:
-                    continue
-                if follows:
-                    fit = follower.fit(view, every, number)
-                    s, cross = fit.s, fit.cross
-                else:
-                    s, cross = view.statistics[one.output].s, None
-                now[0] = self._shrink(now[0], one, plan.get(one.output), s, cross, gradients.get(one.output), context)
+            outputs = {one.output: one for one in parts if one.block == view.name}
+            inner = {name for one in outputs.values() for name in one.names}
+            done: dict[str, tuple[Tensor, float]] = {}
+
+            def fit(name: str, s: Tensor, target: Tensor | None = None) -> None:
+                done[name] = self._fit(model, outputs[name], plan[name], s, gradients.get(name), target)
+
+            def change(stage: Stage) -> None:
+                for name in (name for name in stage.names if name in inner):
+                    layer = model.module.get_submodule(name)
+                    target = self._target(matrix_of(layer, name).float(), stage, upstream, correct)
+                    if name in outputs and name in plan:
+                        fit(name, stage.moments.s, target)
+                    elif target is not None:
+                        set_matrix(layer, target)
+                        context.journal.layer(name, "fitted", None)
+
+            heard = run_block(view, plans, context.fast, change, upstream)
+            for name in plan:
+                if name in outputs and name not in heard:
+                    fit(name, view.statistics[name].s)
+            for name, (kept, error) in done.items():
+                now[0] = _take(now[0], outputs[name], plan[name], kept, error, context.journal)
 
         ticks = context.ticks(f"{self.name}: removal")
-        walk(model, context.calibrated(self.name), visit, fast=context.fast, disk=context.disk, progress=ticks)
+        walk(
+            model, context.calibrated(self.name), visit, fast=context.fast, statistics=False, disk=context.disk,
+            progress=ticks,
+        )  # fmt: skip
         return now[0]
 
-    def _shrink(
-        self, model: Model, one: Sublayer, step: HeadStep | int | None, s: Tensor, cross: Tensor | None,
-        gradients: Tensor | None, context: Context,
-    ) -> Model:  # fmt: skip
-        """The model with one part smaller, and its output layer fitted."""
-        weight = one.matrix(model)
-        kept = torch.arange(weight.shape[1])
-        compensate = self.compensate != "none"
+    def _target(self, matrix: Tensor, stage: Stage, upstream: Upstream | None, correct: float) -> Tensor | None:
+        """What a layer is to be so that it makes up for what was lost before it, if anything is known of that."""
+        drift = None if upstream is None else upstream.drift.get(stage.names[0])
+        return None if drift is None else drift.target(matrix, stage.moments.s, correct, self.damping)
+
+    def _fit(
+        self, model: Model, one: Sublayer, step: HeadStep | int, s: Tensor, gradients: Tensor | None,
+        target: Tensor | None,
+    ) -> tuple[Tensor, float]:  # fmt: skip
+        """Columns that a part's output layer keeps, the others zero from now on, and the layer's error."""
         if isinstance(step, HeadStep):
-            size = heads_of(model.module.get_submodule(one.block), one.part).size  # type: ignore[arg-type]
-            kept = spread([head for group in step.kept for head in group], size)
-            model = remove_heads(model, one, step, s, compensate, context.journal)
-        elif step:
-            stride = stride_for(len(kept), self.multiple)
-            gram = importance(weight, gradients)
-            curve = removal_curve(gram, s, self.multiple, step, compensate, stride)
-            kept = staying(len(kept), curve.order)
-            remove_units(model, one, curve.order, s, compensate, context.journal)
-        if cross is not None:
-            prior = made_up(weight, s, kept) if step else weight
-            found = fitted(cross[:, kept], s[kept][:, kept], prior, self.damping)
-            set_matrix(model.module.get_submodule(one.output), found)
-            if one.output not in context.journal.layers:
-                context.journal.layer(one.output, "fitted", column_error(weight, found, s, kept))
-        return model
+            kept = columns_of(model, one, step)
+        else:
+            weight = one.matrix(model)
+            gram, stride = importance(weight, gradients), stride_for(len(s), self.multiple)
+            kept = staying(len(s), removal_curve(gram, s, self.multiple, step, self.compensate, stride).order)
+        return kept, fit_output(model, one, kept, s, self.compensate, target)
+
+
+def _take(
+    model: Model, one: Sublayer, step: HeadStep | int, kept: Tensor, error: float, journal: Journal
+) -> Model:  # fmt: skip
+    """The model with only these columns of a part's output layer left, and the rows that they read."""
+    if isinstance(step, HeadStep):
+        return take_heads(model, one, step, error, journal)
+    take_units(model, one, kept, error, journal)
+    return model
 
 
 def block_parameters(model: Model) -> int:

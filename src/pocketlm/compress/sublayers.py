@@ -80,37 +80,59 @@ def staying(count: int, gone: Tensor) -> Tensor:
     return stay.nonzero().squeeze(1)
 
 
+def fit_output(
+    model: Model, one: Sublayer, kept: Tensor, s: Tensor, compensate: bool = True, target: Tensor | None = None
+) -> float:
+    """Make the columns not among `kept` of a part's output layer zero, the others make up for them: in place.
+
+    target: what the layer should be, where that is not what it is: (out, in). Returns the relative error to it.
+    """
+    weight = one.matrix(model) if target is None else target
+    found = torch.zeros_like(weight)
+    found[:, kept] = made_up(weight, s, kept) if compensate else weight[:, kept]
+    set_matrix(model.module.get_submodule(one.output), found)
+    return column_error(weight, found[:, kept], s, kept)
+
+
+def take_units(model: Model, one: Sublayer, kept: Tensor, error: float, journal: Journal) -> None:
+    """Leave a feed-forward only these units, and write that down: in place. error: of its output layer."""
+    assert isinstance(one.part, FeedForward)
+    before = one.matrix(model).shape[1]
+    keep_units(model, one.block, one.part, kept)
+    _write(model, one, error, journal, units=len(kept), units_before=before)
+
+
+def take_heads(model: Model, one: Sublayer, step: HeadStep, error: float, journal: Journal) -> Model:
+    """The model with only the heads of a step left in an attention, and that written down."""
+    assert isinstance(one.part, Attention)
+    before = heads_of(model.module.get_submodule(one.block), one.part).count
+    model = keep_heads(model, one.block, one.part, step.kept)
+    _write(model, one, error, journal, heads=step.count, heads_before=before)
+    return model
+
+
+def columns_of(model: Model, one: Sublayer, step: HeadStep) -> Tensor:
+    """Columns of an attention's output layer that are of the heads of a step."""
+    assert isinstance(one.part, Attention)
+    size = heads_of(model.module.get_submodule(one.block), one.part).size
+    return spread([head for group in step.kept for head in group], size)
+
+
 def remove_units(model: Model, one: Sublayer, gone: Tensor, s: Tensor, compensate: bool, journal: Journal) -> None:
     """Take these units out of a feed-forward: in place."""
-    assert isinstance(one.part, FeedForward)
-    weight = one.matrix(model)
-    kept = staying(weight.shape[1], gone)
-    keep_units(model, one.block, one.part, kept)
-    error = _put(model, one, weight, kept, s, compensate)
-    _write(model, one, error, journal, units=len(kept), units_before=weight.shape[1])
+    kept = staying(one.matrix(model).shape[1], gone)
+    take_units(model, one, kept, fit_output(model, one, kept, s, compensate), journal)
 
 
 def remove_heads(
     model: Model, one: Sublayer, step: HeadStep | None, s: Tensor, compensate: bool, journal: Journal
 ) -> Model:
     """The model with only the heads of a step left in an attention; None: with all of them."""
-    assert isinstance(one.part, Attention)
     if step is None:
         journal.left(one.output, "no head to remove")
         return model
-    weight = one.matrix(model)
-    before = heads_of(model.module.get_submodule(one.block), one.part)
-    kept = spread([head for group in step.kept for head in group], before.size)
-    model = keep_heads(model, one.block, one.part, step.kept)
-    error = _put(model, one, weight, kept, s, compensate)
-    _write(model, one, error, journal, heads=step.count, heads_before=before.count)
-    return model
-
-
-def _put(model: Model, one: Sublayer, weight: Tensor, kept: Tensor, s: Tensor, compensate: bool) -> float:
-    found = made_up(weight, s, kept) if compensate else weight[:, kept]
-    set_matrix(model.module.get_submodule(one.output), found)
-    return column_error(weight, found, s, kept)
+    error = fit_output(model, one, columns_of(model, one, step), s, compensate)
+    return take_heads(model, one, step, error, journal)
 
 
 def _write(model: Model, one: Sublayer, error: float, journal: Journal, **facts: int) -> None:

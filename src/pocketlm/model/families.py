@@ -59,14 +59,13 @@ class Width:
 
 @dataclass(frozen=True)
 class Family:
-    """What is known of the blocks of a family. additive: blocks add to one stream and normalize only what they read.
+    """What is known of the blocks of a family.
 
     anchored: the first block of a stack holds what the others need. width: None where it is not known how to shrink.
     """
 
     attentions: tuple[Attention, ...]
     feed_forwards: tuple[FeedForward, ...]
-    additive: bool = True
     anchored: bool = False
     width: Width | None = None
 
@@ -96,7 +95,6 @@ _BERT = Family(
         "attention.output.dense", "attention_head_size", ("num_attention_heads",), ("all_head_size",),
     ),),
     (FeedForward(("intermediate.dense",), "output.dense"),),
-    additive=False,
     width=Width(
         ("self.query", "self.key", "self.value", "intermediate.dense", "pooler.dense", "classifier.dense", "classifier",
          "transform.dense", "predictions.decoder", "lm_head.dense", "lm_head.decoder", "qa_outputs"),
@@ -110,7 +108,6 @@ _DISTILBERT = Family(
         "attention_head_size", ("n_heads",), ("dim",),
     ),),
     (FeedForward(("ffn.lin1",), "ffn.lin2"),),
-    additive=False,
     width=Width(
         ("q_lin", "k_lin", "v_lin", "lin1", "pre_classifier", "classifier", "qa_outputs"), ("out_lin", "lin2"),
         ("word_embeddings", "position_embeddings"), ("LayerNorm", "sa_layer_norm", "output_layer_norm"),

@@ -107,9 +107,7 @@ def _teacher(job: CompressJob, model: Model) -> Model | None:
     teacher = load_model(job.teacher)
     words = [one.module.config.vocab_size for one in (model, teacher)]
     if words[0] != words[1]:
-        raise RecipeError(
-            f"teacher {job.teacher}: knows {words[1]:,} pieces, not the {words[0]:,} of the model"
-        )
+        raise RecipeError(f"teacher {job.teacher}: knows {words[1]:,} pieces, not the {words[0]:,} of the model")
     return teacher
 
 
