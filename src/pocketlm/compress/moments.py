@@ -167,4 +167,5 @@ def counted(inputs: Tensor, masks: Sequence[Tensor]) -> Tensor:
 
 def tokens_of(inputs: Tensor, masks: Sequence[Tensor]) -> Tensor:
     """The inputs that are no padding, as (tokens, features)."""
-    return inputs[counted(inputs, masks)]
+    kept = counted(inputs, masks)
+    return inputs.reshape(-1, inputs.shape[-1]) if bool(kept.all()) else inputs[kept]

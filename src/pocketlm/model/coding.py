@@ -15,6 +15,8 @@ LOWEST = 1 << 16
 A_LANE = 4096
 # Small tensors have shorter lanes, but only so many: a step takes as long for four lanes as for one.
 SHORT_LANE, FEW_LANES = 1024, 4
+# Steps whose frequencies are looked up together.
+STRETCH = 256
 # Up to this many lanes plain integers are faster than a dozen array operations a step.
 SCALAR_LANES = 16
 
@@ -67,24 +69,26 @@ def rans_encode(symbols: Integers, tables: NDArray[np.uint32], context: Integers
     """
     lanes = _lanes(len(symbols))
     steps, padding = _order(len(symbols), lanes)
+    places = context.astype(np.int64) * tables.shape[1] + symbols
     # padding repeats the last symbol, which has a frequency
-    symbols = np.concatenate([symbols, np.repeat(symbols[-1:], padding)]).reshape(steps, lanes).astype(np.int64)
-    context = np.concatenate([context, np.repeat(context[-1:], padding)]).reshape(steps, lanes).astype(np.int64)
-    starts = np.cumsum(tables, axis=1, dtype=np.uint64) - tables
+    places = np.concatenate([places, np.repeat(places[-1:], padding)]).reshape(steps, lanes)
+    shares = tables.astype(np.uint32).reshape(-1)
+    starts = (np.cumsum(tables, axis=1, dtype=np.uint64) - tables).astype(np.uint32).reshape(-1)
     if lanes <= SCALAR_LANES:
-        return _encode_scalar(tables[context, symbols].tolist(), starts[context, symbols].tolist(), lanes)
-    state = np.full(lanes, LOWEST, np.uint64)
-    chunks: list[NDArray[np.uint16]] = []
-    for step in range(steps - 1, -1, -1):
-        share = tables[context[step], symbols[step]].astype(np.uint64)
-        start = starts[context[step], symbols[step]]
-        full = state >= share << np.uint64(32 - PRECISION)
-        chunks.append((state[full] & np.uint64(0xFFFF)).astype(np.uint16))
-        state[full] >>= np.uint64(16)
-        quotient, rest = np.divmod(state, share)
-        state = (quotient << np.uint64(PRECISION)) + rest + start
-    head = state.astype(np.uint32).view(np.uint16)
-    return np.concatenate([head, *reversed(chunks)])
+        return _encode_scalar(shares[places].tolist(), starts[places].tolist(), lanes)
+    # a state above it would not fit in 32 bits after its step; of a symbol without frequency it is never asked
+    most = ((shares.astype(np.uint64) << np.uint64(32 - PRECISION)) - np.uint64(1)).astype(np.uint32)
+    state, chunks = np.full(lanes, LOWEST, np.uint32), list[NDArray[np.uint16]]()
+    for end in range(steps, 0, -STRETCH):
+        own = places[max(0, end - STRETCH) : end]
+        share, start, bound = shares[own], starts[own], most[own]
+        gain = np.uint32(1 << PRECISION) - share
+        for step in range(len(own) - 1, -1, -1):
+            full = state > bound[step]
+            chunks.append(state.astype(np.uint16)[full])
+            state >>= full.astype(np.uint32) << np.uint32(4)
+            state += state // share[step] * gain[step] + start[step]
+    return np.concatenate([state.view(np.uint16), *reversed(chunks)])
 
 
 def _encode_scalar(shares: list[list[int]], starts: list[list[int]], lanes: int) -> NDArray[np.uint16]:
