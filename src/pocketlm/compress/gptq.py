@@ -73,18 +73,18 @@ def feedback_codes(
     scale, zero = (one.expand(matrix.shape)[:, order].t().contiguous() for one in grid.columns(matrix.shape[1]))
     work = matrix[:, order].t().contiguous()  # a column is a row here: its values lie side by side
     still = None if frozen is None else frozen[:, order].t().contiguous()
-    codes, top = torch.empty_like(work), 2**grid.bits - 1
+    codes, top, diagonal = torch.empty_like(work), 2**grid.bits - 1, upper.diagonal().tolist()
+    columns = list(zip(codes.unbind(), work.unbind(), scale.unbind(), zero.unbind(), strict=True))
     for start in range(0, len(work), block):
         end = min(start + block, len(work))
         lost = torch.empty(end - start, work.shape[1])
-        for column in range(start, end):
-            code = torch.div(work[column], scale[column], out=codes[column])
-            code.add_(zero[column]).round_().clamp_(0, top)
+        for column, error in zip(range(start, end), lost.unbind(), strict=True):
+            code, wanted, step, origin = columns[column]
+            torch.div(wanted, step, out=code).add_(origin).round_().clamp_(0, top)
             if still is not None:
-                torch.where(still[column], zero[column], code, out=code)
-            error = lost[column - start]
-            torch.sub(code, zero[column], out=error).mul_(scale[column])
-            torch.sub(work[column], error, out=error).div_(upper[column, column])
+                torch.where(still[column], origin, code, out=code)
+            torch.sub(code, origin, out=error).mul_(step)
+            torch.sub(wanted, error, out=error).div_(diagonal[column])
             work[column + 1 : end].addr_(upper[column, column + 1 : end], error, alpha=-1)
         work[end:].addmm_(upper[start:end, end:].t(), lost, alpha=-1)
     back = torch.empty_like(order)

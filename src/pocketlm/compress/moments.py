@@ -47,11 +47,12 @@ class Moments:
         """Take (tokens, in) more into account; level: in S, those with massive activations no more than `LARGEST`."""
         if not len(inputs):
             return
-        weights = massive_weights(inputs) if level else None
-        add_outer(self.s, inputs if weights is None else inputs.float() * weights.sqrt()[:, None])
-        magnitude = inputs.abs()
-        self.absmax = torch.maximum(self.absmax, magnitude.amax(0).float())
-        self.abssum += magnitude.sum(0, dtype=torch.float32)
+        exact = inputs.float()
+        weights = massive_weights(exact) if level else None
+        add_outer(self.s, exact if weights is None else exact * weights.sqrt()[:, None])
+        magnitude = exact.abs()
+        self.absmax = torch.maximum(self.absmax, magnitude.amax(0))
+        self.abssum += magnitude.sum(0)
         self.tokens += len(inputs)
 
     @property
@@ -79,7 +80,7 @@ def massive_weights(inputs: Tensor) -> Tensor | None:
     The first token of a text often carries activations a thousand times the others' energy (Sun et al. 2024,
     arXiv:2402.17762). Norms hide them from the loss; unweighted they alone would decide what a layer is fitted to.
     """
-    energy = inputs.float().square().sum(1)
+    energy = torch.linalg.vector_norm(inputs.float(), dim=1).square()
     most = LARGEST * energy.median()
     return (most / energy).clamp(max=1.0) if bool(most > 0) and bool((energy > most).any()) else None
 

@@ -82,12 +82,13 @@ def rans_encode(symbols: Integers, tables: NDArray[np.uint32], context: Integers
     for end in range(steps, 0, -STRETCH):
         own = places[max(0, end - STRETCH) : end]
         share, start, bound = shares[own], starts[own], most[own]
-        gain = np.uint32(1 << PRECISION) - share
+        gain, full, low = np.uint32(1 << PRECISION) - share, np.empty(own.shape, bool), np.empty(own.shape, np.uint16)
         for step in range(len(own) - 1, -1, -1):
-            full = state > bound[step]
-            chunks.append(state.astype(np.uint16)[full])
-            state >>= full.astype(np.uint32) << np.uint32(4)
+            np.greater(state, bound[step], out=full[step])
+            low[step] = state  # the bits that fit
+            state >>= full[step] * np.uint32(16)
             state += state // share[step] * gain[step] + start[step]
+        chunks.append(low[full])
     return np.concatenate([state.view(np.uint16), *reversed(chunks)])
 
 
