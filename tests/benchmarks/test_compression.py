@@ -18,9 +18,10 @@ def test_recipes_are_read_and_in_order(path):
 
 def test_calibration_is_what_the_recipe_says(tmp_path):
     recipe = tmp_path / "x.yaml"
-    recipe.write_text("# about\n# windows: 64\n- pass: gptq\n", "utf-8")
-    assert compress_lm.setting(recipe, "windows", 128) == 64
-    assert compress_lm.setting(recipe, "length", 512) == 512
+    recipe.write_text("# about\n# after: size-45mb\n# windows: 64\n- pass: gptq\n", "utf-8")
+    assert compress_lm.said(recipe, "windows") == "64"
+    assert compress_lm.said(recipe, "after") == "size-45mb"
+    assert compress_lm.said(recipe, "length") is None
 
 
 def test_the_page_shows_every_row_in_its_group_the_best_first():
@@ -32,7 +33,8 @@ def test_the_page_shows_every_row_in_its_group_the_best_first():
     found = {
         "machine": {"cpu": "a processor", "cores": 2, "python": "3.11"}, "seed": 0, "versions": {"torch": "2"},
         "evaluation": {"tokens": 32768, "text": "WikiText-2 test", "context": 1024}, 
-        "ours": {"size-45mb": mine, "another": {**mine, "name": "another"}},
+        "ours": {"size-45mb": mine, "another": {**mine, "name": "another"},
+                 "size-45mb-trained": {**mine, "name": "size-45mb-trained", "after": "size-45mb", "seconds": 600.0}},
         "peers": {"a": {"rows": [peer], "taken": {"versions": {"peer": "1"}}}, "b": {"left_out": "no module"}},
     }  # fmt: skip
     text = page(found)
@@ -41,5 +43,6 @@ def test_the_page_shows_every_row_in_its_group_the_best_first():
     )
     assert text.index("## Others") < text.index("another")
     assert "44.6 MB | 28.46 | 250 | 2.10 GB | 1.9" in text
+    assert "| 250 + 600 |" in text
     assert "b is left out: no module." in text
     assert Path(compress_lm.RECIPES / "size-45mb.yaml").is_file()
