@@ -6,7 +6,8 @@ FOLDER of --data holds wikitext2/test.raw.txt and wikitext2/valid.raw.txt (Merit
 Each recipe of recipes/ that is for this model runs in a process of its own, calibrated on the validation text as its
 first lines say, is written as a folder, read again, and judged in float32 on the first 32,768 tokens of the test text
 (context 1024), once. --only NAME,NAME runs some; --peers runs lm_peers.py first, in the same run. A recipe that says
-"# after: NAME" goes on from the folder that NAME's recipe left in --work, with the original model as teacher.
+"# after: NAME" goes on from the folder that NAME's recipe left in --work, with the original model as teacher; one that
+says "# speed: TOKENS" is timed beside the original, taking turns, on texts of so many tokens and on writing as many.
 
 --dev is for tuning: it calibrates on the first nine tenths of the validation text and judges on the first 16,384 tokens
 of the last tenth. --recipes FOLDER takes other recipes. Both leave the test text unread or are not for the page.
@@ -75,15 +76,43 @@ def one(recipe: Path, models: Path, data: Path, work: Path, dev: bool) -> dict[s
     made = compress(model, read_recipe(recipe), Context(calibration, teacher, seed=SEED))
     seconds, memory = time.perf_counter() - began, peak_memory()
     size = save_model(made, work / name, force=True)
-    test = first_tokens(models / MODEL, judged_by, tokens)
-    found = perplexity(load_model(work / name).module, test)
+    test, module = first_tokens(models / MODEL, judged_by, tokens), load_model(work / name).module
+    found, length_timed = perplexity(module, test), int(said(recipe, "speed") or 0)
+    speed = speeds(module, load_model(models / MODEL).module, test[:length_timed]) if length_timed else {}
     return {
         "name": name, **({"after": after} if after else {}),
+        **({"tokens_per_second": speed} if speed else {}),
         "file_bytes": size, "perplexity": found, "seconds": seconds, "peak_memory_bytes": memory,
         "windows": windows, "length": length, "parameters": made.records[-1]["parameters"],
         "notes": [note for record in made.records for note in record["notes"]],
         "load": round(os.getloadavg()[0], 1), "date": datetime.date.today().isoformat(),
     }  # fmt: skip
+
+
+def speeds(module: Any, original: Any, ids: Any, rounds: int = 5) -> dict[str, list[float]]:
+    """Tokens a second of reading ids (tokens,) at once and of writing as many one by one: this model's, the original's.
+
+    Medians of float32 passes, the two models taking turns.
+    """
+    import torch
+
+    def seconds(model: Any, write: bool) -> float:
+        began = time.perf_counter()
+        with torch.inference_mode():
+            if write:
+                model.generate(ids[None, :1], min_new_tokens=len(ids), max_new_tokens=len(ids), do_sample=False)
+            else:
+                model(ids[None])
+        return time.perf_counter() - began
+
+    found = {}
+    for name, write in (("reading", False), ("writing", True)):
+        taken: list[list[float]] = [[], []]
+        for _ in range(rounds + 1):
+            for place, model in enumerate((module, original)):
+                taken[place].append(seconds(model, write))
+        found[name] = [len(ids) / sorted(one[1:])[rounds // 2] for one in taken]  # the first is to warm up
+    return found
 
 
 def keep(path: Path, row: dict[str, Any]) -> None:

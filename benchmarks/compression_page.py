@@ -45,7 +45,7 @@ def page(found: dict[str, Any]) -> str:
     for title, ours, others in GROUPS:
         group = rows(found, ours, others)
         shown |= {row["name"] for row in group}
-        lines += [f"## {title}", "", *table(group), ""]
+        lines += [f"## {title}", "", *table(group), "", *(line for row in group for line in speed(row))]
     if rest := [row for row in rows(found, ("",), ("",)) if row["name"] not in shown]:
         lines += ["## Others", "", *table(rest), ""]
     left_out = [f"{name} is left out: {one['left_out']}." for name, one in found["peers"].items() if "left_out" in one]
@@ -73,6 +73,14 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
             f"{row.get('load', '')} |"
         )
     return lines if rows else ["Not measured yet."]
+
+
+def speed(row: dict[str, Any]) -> list[str]:
+    """Tokens a second where they were measured, beside the original's."""
+    measured = row.get("tokens_per_second", {})
+    parts = [f"{name} {own:,.0f} tokens a second ({own / dense:.2f}x the original's {dense:,.0f})"
+             for name, (own, dense) in measured.items()]  # fmt: skip
+    return [f"{row['name']}, by torch in float32: {', '.join(parts)}.", ""] if parts else []
 
 
 def how_taken(found: dict[str, Any]) -> str:

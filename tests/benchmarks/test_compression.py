@@ -34,6 +34,7 @@ def test_the_page_shows_every_row_in_its_group_the_best_first():
         "machine": {"cpu": "a processor", "cores": 2, "python": "3.11"}, "seed": 0, "versions": {"torch": "2"},
         "evaluation": {"tokens": 32768, "text": "WikiText-2 test", "context": 1024}, 
         "ours": {"size-45mb": mine, "another": {**mine, "name": "another"},
+                 "structured-25": {**mine, "name": "structured-25", "tokens_per_second": {"reading": [1300.0, 1000.0]}},
                  "size-45mb-trained": {**mine, "name": "size-45mb-trained", "after": "size-45mb", "seconds": 600.0}},
         "peers": {"a": {"rows": [peer], "taken": {"versions": {"peer": "1"}}}, "b": {"left_out": "no module"}},
     }  # fmt: skip
@@ -44,5 +45,6 @@ def test_the_page_shows_every_row_in_its_group_the_best_first():
     assert text.index("## Others") < text.index("another")
     assert "44.6 MB | 28.46 | 250 | 2.10 GB | 1.9" in text
     assert "| 250 + 600 |" in text
+    assert "structured-25, by torch in float32: reading 1,300 tokens a second (1.30x the original's 1,000)." in text
     assert "b is left out: no module." in text
     assert Path(compress_lm.RECIPES / "size-45mb.yaml").is_file()
