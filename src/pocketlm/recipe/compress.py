@@ -25,6 +25,8 @@ from pocketlm.tables import pass_to_json
 
 logger = logging.getLogger(__name__)
 
+NOT_ASKED = "not asked for"
+
 
 def read_recipe(path: str | Path) -> Recipe:
     """The recipe in a YAML file: a list of passes, or a mapping with the key `steps`. Raises RecipeError."""
@@ -122,7 +124,7 @@ def natural(name: str) -> list[tuple[int, str]]:
 def _record(step: Any, model: Model, journal: Journal, before: tuple[int, int], seconds: float) -> dict[str, Any]:
     for layer in model.layers:
         if not any(name == layer.name or name.startswith(f"{layer.name}/") for name in journal.layers):
-            journal.left(layer.name, "not asked for")
+            journal.left(layer.name, NOT_ASKED)
     return {
         "pass": step.name, "settings": {key: value for key, value in pass_to_json(step).items() if key != "pass"},
         "seconds": round(seconds, 2), "peak_memory_bytes": peak_memory(),
@@ -139,8 +141,9 @@ def _insist(step: Any, journal: Journal, record: Mapping[str, Any], same: bool, 
     if context.allow_no_effect:
         return
     if not journal.changed:
-        reasons = {one.why for one in journal.layers.values() if one.why}
-        raise NoEffect(f"pass {step.name}: changed no layer ({'; '.join(sorted(reasons)[:3])})")
+        reasons = {one.why for one in journal.layers.values() if one.why} - {NOT_ASKED}
+        told = [*sorted(reasons)[:3], *journal.notes[-1:]]
+        raise NoEffect(f"pass {step.name}: changed no layer ({'; '.join(told) or NOT_ASKED})")
     if same:
         raise NoEffect(f"pass {step.name}: every weight is what it was before, though it says it changed some")
     before, after = record["size_bytes"]
