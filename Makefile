@@ -52,7 +52,9 @@ bench: $(VENV)/dev
 bench-compression: $(VENV)/dev
 	$(BIN)/python benchmarks/compress_lm.py --models "$(MODELS)" --data "$(DATA)" --peers \
 		--out benchmarks/results/compression.json
-	$(BIN)/python benchmarks/compression_page.py benchmarks/results/compression.json
+	$(BIN)/python benchmarks/compress_minilm.py --models "$(MODELS)" --data "$(DATA)/banking77" \
+		--out benchmarks/results/minilm.json
+	$(BIN)/python benchmarks/compression_page.py benchmarks/results/compression.json benchmarks/results/minilm.json
 
 clean:
 	rm -rf $(VENV) site

@@ -9,6 +9,7 @@ whole folders, tokenizer included. Every system reads the test rows once; recipe
 from __future__ import annotations
 
 import argparse
+import datetime
 import hashlib
 import json
 import tempfile
@@ -23,6 +24,7 @@ from minilm_teacher import Texts, fine_tuned, read, right, split
 
 from pocketlm.compress.calibration import calibration_from_rows
 from pocketlm.compress.context import Context
+from pocketlm.measure.machine import describe
 from pocketlm.model.pretrained import Model, folder_bytes, load_model, save_model
 from pocketlm.recipe.compress import compress, read_recipe
 from pocketlm.recipe.recipe import Recipe
@@ -32,6 +34,7 @@ RECIPES = Path(__file__).parent / "recipes"
 BARS = {"4x": (4, 0.995), "8x": (8, 0.99), "16x": (16, 0.97)}
 # Training rows, drawn at random when dev was, that weights are measured and trained on.
 ROWS = 2500
+SEED = 0
 PEER = "onnxruntime dynamic int8"
 
 
@@ -45,12 +48,12 @@ def main() -> None:
     whole = {"name": "teacher, float32", "bytes": folder_bytes(folder), "right": sum(right(teacher, judged))}
     figures: list[dict[str, Any]] = [whole]
     for name in asked.only or [*BARS, PEER]:
-        began = time.monotonic()
         made = peer(teacher, judged) if name == PEER else compressed(name, teacher, train, judged, asked.keep)
-        figures.append({"name": name, **made, "seconds": round(time.monotonic() - began, 1)})
+        figures.append({"name": name, **made})
         print(line(figures[-1], whole, len(judged.texts)), flush=True)
-    asked.out.write_text(json.dumps({"rows": len(judged.texts), "split": "dev" if asked.dev else "test",
-                                     "systems": figures}, indent=1) + "\n", "utf-8")  # fmt: skip
+    about = {"rows": len(judged.texts), "split": "dev" if asked.dev else "test", "seed": SEED, "machine": describe()}
+    taken = {**about, "date": datetime.date.today().isoformat(), "systems": figures}
+    asked.out.write_text(json.dumps(taken, indent=1) + "\n", "utf-8")
     print(table(figures, len(judged.texts)))
 
 
@@ -74,7 +77,8 @@ def compressed(name: str, teacher: Model, train: Texts, judged: Texts, keep: Pat
         made = load_model(folder)
         found, size = sum(right(made, judged)), folder_bytes(folder)
     passes = [{key: one[key] for key in ("pass", "seconds", "notes")} for one in made.records]
-    return {"bytes": size, "right": found, "passes": passes}
+    seconds = round(sum(one["seconds"] for one in passes), 1)
+    return {"bytes": size, "right": found, "seconds": seconds, "passes": passes}
 
 
 def _by_recipe(name: str, teacher: Model, train: Texts) -> Model:
@@ -84,7 +88,7 @@ def _by_recipe(name: str, teacher: Model, train: Texts) -> Model:
     for own, rows in ((words, len(train.texts)), ([step for step in steps if step not in words], ROWS)):
         if own:
             calibration, labels = calibration_from_rows(list(train.texts[:rows]), list(train.labels[:rows]), teacher)
-            made = compress(made, Recipe(own), Context(calibration, teacher, labels))
+            made = compress(made, Recipe(own), Context(calibration, teacher, labels, seed=SEED))
     return made
 
 
@@ -101,15 +105,16 @@ def peer(teacher: Model, judged: Texts) -> dict[str, Any]:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory() as place:
-        graph, small = Path(place, "float.onnx"), Path(place, "int8.onnx")
+        graph, small, began = Path(place, "float.onnx"), Path(place, "int8.onnx"), time.monotonic()
         _export(teacher, graph)
         quantize_dynamic(str(graph), str(small), per_channel=True, weight_type=QuantType.QInt8)
+        seconds = round(time.monotonic() - began, 1)
         session = onnxruntime.InferenceSession(str(small))
         teacher.tokenizer.save_pretrained(place)
         graph.unlink()
         size = folder_bytes(Path(place))
         found = sum(_right_of_graph(lambda feeds: session.run(None, feeds)[0], teacher, judged))
-    return {"bytes": size, "right": found}
+    return {"bytes": size, "right": found, "seconds": seconds}
 
 
 def _export(teacher: Model, path: Path) -> None:

@@ -1,4 +1,7 @@
-"""The figures of compress_lm.py as docs/compression-benchmarks.md: python benchmarks/compression_page.py FILE.json"""
+"""The figures of compress_lm.py and compress_minilm.py as docs/compression-benchmarks.md.
+
+python benchmarks/compression_page.py LM.json MINILM.json
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+
+import compress_minilm
 
 # What a recipe is for, by how its name begins; what peers' rows stand beside.
 GROUPS = (
@@ -27,8 +32,8 @@ def rows(found: dict[str, Any], ours: tuple[str, ...], others: tuple[str, ...]) 
     return sorted(chosen + [row for row in mine if row["name"].startswith(ours)], key=lambda row: row["perplexity"])
 
 
-def page(found: dict[str, Any]) -> str:
-    """The whole page."""
+def page(found: dict[str, Any], classifier: dict[str, Any]) -> str:
+    """The whole page. classifier: what compress_minilm.py found."""
     about, taken = found["machine"], found["evaluation"]
     versions = {**found.get("versions", {})}
     for one in found.get("peers", {}).values():
@@ -55,6 +60,7 @@ def page(found: dict[str, Any]) -> str:
         f"cores; Python {about['python']}; {', '.join(f'{name} {one}' for name, one in sorted(versions.items()))}; "
         f"seed {found['seed']}. {how_taken(found)}"
     )
+    lines += ["", "## A classifier: MiniLM on Banking77", "", *classified(classifier)]
     return "\n".join(lines) + "\n"
 
 
@@ -83,6 +89,24 @@ def speed(row: dict[str, Any]) -> list[str]:
     return [f"{row['name']}, by torch in float32: {', '.join(parts)}.", ""] if parts else []
 
 
+def classified(found: dict[str, Any]) -> list[str]:
+    """The section on MiniLM."""
+    if found["split"] != "test":
+        raise ValueError(f"figures of the {found['split']} split are for choosing recipes, not for the page")
+    about, rows = found["machine"], found["rows"]
+    names = ", ".join(f"[{name}]({recipe_link(f'minilm-{name}')})" for name in compress_minilm.BARS)
+    return [
+        f"MiniLM-L6 (22.7 million weights) fine-tuned on Banking77, then compressed by {names}; accuracy on its "
+        f"{rows:,} test rows, which each system read once. Sizes are whole folders, tokenizer included. Settings were "
+        "chosen on a tenth of the training rows. Seconds are of compression; the teacher's training is not in them.",
+        "",
+        *compress_minilm.table(found["systems"], rows).splitlines(), "",
+        f"Written by `python benchmarks/compress_minilm.py`; {about['cpu']}, {about['cores']} cores; Python "
+        f"{about['python']}; {', '.join(f'{name} {one}' for name, one in sorted(about['versions'].items()))}; seed "
+        f"{found['seed']}. Taken on {found['date']}.",
+    ]  # fmt: skip
+
+
 def how_taken(found: dict[str, Any]) -> str:
     """Which days the rows were taken on; they may have been taken one by one, between changes of the code."""
     days = {row["date"] for row in found.get("ours", {}).values() if "date" in row}
@@ -96,4 +120,4 @@ def recipe_link(name: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(json.loads(Path(sys.argv[1]).read_text("utf-8"))), "utf-8")
+    PAGE.write_text(page(*(json.loads(Path(path).read_text("utf-8")) for path in sys.argv[1:3])), "utf-8")

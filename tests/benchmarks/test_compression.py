@@ -8,6 +8,12 @@ from compression_page import page
 
 from pocketlm.recipe.compress import check_order, read_recipe
 
+CLASSIFIER = {
+    "split": "test", "rows": 3080, "seed": 0, "date": "2026-01-01",
+    "machine": {"cpu": "a processor", "cores": 2, "python": "3.11", "versions": {"torch": "2"}},
+    "systems": [{"name": "teacher, float32", "bytes": 90_000_000, "right": 2800},
+                {"name": "8x", "bytes": 10_000_000, "right": 2786, "seconds": 100.0}],
+}  # fmt: skip
 RECIPES = sorted(compress_lm.RECIPES.glob("*.yaml"))
 
 
@@ -38,7 +44,7 @@ def test_the_page_shows_every_row_in_its_group_the_best_first():
                  "size-45mb-trained": {**mine, "name": "size-45mb-trained", "after": "size-45mb", "seconds": 600.0}},
         "peers": {"a": {"rows": [peer], "taken": {"versions": {"peer": "1"}}}, "b": {"left_out": "no module"}},
     }  # fmt: skip
-    text = page(found)
+    text = page(found, CLASSIFIER)
     assert (
         text.index("Whole files") < text.index("llama.cpp Q4_0") < text.index("size-45mb") < text.index("3 and 2 bits")
     )
@@ -48,3 +54,6 @@ def test_the_page_shows_every_row_in_its_group_the_best_first():
     assert "structured-25, by torch in float32: reading 1,300 tokens a second (1.30x the original's 1,000)." in text
     assert "b is left out: no module." in text
     assert Path(compress_lm.RECIPES / "size-45mb.yaml").is_file()
+    assert "| 8x | 10,000,000 | 9.0x | 90.45% | 99.50% | 100.0 |" in text
+    with pytest.raises(ValueError, match="dev split"):
+        page(found, {**CLASSIFIER, "split": "dev"})
