@@ -152,3 +152,19 @@ def test_inputs_are_rounded_to_the_nearest_of_256_values():
 
 def test_every_form_is_tried_here():
     assert {weight.settings()["kind"] for _, weight, _ in forms()} | {"pivoted"} == set(FORMS) | {"pivoted"}
+
+
+def test_steps_learn_the_same_through_products_as_through_the_matrix():
+    torch.manual_seed(0)
+    codes, x = torch.randint(-9, 9, (ROWS, COLUMNS), dtype=torch.int16), torch.randn(5, COLUMNS)
+    gradients = []
+    for whole in (True, False):
+        one = StepWeight(codes, torch.rand(ROWS) + 0.1, torch.rand(COLUMNS) + 0.1)
+        torch.manual_seed(1)
+        for name in ("row_steps", "column_steps"):
+            one._buffers[name] = (torch.rand(one._buffers[name].shape) + 0.1).requires_grad_()
+        out = x @ one.matrix().T if whole else one.times(x)
+        out.square().sum().backward()
+        gradients.append((one.row_steps.grad, one.column_steps.grad))
+    for products, matrix in zip(*gradients, strict=True):
+        assert torch.allclose(products, matrix, rtol=1e-4)

@@ -50,12 +50,17 @@ def ask(model: Model, batch: Mapping[str, Tensor], *, states: bool = False, rela
     logits = getattr(out, "logits", None)
     if logits is not None:
         said.per_row = logits.ndim == 2
-        said.logits = logits if said.per_row else logits[said.masks[-1]]
+        said.logits = logits if said.per_row else unpadded(logits, said.masks[-1])
     if states:
         names = ("hidden_states",) if len(said.masks) == 1 else ("encoder_hidden_states", "decoder_hidden_states")
         said.states = [getattr(out, name) for name in names]
     said.relations = [_three(one) for one in heard]
     return said
+
+
+def unpadded(logits: Tensor, mask: Tensor) -> Tensor:
+    """Logits (rows, tokens, classes) where `mask` (rows, tokens) is true: (places, classes)."""
+    return logits.flatten(0, 1) if mask.all() else logits[mask]
 
 
 def _three(vectors: list[Tensor]) -> tuple[Tensor, ...]:

@@ -10,15 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from pocketlm.compress.context import Context
+from pocketlm.compress.parts import in_parts
 from pocketlm.compress.policy import sampled
 from pocketlm.compress.rows import Row, collate, held_out, rows_of
 from pocketlm.compress.signals import Answers, Said, ask, last_blocks, matching
@@ -28,8 +27,8 @@ from pocketlm.model.pretrained import Model
 from pocketlm.train.heal import Healing, HealSchedule, endless_batches, heal
 from pocketlm.train.losses import TopTail, divergence, head_relation_loss, hidden_loss, state_distance, tail_shares
 
-# Places whose log shares are in memory at a time: of a vocabulary of 50,000, 50 MB.
-CHUNK = 256
+# A place whose successor is not known.
+NOTHING = -100
 # More rows than these would judge no better.
 MOST_HELD_OUT = 512
 
@@ -149,13 +148,14 @@ class Classroom:
         return ask(self.student, batch), given
 
     def _divergence(self, logits: Tensor, given: TopTail) -> Tensor:
-        """Mean over places, in parts whose shares are computed again for the gradient."""
-        part = partial(_part, temperature=self.settings.temperature, beta=self.settings.beta)
-        total = torch.zeros(())
-        for at in range(0, len(logits), CHUNK):
-            own = slice(at, at + CHUNK)
-            total = total + checkpoint(part, logits[own], given.indices[own], given.given()[own], use_reentrant=False)
-        return total * self.settings.temperature**2 / max(1, len(logits))
+        """Mean over places."""
+        temperature, beta, shares = self.settings.temperature, self.settings.beta, given.given()
+
+        def apart(own: Tensor, part: slice) -> Tensor:
+            scaled = own.float() if temperature == 1 else own.float() / temperature
+            return divergence(tail_shares(scaled, given.indices[part]), shares[part], beta).sum()
+
+        return in_parts(logits, apart) * temperature**2 / max(1, len(logits))
 
     def _inner(self, said: Said, given: Said) -> Tensor:
         """Losses on what is inside the models."""
@@ -179,9 +179,14 @@ class Classroom:
         if self.rows[places[0]].label is not None:
             return F.cross_entropy(said.logits.float(), torch.tensor([self.rows[place].label for place in places]))
         ids, mask = _written(batch), said.masks[-1]
-        follows = torch.full_like(ids, -100)
-        follows[:, :-1] = ids[:, 1:].masked_fill(~mask[:, 1:], -100)
-        return F.cross_entropy(said.logits.float(), follows[mask], ignore_index=-100)
+        follows = torch.full_like(ids, NOTHING)
+        follows[:, :-1] = ids[:, 1:].masked_fill(~mask[:, 1:], NOTHING)
+        next_ones = follows[mask]
+
+        def missed(own: Tensor, part: slice) -> Tensor:
+            return F.cross_entropy(own.float(), next_ones[part], ignore_index=NOTHING, reduction="sum")
+
+        return in_parts(said.logits, missed) / (next_ones != NOTHING).sum().clamp(min=1)
 
     @torch.no_grad()
     def judged(self) -> float:
@@ -204,10 +209,6 @@ class Classroom:
             settings.schedule(len(self.learn), context), after=trained.keep_zeros,
             progress=context.ticks(f"training: {settings.name}"), deadline=context.deadline,
         )  # fmt: skip
-
-
-def _part(logits: Tensor, indices: Tensor, given: Tensor, temperature: float, beta: float) -> Tensor:
-    return divergence(tail_shares(logits.float() / temperature, indices), given, beta).sum()
 
 
 def _whole(logits: Tensor, settings: Training) -> TopTail:

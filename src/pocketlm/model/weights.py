@@ -158,8 +158,10 @@ class StepWeight(nn.Module):
         return codes.float() * steps.float()[:, None] * self.column_steps.float()
 
     def times(self, inputs: Tensor) -> Tensor:
-        """Inputs Wᵀ."""
-        return F.linear(inputs, self.matrix().to(inputs.dtype))
+        """Inputs Wᵀ, with the steps on inputs and outputs: where they learn, no gradient of W itself is needed."""
+        kind = inputs.dtype
+        out = F.linear(inputs * self.column_steps.to(kind), self.codes.to(kind))
+        return out * self.row_steps.to(kind)
 
     def settings(self) -> dict[str, Any]:
         """Kind and shape."""
