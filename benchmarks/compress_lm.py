@@ -122,9 +122,10 @@ def keep(path: Path, row: dict[str, Any]) -> None:
     from pocketlm.measure.machine import describe
 
     results = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    results.setdefault("ours", {})[row["name"]] = row
+    machine = {name: one for name, one in describe().items() if name != "versions"}
+    results.setdefault("ours", {})[row["name"]] = {**row, "machine": machine}
     packages = ("torch", "transformers", "safetensors", "numpy")
-    results |= {"evaluation": EVALUATION, "seed": SEED, "machine": describe()}
+    results |= {"evaluation": EVALUATION, "seed": SEED}
     results["versions"] = {**results.get("versions", {}), **{name: version(name) for name in packages}}
     aside = path.with_suffix(".aside")
     aside.write_text(json.dumps(results, indent=1), "utf-8")

@@ -20,12 +20,19 @@ GROUPS = (
     ("A fifth of the blocks' weights by low rank", ("svd", "whitened", "low-rank"), ()),
     ("A quarter of the blocks' weights removed", ("structured",), ()),
 )
+# Beside groups with rows that were trained end to end.
+LEARNT = (
+    "Rows with two figures under seconds went on from another row's folder, trained end to end on the original's "
+    "predictions. Where labels have a weight in the recipe they have learnt the calibration text too, which is of the "
+    "same source as the test text; the original has not, so that they may be better than it there, and only there."
+)
 PAGE = Path(__file__).parents[1] / "docs" / "compression-benchmarks.md"
 
 
 def rows(found: dict[str, Any], ours: tuple[str, ...], others: tuple[str, ...]) -> list[dict[str, Any]]:
     """Systems of one group, the lowest perplexity first; ours carry the name of their recipe."""
-    theirs = [{**row, "ours": False} for one in found.get("peers", {}).values() for row in one.get("rows", ())]
+    theirs = [{**row, "ours": False, "machine": one["taken"]["machine"]}
+              for one in found["peers"].values() for row in one.get("rows", ())]  # fmt: skip
     known = found.get("ours", {})
     mine = [{**row, "ours": True, "before": known.get(row.get("after"), {})} for row in known.values()]
     chosen = [row for row in theirs if row["name"].startswith(others)] if others else []
@@ -34,9 +41,9 @@ def rows(found: dict[str, Any], ours: tuple[str, ...], others: tuple[str, ...]) 
 
 def page(found: dict[str, Any], classifier: dict[str, Any]) -> str:
     """The whole page. classifier: what compress_minilm.py found."""
-    about, taken = found["machine"], found["evaluation"]
+    taken, machines = found["evaluation"], seen_machines(found)
     versions = {**found.get("versions", {})}
-    for one in found.get("peers", {}).values():
+    for one in found["peers"].values():
         versions |= one.get("taken", {}).get("versions", {})
     lines = [
         "# Benchmarks of compression", "",
@@ -50,24 +57,38 @@ def page(found: dict[str, Any], classifier: dict[str, Any]) -> str:
     for title, ours, others in GROUPS:
         group = rows(found, ours, others)
         shown |= {row["name"] for row in group}
-        lines += [f"## {title}", "", *table(group), "", *(line for row in group for line in speed(row))]
+        lines += [f"## {title}", "", *table(group, machines), "", *(line for row in group for line in speed(row))]
+        lines += [LEARNT, ""] if any(row.get("before") for row in group) else []
     if rest := [row for row in rows(found, ("",), ("",)) if row["name"] not in shown]:
-        lines += ["## Others", "", *table(rest), ""]
+        lines += ["## Others", "", *table(rest, machines), ""]
     left_out = [f"{name} is left out: {one['left_out']}." for name, one in found["peers"].items() if "left_out" in one]
     lines += [*left_out, *([""] if left_out else [])]
+    places = "; ".join(f"({number}) {machine}" for number, machine in enumerate(machines, 1))
     lines.append(
-        f"Written by `python benchmarks/compress_lm.py` and `benchmarks/lm_peers.py`; {about['cpu']}, {about['cores']} "
-        f"cores; Python {about['python']}; {', '.join(f'{name} {one}' for name, one in sorted(versions.items()))}; "
-        f"seed {found['seed']}. {how_taken(found)}"
+        f"Written by `python benchmarks/compress_lm.py` and `benchmarks/lm_peers.py`; machines, by the last column: "
+        f"{places}; {', '.join(f'{name} {one}' for name, one in sorted(versions.items()))}; seed {found['seed']}. "
+        f"Seconds of different machines are not to be compared. {how_taken(found)}"
     )
     lines += ["", "## A classifier: MiniLM on Banking77", "", *classified(classifier)]
     return "\n".join(lines) + "\n"
 
 
-def table(rows: list[dict[str, Any]]) -> list[str]:
+def said_of(machine: dict[str, Any]) -> str:
+    """A machine in words."""
+    vectors = f" with {machine['vectors']}" if machine.get("vectors") else ""
+    return f"{machine['cpu']}{vectors}, {machine['cores']} cores, Python {machine['python']}"
+
+
+def seen_machines(found: dict[str, Any]) -> list[str]:
+    """The machines of all rows, each once, in the order they are numbered."""
+    peers = (one["taken"]["machine"] for one in found["peers"].values() if "machine" in one.get("taken", {}))
+    return list(dict.fromkeys(said_of(one) for one in (*peers, *(row["machine"] for row in found["ours"].values()))))
+
+
+def table(rows: list[dict[str, Any]], machines: list[str]) -> list[str]:
     """Rows as Markdown."""
-    head = "| system | file | perplexity | seconds | peak memory | load |"
-    lines = [head, "| --- | --- | --- | --- | --- | --- |"]
+    head = "| system | file | perplexity | seconds | peak memory | load | machine |"
+    lines = [head, "| --- | --- | --- | --- | --- | --- | --- |"]
     for row in rows:
         name = f"PocketLM [{row['name']}]({recipe_link(row['name'])})" if row["ours"] else row["name"]
         memory = f"{row['peak_memory_bytes'] / 1e9:.2f} GB" if "peak_memory_bytes" in row else ""
@@ -76,7 +97,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
             seconds = f"{row['before']['seconds']:,.0f} + {seconds}"
         lines.append(
             f"| {name} | {row['file_bytes'] / 1e6:.1f} MB | {row['perplexity']:,.2f} | {seconds} | {memory} | "
-            f"{row.get('load', '')} |"
+            f"{row.get('load', '')} | {machines.index(said_of(row['machine'])) + 1} |"
         )
     return lines if rows else ["Not measured yet."]
 
@@ -101,8 +122,8 @@ def classified(found: dict[str, Any]) -> list[str]:
         "chosen on a tenth of the training rows. Seconds are of compression; the teacher's training is not in them.",
         "",
         *compress_minilm.table(found["systems"], rows).splitlines(), "",
-        f"Written by `python benchmarks/compress_minilm.py`; {about['cpu']}, {about['cores']} cores; Python "
-        f"{about['python']}; {', '.join(f'{name} {one}' for name, one in sorted(about['versions'].items()))}; seed "
+        f"Written by `python benchmarks/compress_minilm.py`; {said_of(about)}; "
+        f"{', '.join(f'{name} {one}' for name, one in sorted(about['versions'].items()))}; seed "
         f"{found['seed']}. Taken on {found['date']}.",
     ]  # fmt: skip
 
@@ -110,7 +131,7 @@ def classified(found: dict[str, Any]) -> list[str]:
 def how_taken(found: dict[str, Any]) -> str:
     """Which days the rows were taken on; they may have been taken one by one, between changes of the code."""
     days = {row["date"] for row in found.get("ours", {}).values() if "date" in row}
-    days |= {one["taken"]["date"] for one in found.get("peers", {}).values() if "date" in one.get("taken", {})}
+    days |= {one["taken"]["date"] for one in found["peers"].values() if "date" in one.get("taken", {})}
     return f"Rows were taken one by one on {', '.join(sorted(days))}." if days else ""
 
 

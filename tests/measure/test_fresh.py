@@ -11,7 +11,7 @@ import pytest
 from pocketlm.errors import PocketLMError, UserError
 from pocketlm.measure import fresh
 from pocketlm.measure.fresh import MOST_TEXTS, measure_pocket, spread
-from pocketlm.measure.machine import cpu_name, describe, usable_cores
+from pocketlm.measure.machine import cpu_name, describe, usable_cores, vectors
 
 REAL = subprocess.run
 
@@ -113,6 +113,15 @@ def test_the_machine_is_described(monkeypatch):
     assert 1 <= about["cores"] == usable_cores() <= os.cpu_count()
     assert about["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"numpy", "onnxruntime", "tokenizers"} <= set(about["versions"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [("sse2 avx avx2 avx512f amx_tile", "AMX"), ("avx2 avx512f", "AVX-512"), ("fma avx2", "AVX2"),
+     ("fp asimd", "NEON"), ("sse2", ""), ("", "")],
+)  # fmt: skip
+def test_the_widest_vectors_are_named(flags, name):
+    assert vectors(flags) == name
 
 
 def test_a_processor_without_a_name_is_described_by_its_kind(monkeypatch):

@@ -11,6 +11,9 @@ from typing import Any
 
 _PACKAGES = ("pocketlm", "numpy", "onnxruntime", "tokenizers", "torch", "transformers", "onnx")
 
+# Flags of the processor, the widest vectors first.
+_VECTORS = {"amx_tile": "AMX", "avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON"}
+
 
 def cpu_name() -> str:
     """The processor's name, as the system tells it."""
@@ -23,6 +26,21 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def vectors(flags: str) -> str:
+    """The widest vector instructions that decide how fast products are, or "". flags: as /proc/cpuinfo lists them."""
+    known = set(flags.split())
+    return next((name for flag, name in _VECTORS.items() if flag in known), "")
+
+
+def cpu_flags() -> str:
+    """What the processor can do, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))), "")
+
+
 def usable_cores() -> int:
     """Cores this process may run on."""
     if sys.platform == "linux":
@@ -31,7 +49,7 @@ def usable_cores() -> int:
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores, system, Python and package versions."""
+    """Processor, its vector instructions, cores, system, Python and package versions."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -40,6 +58,7 @@ def describe() -> dict[str, Any]:
             continue
     return {
         "cpu": cpu_name(),
+        "vectors": vectors(cpu_flags()),
         "cores": usable_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": sys.version.split()[0],
