@@ -119,6 +119,20 @@ def test_a_share_out_of_reach_is_refused(family, calibrated):
         PruneStructure(share=0.6, most=0.3, rounds=1)(model, Context(calibrated(model), fast=False))
 
 
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_rounds_together_take_no_more_of_a_part_than_asked(family, calibrated, rounds):
+    model = family("llama")
+    with torch.no_grad():
+        model.module.get_submodule("model.layers.0.mlp.down_proj").weight.mul_(1e-3)  # its units go first
+    made = PruneStructure(share=0.3, most=0.5, rounds=rounds)(
+        model.copy(), Context(calibrated(model), fast=False, allow_no_effect=True)
+    )
+    before = {layer.name: layer.shape for layer in model.layers}
+    assert any(layer.shape != before[layer.name] for layer in made.layers)
+    for layer in made.layers:
+        assert all(now * 2 >= was for now, was in zip(layer.shape, before[layer.name], strict=True)), layer.name
+
+
 def test_records_and_the_same_bytes_twice(family, calibrated, tmp_path):
     model = family("llama")
     for place in ("one", "two"):

@@ -133,12 +133,13 @@ class PruneStructure:
     ) -> tuple[dict[str, HeadStep | int], Mapping[str, Tensor]]:
         """How far each part by its output layer goes, and the gradients that this was last weighed by."""
         start, plan, gradients = block_parameters(model), dict[str, HeadStep | int](), dict[str, Tensor]()
+        whole = {one.output: _size(model, one) for one in parts}
         for number in range(self.rounds):
             wanted = round(start * self.share * (number + 1) / self.rounds) - (start - block_parameters(model))
             if wanted <= 0:
                 continue
             gradients = gradients_for(model, parts, context, self)
-            options = self._options(model, parts, gradients, context)
+            options = self._options(model, parts, gradients, whole, context)
             if sum(one.parameters[-1] for one in options if one.parameters) < wanted:
                 raise RecipeError(
                     f"pass {self.name}: at most {self.most:.0%} of each part go; a share of {self.share:.0%} cannot"
@@ -151,9 +152,10 @@ class PruneStructure:
         return plan, gradients
 
     def _options(
-        self, model: Model, parts: list[Sublayer], gradients: Mapping[str, Tensor], context: Context
-    ) -> list[Options]:
-        """The curve of every part, from the inputs it has now."""
+        self, model: Model, parts: list[Sublayer], gradients: Mapping[str, Tensor], whole: Mapping[str, int],
+        context: Context,
+    ) -> list[Options]:  # fmt: skip
+        """The curve of every part, from the inputs it has now. whole: heads or units each had to begin with."""
         found: list[Options] = []
 
         def visit(view: BlockView) -> None:
@@ -162,20 +164,21 @@ class PruneStructure:
                     s = view.statistics[one.output]
                     gram = importance(one.matrix(model), gradients.get(one.output))
                     # by loss a token, as the gradients are
-                    found.append(self._curve(model, one, gram, s.s / max(1, s.tokens)))
+                    found.append(self._curve(model, one, whole[one.output], gram, s.s / max(1, s.tokens)))
 
         ticks = context.ticks(f"{self.name}: costs")
         walk(model, context.calibrated(self.name), visit, fast=context.fast, disk=context.disk, progress=ticks)
         return found
 
-    def _curve(self, model: Model, one: Sublayer, gram: Tensor, s: Tensor) -> Options:
+    def _curve(self, model: Model, one: Sublayer, whole: int, gram: Tensor, s: Tensor) -> Options:
+        most = int(whole * self.most) - (whole - _size(model, one))
         if isinstance(one.part, Attention):
             heads = heads_of(model.module.get_submodule(one.block), one.part)
             steps = head_curve(heads, [(gram, s)], one.head_parameters(model), self.compensate)
-            steps = [step for step in steps if step.count >= heads.count * (1 - self.most)]
+            steps = [step for step in steps if heads.count - step.count <= most]
             return Options(one, tuple(steps), tuple(x.parameters for x in steps), tuple(x.cost for x in steps))
         stride = stride_for(len(s), self.multiple)
-        curve = removal_curve(gram, s, self.multiple, int(len(s) * self.most), self.compensate, stride)
+        curve = removal_curve(gram, s, self.multiple, max(0, most), self.compensate, stride)
         size = one.unit_parameters(model)
         return Options(one, curve.counts, tuple(size * count for count in curve.counts), curve.costs)
 
@@ -235,6 +238,13 @@ class PruneStructure:
             gram, stride = importance(weight, gradients), stride_for(len(s), self.multiple)
             kept = staying(len(s), removal_curve(gram, s, self.multiple, step, self.compensate, stride).order)
         return kept, fit_output(model, one, kept, s, self.compensate, target)
+
+
+def _size(model: Model, one: Sublayer) -> int:
+    """Heads of an attention, units of a feed-forward."""
+    if isinstance(one.part, Attention):
+        return heads_of(model.module.get_submodule(one.block), one.part).count
+    return int(one.matrix(model).shape[1])
 
 
 def _take(
