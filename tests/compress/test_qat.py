@@ -141,7 +141,22 @@ def test_the_same_twice_and_settings_survive(family, calibrated):
     assert first.module.bert.encoder.layer[0].attention.self.query.stored.bits == 4
 
 
+def test_going_on_without_gain_leaves_the_layers_and_says_so(family, calibrated, monkeypatch):
+    from pocketlm.compress import qat
+
+    model = family("llama")
+    rounded = RoundToNearest(bits=4, group_size=16)(model, Context())
+    monkeypatch.setattr(qat, "improve", lambda *given: False)
+    context = context_for(model, calibrated)
+    Qat(**QUICK, resume=True)(rounded, context)
+    assert context.journal.layers
+    assert {one.done for one in context.journal.layers.values()} == {"left"}
+
+
 def test_impossible_settings_are_refused():
-    for wrong, why in (({"bits": 1}, "from 2 to 8"), ({"activations": 4}, "8 bits or not"), ({"rate": 0}, "rate")):
+    for wrong, why in (({"bits": 1}, "from 2 to 8"), ({"activations": 4}, "8 bits or not"), ({"rate": 0}, "rate"),
+                       ({"bits": 8, "activations": 8}, "bits is at most 7 with activations and target 'any', got 8"),
+                       ({"bits": {"a": 4, "b": 8}, "activations": 8}, "at most 7"),
+                       ({"target": "x"}, "target is")):  # fmt: skip
         with pytest.raises(ValueError, match=why):
             Qat(**wrong)

@@ -12,6 +12,7 @@ from pocketlm.compress.targets import pack_layer, share_ties
 from pocketlm.errors import ModelError, NoEffect
 from pocketlm.export import compressed
 from pocketlm.export.compressed import export_onnx, run_graph, sample_inputs
+from pocketlm.model.layers import InputRounding
 from pocketlm.model.pretrained import load_model
 from pocketlm.model.weights import DenseWeight, ProductWeight, ScaledWeight, StepWeight, SumWeight
 
@@ -132,6 +133,21 @@ def test_integer_products_answer_as_their_emulation(family, calibrated, tmp_path
     assert nodes.count("MatMulInteger" if activations == "dynamic" else "QuantizeLinear") > 0
     if activations == "dynamic":  # query, key and value share the rounding of their input
         assert nodes.count("DynamicQuantizeLinear") == 8
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("settings", [{"group_size": 16}, {"symmetric": False}, {"bits": 4, "group_size": 16}])
+def test_rounded_inputs_of_weights_with_groups_or_zeros_stay_rounded(family, tmp_path, static, settings):
+    model = family("llama")
+    name = "model.layers.1.mlp.up_proj"
+    model = RoundToNearest(**{"bits": 7, "layers": (name,), **settings})(model, Context())
+    layer = model.module.get_submodule(name)
+    layer.rounding = InputRounding(static, 0.3, 128)  # coarse: without it answers differ far more than is allowed
+    found = export_onnx(model, tmp_path / "model.onnx")
+    assert found.integer_products == 0 and found.difference < 1e-3
+    kept, layer.rounding = layer.rounding, None
+    assert compressed.difference(model, tmp_path / "model.onnx") > (1e-3 if static else 1e-4)
+    layer.rounding = kept
 
 
 def test_integer_products_that_are_slower_are_refused_and_leave_no_file(family, calibrated, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pocketlm.compress.context import Context
 from pocketlm.compress.grid import grid_for
+from pocketlm.compress.int8 import TARGETS
 from pocketlm.compress.learned_grid import LearnedGrid, LearnedSteps
 from pocketlm.compress.rounding import check_bits
 from pocketlm.compress.targets import leaves, pack_layer, relative_error, select, setting_for
@@ -43,7 +44,8 @@ class Qat(Training):
 
     bits: 2 to 8, or a mapping from layer patterns to bits. group_size: columns that share a step; 0: a row; -1: the
     whole matrix. symmetric: whether the grid is centred on 0. activations: 8 also rounds the layers' inputs, each
-    batch by its own range; absent, they stay floats. resume: go on from grids and steps that were quantized
+    batch by its own range; absent, they stay floats. target: as of `int8`: for "any" processor weights that meet
+    rounded inputs have at most 7 bits, for "vnni" 8. resume: go on from grids and steps that were quantized
     before, whose zero codes stay zero with hold_zeros. layers, exclude: groups ("blocks", "embeddings", "head", "all")
     or name patterns.
     """
@@ -54,6 +56,7 @@ class Qat(Training):
     group_size: int = 0
     symmetric: bool = True
     activations: int | None = None
+    target: str = "any"
     resume: bool = False
     hold_zeros: bool = True
     layers: tuple[str, ...] = ("blocks",)
@@ -69,6 +72,14 @@ class Qat(Training):
         check_bits(self.bits, self.group_size)
         if self.activations not in (None, 8):
             raise ValueError(f"activations are rounded to 8 bits or not at all, got {self.activations}")
+        if self.target not in TARGETS:
+            raise ValueError(f"target is {' or '.join(map(repr, TARGETS))}, got {self.target!r}")
+        most = max(self.bits.values()) if isinstance(self.bits, Mapping) else self.bits
+        if self.activations and most > TARGETS[self.target]:
+            raise ValueError(
+                f"bits is at most {TARGETS[self.target]} with activations and target {self.target!r}, got {most}: sums "
+                "of 8-bit products saturate on processors without VNNI; target 'vnni' is for the others"
+            )
 
     def __call__(self, model: Model, context: Context) -> Model:
         """The model with the layers quantized, trained for it."""
@@ -76,14 +87,18 @@ class Qat(Training):
         room = classroom(model, self, context)
         free = [] if self.hold_zeros else [one.grid.latent for one in learning if one.resumed]
         trained = trainable(model.module, self.train, free)
+        better = False
         try:
             if learning:
-                improve(model, trained, room, context)
+                better = improve(model, trained, room, context)
         finally:
             trained.store()
         for one in learning:
             stored = one.grid.weight()
             one.put(stored)
+            if one.resumed and not better:
+                context.journal.left(one.name, "training did not lower the held-out loss")
+                continue
             facts: dict[str, Any] = {"bits": stored.bits} if isinstance(stored, GridWeight) else {}
             if self.activations:
                 facts["activations"] = self.activations

@@ -143,8 +143,8 @@ def _trace(model: Model, module: nn.Module) -> ModelProto:
     return clean(program.model_proto)
 
 
-def fill(traced: ModelProto, layers: list[PackedLinear | PackedEmbedding], plain: bool) -> tuple[ModelProto, int]:
-    """The graph with every stand replaced by its layer's nodes, and how many integer products there are."""
+def fill(traced: ModelProto, layers: list[PackedLinear | PackedEmbedding], plain: bool) -> tuple[ModelProto, Forms]:
+    """The graph with every stand replaced by its layer's nodes, and what made them."""
     graph = ModelProto()
     graph.CopyFrom(traced)
     forms, nodes = Forms(plain), []
@@ -163,18 +163,24 @@ def fill(traced: ModelProto, layers: list[PackedLinear | PackedEmbedding], plain
     kept = [one for one in graph.opset_import if one.domain != DOMAIN]
     del graph.opset_import[:]
     graph.opset_import.extend([*kept, *opsets()])
-    return graph, forms.integer_products
+    return graph, forms
 
 
 def _layer(forms: Forms, layer: PackedLinear | PackedEmbedding, x: str) -> str:
     if isinstance(layer, PackedEmbedding):
         return forms.rows(layer.stored, x)
-    rounded = isinstance(layer.stored, GridWeight) and layer.rounding is not None and layer.stored.zeros is None
-    if rounded and not forms.plain:
-        out = forms.integer(layer.stored, layer.rounding, x)  # type: ignore[arg-type]
-    else:
+    if layer.rounding is None or forms.plain:
         out = forms.times(layer.stored, x)
+    elif _whole_numbers(layer.stored):
+        out = forms.integer(layer.stored, layer.rounding, x)
+    else:
+        out = forms.times(layer.stored, forms.rounded(layer.rounding, x))
     return out if layer.bias is None else forms.node("Add", [out, forms.floats(layer.bias)])
+
+
+def _whole_numbers(weight: nn.Module) -> bool:
+    """Whether a product with rounded inputs can be summed as whole numbers: signed codes, one scale a row."""
+    return isinstance(weight, GridWeight) and weight.zeros is None and weight.scales.shape[1] == 1
 
 
 def _write(graph: ModelProto, path: Path) -> int:
@@ -232,10 +238,11 @@ def export_onnx(model: Model, path: str | Path, *, allow_no_effect: bool = False
     traced = _trace(model, module)
     aside = path.with_name(f".{path.name}.part")
     try:
-        graph, integers = fill(traced, layers, False)
+        graph, forms = fill(traced, layers, False)
+        integers = forms.integer_products
         size = _write(graph, aside)
         found = difference(model, aside)
-        allowed = INTEGER_DIFFERENCE if integers else FLOAT_DIFFERENCE
+        allowed = INTEGER_DIFFERENCE if integers or forms.rounded_inputs else FLOAT_DIFFERENCE
         if found > allowed:
             raise ModelError(f"{path}: differs from torch by {found:.2g} of its size, more than {allowed:g}")
         ratio = _ratio(model, graph, fill(traced, layers, True)[0]) if integers else None

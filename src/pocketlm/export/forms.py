@@ -26,12 +26,16 @@ LEAST_BLOCK = 16
 
 @dataclass
 class Forms:
-    """Nodes and constants as they are made. plain: whether everything is stored as a float matrix, to compare with."""
+    """Nodes and constants as they are made. plain: whether everything is stored as a float matrix, to compare with.
+
+    integer_products: layers in whole numbers. rounded_inputs: layers that read what 8-bit codes stand for.
+    """
 
     plain: bool = False
     nodes: list[NodeProto] = field(default_factory=list)
     constants: dict[str, TensorProto] = field(default_factory=dict)
     integer_products: int = 0
+    rounded_inputs: int = 0
     _names: dict[Any, str] = field(default_factory=dict)
     _kept: list[Any] = field(default_factory=list)
 
@@ -163,16 +167,21 @@ class Forms:
         stored = self.once(weight, "int8", lambda: self.constant(codes))
         scales = weight.scales.float()[:, 0].expand(weight.shape[0])
         if rounding.static:
-            scale, zero = self.constant(rounding.scale.float()), self.constant(rounding.zero.to(torch.uint8))
-            inputs = self.once((x, rounding), "codes", lambda: self.node("QuantizeLinear", [x, scale, zero]))
-            inputs = self.node("DequantizeLinear", [inputs, scale, zero])
             zeros = self.constant(np.zeros(weight.shape[0], np.int8))
             matrix = self.node("DequantizeLinear", [stored, self.constant(scales), zeros], axis=1)
-            return self.node("MatMul", [inputs, matrix])
+            return self.node("MatMul", [self.rounded(rounding, x), matrix])
         inputs, scale, zero = self._dynamic(x)
         product = self.node("MatMulInteger", [inputs, stored, zero])
         product = self.node("Cast", [product], to=TensorProto.FLOAT)
         return self.node("Mul", [product, self.node("Mul", [scale, self.constant(scales)])])
+
+    def rounded(self, rounding: InputRounding, x: str) -> str:
+        """An input as the floats that its 8-bit codes stand for."""
+        self.rounded_inputs += 1
+        if not rounding.static:
+            return self.node("DequantizeLinear", self._dynamic(x))
+        scale, zero = self.constant(rounding.scale.float()), self.constant(rounding.zero.to(torch.uint8))
+        return self.node("DequantizeLinear", [self.node("QuantizeLinear", [x, scale, zero]), scale, zero])
 
     def _dynamic(self, x: str) -> tuple[str, str, str]:
         """Codes, scale and zero of an input that is rounded as it comes, once for all layers that read it."""
