@@ -80,7 +80,7 @@ def one(recipe: Path, models: Path, data: Path, work: Path, dev: bool) -> dict[s
     found, length_timed = perplexity(module, test), int(said(recipe, "speed") or 0)
     speed = speeds(module, load_model(models / MODEL).module, test[:length_timed]) if length_timed else {}
     return {
-        "name": name, **({"after": after} if after else {}),
+        "name": name, "split": "dev" if dev else "test", **({"after": after} if after else {}),
         **({"tokens_per_second": speed} if speed else {}),
         "file_bytes": size, "perplexity": found, "seconds": seconds, "peak_memory_bytes": memory,
         "windows": windows, "length": length, "parameters": made.records[-1]["parameters"],

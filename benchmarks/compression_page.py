@@ -18,7 +18,7 @@ GROUPS = (
     ("3 and 2 bits in the blocks, embeddings as they were", ("gptq", "learned"), ("HQQ", "AutoRound")),
     ("Half of all weights of the blocks pruned", ("magnitude", "wanda", "sparsegpt", "alps"), ()),
     ("A fifth of the blocks' weights by low rank", ("svd", "whitened", "low-rank"), ()),
-    ("A quarter of the blocks' weights removed", ("structured",), ()),
+    ("A quarter of the blocks' weights removed", ("structured",), ("original",)),
 )
 # Beside groups with rows that were trained end to end.
 LEARNT = (
@@ -34,6 +34,8 @@ def rows(found: dict[str, Any], ours: tuple[str, ...], others: tuple[str, ...]) 
     theirs = [{**row, "ours": False, "machine": one["taken"]["machine"]}
               for one in found["peers"].values() for row in one.get("rows", ())]  # fmt: skip
     known = found.get("ours", {})
+    if tuned := [name for name, row in known.items() if row["split"] != "test"]:
+        raise ValueError(f"{', '.join(tuned)}: figures of the dev split are for choosing recipes, not for the page")
     mine = [{**row, "ours": True, "before": known.get(row.get("after"), {})} for row in known.values()]
     chosen = [row for row in theirs if row["name"].startswith(others)] if others else []
     return sorted(chosen + [row for row in mine if row["name"].startswith(ours)], key=lambda row: row["perplexity"])

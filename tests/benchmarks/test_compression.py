@@ -35,7 +35,7 @@ def test_calibration_is_what_the_recipe_says(tmp_path):
 def test_the_page_shows_every_row_in_its_group_the_best_first():
     peer = {"name": "llama.cpp Q4_0", "file_bytes": 90_000_000, "perplexity": 24.871, "seconds": 1.2}
     mine = {
-        "name": "size-45mb", "file_bytes": 44_600_000, "perplexity": 28.456, "seconds": 250.0,
+        "name": "size-45mb", "split": "test", "file_bytes": 44_600_000, "perplexity": 28.456, "seconds": 250.0,
         "peak_memory_bytes": 2_100_000_000, "load": 1.9, "machine": SLOW,
     }  # fmt: skip
     found = {
@@ -62,3 +62,6 @@ def test_the_page_shows_every_row_in_its_group_the_best_first():
     assert "| 8x | 10,000,000 | 9.0x | 90.45% | 99.50% | 100.0 |" in text
     with pytest.raises(ValueError, match="dev split"):
         page(found, {**CLASSIFIER, "split": "dev"})
+    mine["split"] = "dev"
+    with pytest.raises(ValueError, match="size-45mb: figures of the dev split"):
+        page(found, CLASSIFIER)

@@ -77,6 +77,11 @@ def test_a_compressed_folder_learns_from_the_model_it_was_made_from(work, capsys
     assert 0 < float(after) < float(before)  # of itself it had nothing to learn
 
 
+def test_a_teacher_for_a_target_size_is_refused(work, capsys):
+    code, _, err = run(capsys, "compress", "x", "--target-size", "1MB", "--teacher", "y", "-o", work[1] / "none")
+    assert code == 2 and "--teacher goes with --recipe" in err
+
+
 def test_a_teacher_with_other_words_is_refused(work, family_folder, capsys):
     other = work[1] / "other"
     made = load_model(family_folder("llama"))

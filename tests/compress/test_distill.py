@@ -223,6 +223,21 @@ def test_what_cannot_be_had_is_refused(family, calibrated):
             Distill(**wrong)
 
 
+def test_weights_of_losses_that_contradict_each_other_are_refused():
+    for wrong in ({"on_policy": 0.5, "logits": 0.0, "labels": 1.0}, {"logits": 0.0}, {"beta": 2.0}, {"rate": 0.0}):
+        with pytest.raises(ValueError, match="logits|beta is from 0 to 1|rate is more than 0"):
+            Distill(**wrong)
+
+
+def test_the_loss_of_own_texts_has_the_weight_of_logits(family, calibrated):
+    model = family("llama")
+    losses = []
+    for weight in (1.0, 0.25):
+        settings = Distill(**QUICK, on_policy=1.0, sample_tokens=4, logits=weight)
+        losses.append(float(classroom(pruned(model), settings, context_for(model, calibrated)).loss([0, 1])))
+    assert losses[1] == pytest.approx(losses[0] / 4) and losses[0] > 0
+
+
 def test_settings_survive_a_recipe_file():
     from pocketlm.compress.passes import PASSES
 

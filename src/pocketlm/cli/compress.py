@@ -33,7 +33,7 @@ def command(
         str | None, typer.Option(help="Text for the audit only: how much of it calibration has seen.")
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option(help="Model that distill and qat learn from; without, MODEL as it is given.")
+        str | None, typer.Option(help="Model that distill, qat and corrections learn from; without, MODEL as given.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes for layers that do not depend on each other.")] = 1,
@@ -54,6 +54,8 @@ def command(
     """
     if (recipe is None) == (target_size is None):
         raise RecipeError("give either --recipe FILE or --target-size SIZE")
+    if teacher is not None and target_size is not None:
+        raise RecipeError("--teacher goes with --recipe: a target size is searched for the model as it is given")
     try:
         import torch  # noqa: F401
     except ImportError:

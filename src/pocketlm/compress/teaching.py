@@ -8,7 +8,7 @@ Loss: logits · D(teacher ‖ student) + labels · cross-entropy + hidden · dis
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,6 +31,16 @@ from pocketlm.train.losses import TopTail, divergence, head_relation_loss, hidde
 NOTHING = -100
 # More rows than these would judge no better.
 MOST_HELD_OUT = 512
+
+# Settings that are numbers, and what they may be.
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (("logits", "hidden", "relations", "labels", "decay"), lambda value: value >= 0, "0 or more"),
+    (
+        ("steps", "rate", "scale_rate", "batch", "temperature", "top", "relation_heads", "sample_tokens"),
+        lambda value: value > 0, "more than 0",
+    ),
+    (("beta", "on_policy", "held_out", "warmup"), lambda value: 0 <= value <= 1, "from 0 to 1"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,17 +86,14 @@ class Training:
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, got {getattr(self, name)!r}")
-        for name in ("logits", "hidden", "relations", "labels", "decay"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is 0 or more, got {getattr(self, name)}")
-        for name in ("steps", "rate", "scale_rate", "batch", "temperature", "top", "relation_heads", "sample_tokens"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is more than 0, got {getattr(self, name)}")
-        for name in ("beta", "on_policy", "held_out", "warmup"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is from 0 to 1, got {getattr(self, name)}")
+        for names, right, said in _RANGES:
+            for name in names:
+                if not right(getattr(self, name)):
+                    raise ValueError(f"{name} is {said}, got {getattr(self, name)}")
         if not self.logits + self.hidden + self.relations + self.labels:
             raise ValueError("logits, hidden, relations and labels are all 0: there is nothing to learn from")
+        if self.on_policy and not self.logits:
+            raise ValueError("on_policy learns from logits, whose weight is 0: give logits a weight")
 
     def schedule(self, rows: int, context: Context) -> HealSchedule:
         """Steps and limits for so many rows."""
@@ -124,7 +131,9 @@ class Classroom:
             own = sampled(self.student, batch, settings.on_policy, settings.sample_tokens, self.seed + sum(places))
             if own is not None:
                 said, given = self._both(own.batch)
-                return self._divergence(said.logits[own.fresh], _whole(given.logits[own.fresh], settings))  # type: ignore[index]
+                assert said.logits is not None and given.logits is not None
+                apart = self._divergence(said.logits[own.fresh], _whole(given.logits[own.fresh], settings))
+                return settings.logits * apart
         said = ask(self.student, batch, states=settings.hidden > 0, relations=self._relations(0))
         total = torch.zeros(())
         if self._teacher_runs:
