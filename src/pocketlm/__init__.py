@@ -14,17 +14,31 @@ _LAZY = {
     "Pocket": "pocketlm.runtime.load",
     "Recipe": "pocketlm.recipe.recipe",
     "Result": "pocketlm.build",
+    "export_onnx": "pocketlm.export.compressed",
     "fit": "pocketlm.build",
     "load": "pocketlm.runtime.load",
     "load_model": "pocketlm.model.pretrained",
     "save_model": "pocketlm.model.pretrained",
 }
 
-__all__ = ["Budget", "Model", "Pocket", "Recipe", "Result", "__version__", "fit", "load", "load_model", "save_model"]
+__all__ = [
+    "Budget",
+    "Model",
+    "Pocket",
+    "Recipe",
+    "Result",
+    "__version__",
+    "export_onnx",
+    "fit",
+    "load",
+    "load_model",
+    "save_model",
+]
 
 if TYPE_CHECKING:
     from pocketlm.budget import Budget
     from pocketlm.build import Result, fit
+    from pocketlm.export.compressed import export_onnx
     from pocketlm.model.pretrained import Model, load_model, save_model
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.runtime.load import Pocket, load

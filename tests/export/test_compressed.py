@@ -160,6 +160,21 @@ def test_integer_products_that_are_slower_are_refused_and_leave_no_file(family, 
     assert export_onnx(model, tmp_path / "model.onnx", allow_no_effect=True).time_ratio == 1.3
 
 
+def test_large_constants_lie_in_a_file_beside_and_both_are_replaced(family, tmp_path, monkeypatch):
+    model, path = family("llama"), tmp_path / "model.onnx"
+    monkeypatch.setattr(compressed, "LARGEST_FILE", 1000)
+    sizes = [export_onnx(model, path).size_bytes for _ in range(2)]
+    assert sizes[0] == sizes[1] == sum(one.stat().st_size for one in tmp_path.iterdir())
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["model.onnx", "model.onnx.data"]
+    assert compressed.difference(model, path) < 1e-4  # found where the graph says it is
+    monkeypatch.setattr(compressed, "difference", lambda model, path: 1.0)
+    with pytest.raises(ModelError, match="differs"):
+        export_onnx(model, tmp_path / "other.onnx")
+    monkeypatch.undo()
+    export_onnx(model, path)
+    assert [one.name for one in tmp_path.iterdir()] == ["model.onnx"]
+
+
 def test_an_encoder_decoder_has_lengths_of_its_own(family, tmp_path):
     tokenizer = family("bert").tokenizer
     model = load_model(make_family("t5", tmp_path / "t5", tokenizer, num_layers=1, num_decoder_layers=1))

@@ -20,6 +20,7 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "fit": "pocketlm.cli.fit",
     "compress": "pocketlm.cli.compress",
+    "export": "pocketlm.cli.export",
     "run": "pocketlm.cli.run",
     "evaluate": "pocketlm.cli.evaluate",
     "bench": "pocketlm.cli.bench",
@@ -83,7 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             raise
     if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code itself
-        complain("interrupted; run the same command again and it goes on from here")
+        goes_on = given[:1] == ["fit"]
+        complain("interrupted" + ("; run the same command again and it goes on from here" if goes_on else ""))
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,12 +186,27 @@ def _whole_numbers(weight: nn.Module) -> bool:
 
 def _write(graph: ModelProto, path: Path) -> int:
     """Bytes of the file, and of the one beside it where it needs one."""
-    beside = path.with_name(f"{path.name}.data")
-    if graph.ByteSize() > LARGEST_FILE:
-        onnx.save(graph, path, save_as_external_data=True, location=beside.name)
-        return path.stat().st_size + beside.stat().st_size
-    path.write_bytes(graph.SerializeToString(deterministic=True))
-    return path.stat().st_size
+    if graph.ByteSize() <= LARGEST_FILE:
+        path.write_bytes(graph.SerializeToString(deterministic=True))
+        return path.stat().st_size
+    beside = _beside(path)
+    onnx.save(graph, path, save_as_external_data=True, location=beside.name)
+    return path.stat().st_size + beside.stat().st_size
+
+
+def _beside(path: Path) -> Path:
+    """The file of large constants of a graph's file."""
+    return path.with_name(f"{path.name}.data")
+
+
+def _put(new: Path, path: Path) -> None:
+    """A graph's files in the place of older ones, constants first."""
+    if _beside(new).exists():
+        os.replace(_beside(new), _beside(path))
+        os.replace(new, path)
+    else:
+        os.replace(new, path)
+        _beside(path).unlink(missing_ok=True)
 
 
 def run_graph(path: Path, inputs: Mapping[str, Tensor]) -> np.ndarray:
@@ -236,8 +252,9 @@ def export_onnx(model: Model, path: str | Path, *, allow_no_effect: bool = False
         )
     module, layers = _stood_in(model)
     traced = _trace(model, module)
-    aside = path.with_name(f".{path.name}.part")
-    try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        aside = Path(folder) / path.name
         graph, forms = fill(traced, layers, False)
         integers = forms.integer_products
         size = _write(graph, aside)
@@ -245,15 +262,17 @@ def export_onnx(model: Model, path: str | Path, *, allow_no_effect: bool = False
         allowed = INTEGER_DIFFERENCE if integers or forms.rounded_inputs else FLOAT_DIFFERENCE
         if found > allowed:
             raise ModelError(f"{path}: differs from torch by {found:.2g} of its size, more than {allowed:g}")
-        ratio = _ratio(model, graph, fill(traced, layers, True)[0]) if integers else None
-        if ratio is not None and ratio > LEAST_GAIN and not allow_no_effect:
-            raise NoEffect(f"{path}: {integers} 8-bit layers take {ratio:.2f} times float's time on this machine")
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+        ratio = None
+        if integers:
+            other = Path(folder) / "float.onnx"
+            _write(fill(traced, layers, True)[0], other)
+            ratio = time_ratio(str(aside), str(other), [_timed(model)])
+            if ratio > LEAST_GAIN and not allow_no_effect:
+                raise NoEffect(f"{path}: {integers} 8-bit layers take {ratio:.2f} times float's time on this machine")
+        _put(aside, path)
     return Exported(path, size, found, integers, ratio)
 
 
-def _ratio(model: Model, graph: ModelProto, other: ModelProto) -> float:
-    inputs = {name: one.numpy() for name, one in sample_inputs(model, 1, 32).items()}
-    return time_ratio(graph.SerializeToString(), other.SerializeToString(), [inputs])
+def _timed(model: Model) -> dict[str, np.ndarray]:
+    """What graphs are timed on."""
+    return {name: one.numpy() for name, one in sample_inputs(model, 1, 32).items()}

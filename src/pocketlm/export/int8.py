@@ -117,8 +117,11 @@ def count_integer_products(data: bytes) -> tuple[int, int]:
     return sum(kind in FUSED for kind in kinds), sum(kind in UNFUSED for kind in kinds)
 
 
-def time_ratio(data: bytes, other: bytes, batches: Sequence[Arrays], rounds: int = 5) -> float:
-    """Time of graph `data` over `other`'s on one thread: the median over rounds in which they take turns."""
+def time_ratio(data: bytes | str, other: bytes | str, batches: Sequence[Arrays], rounds: int = 5) -> float:
+    """Time of graph `data` over `other`'s, or of those in the files so called, on one thread.
+
+    The median over rounds in which they take turns.
+    """
     sessions = [_session(one) for one in (data, other)]
     ratios = []
     for turn in range(rounds + 1):
@@ -145,7 +148,7 @@ def median_latency(data: bytes, batches: Sequence[Arrays]) -> float:
     return float(np.median(spent)) * 1e3
 
 
-def _session(data: bytes) -> onnxruntime.InferenceSession:
+def _session(data: bytes | str) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
