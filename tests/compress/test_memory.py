@@ -9,12 +9,18 @@ import pytest
 import torch
 
 from pocketlm.compress.context import Context
+from pocketlm.compress.distill import Distill
+from pocketlm.compress.entropy import EntropyCoded
 from pocketlm.compress.gptq import Gptq
-from pocketlm.compress.memory import available, foresee, needed
+from pocketlm.compress.gradual import GradualPrune
+from pocketlm.compress.low_rank import LowRank
+from pocketlm.compress.memory import SEARCH, Work, available, foresee, needed, work_of
 from pocketlm.errors import ModelError
 from pocketlm.model.pretrained import Model, ModelSpec, encode_module, load_model
+from pocketlm.recipe.compress import read_recipe
 from pocketlm.units import format_size
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 WIDTH, FEED, WORDS = 256, 704, 512
 
 # Makes nothing but the peak: loading, calibration of random tokens, the pass, and the figures on stdout.
@@ -23,7 +29,7 @@ import json, sys, torch
 from pathlib import Path
 from pocketlm.compress.calibration import Calibration
 from pocketlm.compress.context import Context
-from pocketlm.compress.memory import is_paired, needed
+from pocketlm.compress.memory import needed, work_of
 from pocketlm.compress.passes import PASSES
 from pocketlm.model.pretrained import load_model
 from pocketlm.recipe.compress import compress, peak_memory
@@ -35,7 +41,7 @@ folder, step, disk, batches = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3],
 model = load_model(folder)
 ids = torch.randint(5, 500, (batches, 4, 128), generator=torch.Generator().manual_seed(0))
 calibration = Calibration(tuple({"input_ids": one, "attention_mask": torch.ones_like(one)} for one in ids))
-foreseen = needed(model, calibration.tokens, bool(disk), is_paired(pass_from_json(step, PASSES)))
+foreseen = needed(model, calibration.tokens, bool(disk), work_of([pass_from_json(step, PASSES)], 128))
 own = sum(one.numel() * one.element_size() for one in model.module.parameters())
 context = Context(calibration, fast=False, disk=Path(disk) if disk else None, allow_no_effect=True)
 before = peak_memory()
@@ -121,7 +127,7 @@ def test_the_documented_figures_of_7b_and_70b_are_those_foreseen(blocks, width, 
     page = (Path(__file__).parents[2] / "docs/memory.md").read_text("utf-8")
     ways = ((False, False), (True, False), (False, True), (True, True))
     for figure, (on_disk, paired) in zip(figures, ways, strict=True):
-        assert f"{needed(model, 65_536, on_disk, paired).total / 1e9:.1f}" == figure
+        assert f"{needed(model, 65_536, on_disk, Work(paired)).total / 1e9:.1f}" == figure
         assert f"**{figure} GB**" in page
 
 
@@ -136,6 +142,35 @@ def test_too_little_memory_is_refused_with_the_number_and_what_would_do(deep):
     with pytest.raises(ModelError, match="800 MB are free; fewer --windows, or a larger machine"):
         foresee(model, 100_000, on_disk=True, limit=800_000_000)
     assert available() is None or available() > 0
+
+
+def test_what_a_recipe_does_besides_is_read_off_its_passes():
+    assert work_of([], 512) == work_of([Gptq(bits=3, correct=0.0)], 512) == Work()
+    assert work_of([Gptq(bits=3)], 512) == Work(paired=True)
+    assert work_of([LowRank(share=0.2)], 512) == Work(paired=LowRank(share=0.2).update == "sequential")
+    kronecker = LowRank(share=0.2, method="kronecker", allocation="loss", update="sequential")
+    assert work_of([kronecker], 512) == SEARCH
+    assert work_of([EntropyCoded(correct=0.0)], 512) == Work(backward=1024)
+    healed = [Gptq(bits=3), Distill(batch=4, train="scales")]
+    assert work_of(healed, 512) == Work(paired=True, backward=2048, trained=8)
+    assert work_of([GradualPrune(heal={"pass": "distill", "batch": 2})], 100).trained == 12
+
+
+def test_what_is_foreseen_is_at_least_what_the_benchmark_took():
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        num_hidden_layers=30, hidden_size=576, intermediate_size=1536, num_attention_heads=9, num_key_value_heads=3,
+        vocab_size=49_152, tie_word_embeddings=True,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = Model(LlamaForCausalLM(config), None, ModelSpec("-", "LlamaForCausalLM", "llama", "float16"))
+    rows = json.loads((BENCHMARKS / "results/compression.json").read_text("utf-8"))["ours"]
+    assert len(rows) > 10
+    for name, row in rows.items():
+        work = work_of(read_recipe(BENCHMARKS / "recipes" / f"{name}.yaml").steps, row["length"])
+        foreseen = needed(model, row["windows"] * row["length"], work=work).total
+        assert row["peak_memory_bytes"] <= foreseen <= 1.8 * row["peak_memory_bytes"], name
 
 
 @pytest.mark.slow

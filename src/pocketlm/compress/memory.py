@@ -4,15 +4,20 @@ Peak ≈ weights (twice, 4 bytes each: the model, and all that passes put in its
 bytes a distinct input, and six times the widest for solving) + activations of the calibration tokens (4 bytes a
 feature: at the widest stop of a block every token waits with three hidden states and that layer's input; or none of
 them with `disk`, where one batch at a time is run). Passes that fit layers to what the uncompressed model gives hold
-its hidden states, and what its layers read in one block, besides, on disk or not. Only the first term grows with
-depth.
+its hidden states, and what its layers read in one block, besides, on disk or not. Passes that go backward through the
+whole model hold what its layers read and put out for some tokens (4 bytes a feature, a quarter more for what lies
+between, three times the logits), those that keep sums of all layers 4 · (in² + out²) each, and those that train a
+gradient and two moments of every weight; this at another time than the block's activations. Of a pass that only goes
+forward the first term alone grows with depth.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pocketlm.errors import ModelError
 from pocketlm.model.anatomy import LayerInfo
@@ -25,22 +30,48 @@ BASE_BYTES = 900_000_000
 SOLVING = 6
 
 
+# Tokens of a backward pass that measures: see `gradients.CHUNK` and `curvature.SEQUENCES`.
+MEASURED = 1024
+# Bytes a weight that training takes by what it trains: gradient and two moments; the matrix of codes and its gradient.
+TRAINED = {"all": 12, "scales": 8, "norms": 0}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a recipe does besides measuring inputs block by block.
+
+    paired: it follows the uncompressed model. backward: tokens it goes back through the whole model for at a time.
+    sums: it keeps products of what all layers read and of their gradients. trained: bytes a weight that training takes.
+    """
+
+    paired: bool = False
+    backward: int = 0
+    sums: bool = False
+    trained: int = 0
+
+
+# Of a search for a size: any pass may be in its recipe.
+SEARCH = Work(paired=True, backward=MEASURED, sums=True)
+
+
 @dataclass(frozen=True)
 class Needed:
-    """Bytes a compression will take at its peak, and what of it is what."""
+    """Bytes a compression will take at its peak, and what of it is what. backward: passes through the whole model."""
 
     weights: int
     moments: int
     hidden: int
+    backward: int = 0
 
     @property
     def total(self) -> int:
         """All of it, with the interpreter's own."""
-        return self.weights + self.moments + self.hidden + BASE_BYTES
+        return self.weights + max(self.moments + self.hidden, self.backward) + BASE_BYTES
 
 
-def needed(model: Model, tokens: int, on_disk: bool = False, paired: bool = False) -> Needed:
-    """What compressing the model with so many calibration tokens takes; paired: beside the uncompressed model."""
+def needed(model: Model, tokens: int, on_disk: bool = False, work: Work | None = None) -> Needed:
+    """What compressing the model with so many calibration tokens takes."""
+    work = work or Work()
     blocks: dict[str, list[LayerInfo]] = {}
     for layer in model.layers:
         if layer.block:
@@ -49,9 +80,19 @@ def needed(model: Model, tokens: int, on_disk: bool = False, paired: bool = Fals
     widest = max(widths)
     moments = 4 * sum(width**2 for width in widths) + SOLVING * 4 * widest**2
     hidden = 0 if on_disk else 4 * tokens * (3 * min(widths) + widest)
-    if paired:
+    if work.paired:
         hidden += 4 * tokens * (3 * min(widths) + sum(widths))
-    return Needed(2 * 4 * sum(layer.parameters for layer in model.layers), moments, hidden)
+    weights = sum(layer.parameters for layer in model.layers)
+    return Needed(2 * 4 * weights, moments, hidden, _backward(model, work) + work.trained * weights)
+
+
+def _backward(model: Model, work: Work) -> int:
+    """Bytes of activations on the way back, and of sums that are kept of all layers."""
+    inside = [layer.shape for layer in model.layers if layer.block]
+    logits = 0 if (head := model.module.get_output_embeddings()) is None else int(head.weight.shape[0])
+    states = work.backward * (5 * sum(map(sum, inside)) // 4 + 3 * logits)
+    sums = sum(rows**2 + columns**2 for rows, columns in inside) if work.sums else 0
+    return 4 * (states + sums)
 
 
 def _inputs(layers: list[LayerInfo]) -> list[int]:
@@ -74,26 +115,41 @@ def available() -> int | None:
         return None
 
 
-def is_paired(step: object) -> bool:
-    """Whether a pass follows the uncompressed model beside the one it changes."""
-    return bool(
-        getattr(step, "follows", False)
-        or getattr(step, "correct", 0)
-        or getattr(step, "tune_epochs", 0)
-        or getattr(step, "update", "") == "sequential"
-    )
+def work_of(steps: Sequence[Any], length: int) -> Work:
+    """What passes do, the most of each; length: tokens of the longest row of calibration."""
+    found = [_work_of(step, length) for step in steps]
+    return Work(
+        any(one.paired for one in found), max((one.backward for one in found), default=0),
+        any(one.sums for one in found), max((one.trained for one in found), default=0),
+    )  # fmt: skip
 
 
-def foresee(model: Model, tokens: int, on_disk: bool = False, paired: bool = False, limit: int | None = None) -> Needed:
+def _work_of(step: Any, length: int) -> Work:
+    said = vars(step)
+    follows = getattr(step, "follows", False) or said.get("update") == "sequential"
+    paired = bool(follows or said.get("correct") or said.get("tune_epochs"))
+    healing = {"batch": 8, "train": "all", **said["heal"]} if "heal" in said else said
+    if "scale_rate" in said or "heal" in said:
+        return Work(paired, healing["batch"] * length, False, TRAINED[healing["train"]])
+    sums = said.get("method") == "kronecker" or said.get("allocation") == "loss"
+    measures = sums or said.get("score") == "fisher" or said.get("method") == "fisher" or "gradients" in said
+    return Work(paired, MEASURED if measures or said.get("allocation") == "sensitivity" else 0, sums)
+
+
+def foresee(
+    model: Model, tokens: int, on_disk: bool = False, work: Work | None = None, limit: int | None = None
+) -> Needed:
     """What it takes. Raises ModelError, with the number, where that is more than `limit` or the machine has."""
-    amount, there = needed(model, tokens, on_disk, paired), limit if limit is not None else available()
+    amount, there = needed(model, tokens, on_disk, work), limit if limit is not None else available()
     # the model itself is loaded already: only the rest must still fit
     still = amount.total - amount.weights // 2
     if there is not None and still > there:
         how = "fewer --windows" if on_disk else "--disk FOLDER or fewer --windows"
+        back = f", the way back {format_size(amount.backward)}" if amount.backward else ""
         raise ModelError(
             f"model {model.spec.source}: compressing it needs about {format_size(still)} more memory (weights "
             f"{format_size(amount.weights // 2)}, moments {format_size(amount.moments)}, activations "
-            f"{format_size(amount.hidden)}) and {format_size(there)} are free; {how}, or a larger machine, would do"
+            f"{format_size(amount.hidden)}{back}) and {format_size(there)} are free; {how}, or a larger machine, "
+            "would do"
         )
     return amount

@@ -14,7 +14,7 @@ from pocketlm.compress.calibration import Batch, Calibration, batch_masks, read_
 from pocketlm.compress.context import Context
 from pocketlm.compress.explain import explained
 from pocketlm.compress.gradients import batch_loss
-from pocketlm.compress.memory import foresee, is_paired
+from pocketlm.compress.memory import SEARCH, foresee, work_of
 from pocketlm.compress.walk import precision
 from pocketlm.errors import BudgetMissed, CalibrationError, RecipeError
 from pocketlm.model.pretrained import Model, load_model, save_model
@@ -61,12 +61,14 @@ def run_job(job: CompressJob, progress: Progress | None = None) -> dict[str, Any
     progress.stage(f"loading {job.model}")
     model = load_model(job.model)
     calibration = _calibration(job, model)
-    paired = steps is None or any(is_paired(step) for step in steps.steps)
-    foresee(model, 0 if calibration is None else calibration.tokens, job.disk is not None, paired)
+    teacher = _teacher(job, model)
+    longest = 0 if calibration is None else max(next(iter(one.values())).shape[-1] for one in calibration.batches)
+    work = SEARCH if steps is None else work_of(steps.steps, longest)
+    foresee(model, 0 if calibration is None else calibration.tokens, job.disk is not None, work)
     if job.disk is not None:
         job.disk.mkdir(parents=True, exist_ok=True)
     context = Context(
-        calibration, _teacher(job, model), seed=job.seed, workers=job.workers, ray=job.ray, disk=job.disk,
+        calibration, teacher, seed=job.seed, workers=job.workers, ray=job.ray, disk=job.disk,
         allow_no_effect=job.allow_no_effect, progress=progress,
     )  # fmt: skip
     made, recipe, notes = _made(job, model, calibration, steps, context)
