@@ -41,6 +41,15 @@ def test_a_target_out_of_reach_names_the_least_size(deep, calibrated, tmp_path):
         recipe_for(deep(), calibrated(deep()), 5_000, CONTEXT, kinds=("grid",), cache=tmp_path)
 
 
+def test_a_choice_that_fits_is_not_tried_again(deep, calibrated, tmp_path):  # noqa: F811
+    """Of one kind alone a correction of its losses changes no choice."""
+    model = deep()
+    target = round(0.72 * save_model(model, tmp_path / "whole"))
+    plan = plan_for(model, calibrated(model), target, CONTEXT, kinds=("grid",), rounds=6, cache=tmp_path)
+    fits = [one.allocation for one in plan.tries if 0.98 * target <= one.bytes <= target - 256]
+    assert len(fits) == 1 and len(plan.tries) < 6
+
+
 def test_a_pass_that_lowers_the_loss_again_counts_in_the_rise():
     tried = Try(Recipe([RoundToNearest()]), Allocation({}), {}, {"prune": 0.5, "entropy-coded": -0.2}, 100, 90, None)
     assert tried.rise == pytest.approx(0.3)

@@ -129,6 +129,8 @@ def plan_for(
         search.begin()
         while len(search.tries) < TRIES and not search.done(corrections):
             allocation = search.first or allocate(table, search.budget, search.scales, kinds)
+            if search.fitted(allocation):
+                break
             tried = _try(model, recipe_of(allocation, model), allocation, search, reference, own)
             logger.info("%s: %s", format_size(tried.bytes), tried.to_json())
             search.learn(tried, corrected=len(search.tries) < corrections)
@@ -168,6 +170,10 @@ class _Search:
     def fitting(self) -> list[Try]:
         """Tries that meet the target."""
         return [one for one in self.tries if LEAST * self.target <= one.bytes <= self.target - ROOM]
+
+    def fitted(self, allocation: Allocation) -> bool:
+        """Whether this choice, though predictions were corrected, is one that was tried and fits."""
+        return any(one.allocation == allocation for one in self.fitting())
 
     def done(self, rounds: int) -> bool:
         """Whether the last try meets the target, with predictions that were corrected often enough or are right."""
