@@ -142,7 +142,7 @@ def test_ranks_by_pattern(family, calibrated):
         ({"rank": 0}, "at least 1"),
         ({"allocation": "loss", "rank": 3}, "chooses ranks itself"),
         ({"allocation": "loss", "method": "svd"}, "needs method"),
-        ({"pull": 2}, "from 0 to 1"),
+        ({"correct": 2}, "from 0 to 1"),
     ],
 )
 def test_wrong_settings_are_refused(settings, words):

@@ -49,9 +49,10 @@ class LowRankCorrection:
 
     rank: a number, or a mapping from layer patterns to numbers. method: the error that is least, of weights ("svd"),
     of the layer's output ("whitened") or of the loss ("kronecker"). update: "sequential" aims at the teacher's output
-    given the compressed model's input, "none" at the teacher's weight. pull: how far the update goes, 0 to 1. bits: of
-    the factors, 2 to 8, or 0 for plain ones. rounds: times that codes of a uniform grid are found anew. damping: added
-    to the moments, as a share of their mean. layers, exclude: groups or name patterns.
+    given the compressed model's input, "none" at the teacher's weight. correct: share, 0 to 1, of
+    what was lost that it makes up for. bits: of the factors, 2 to 8, or 0 for plain ones. rounds: times that codes of a
+    uniform grid are found anew. damping: added to the moments, as a share of their mean. layers, exclude: groups or
+    name patterns.
     """
 
     name: ClassVar[str] = "low-rank-correction"
@@ -60,7 +61,7 @@ class LowRankCorrection:
     rank: int | Mapping[str, int] = 32
     method: str = "whitened"
     update: str = "sequential"
-    pull: float = 0.5
+    correct: float = 0.5
     bits: int = 8
     rounds: int = 0
     damping: float = 0.01
@@ -78,8 +79,8 @@ class LowRankCorrection:
                 raise ValueError(f"rank is at least 1, got {rank}")
         if self.bits and not 2 <= self.bits <= 8:
             raise ValueError(f"bits are a whole number from 2 to 8, or 0 for plain factors, got {self.bits}")
-        if not 0 <= self.pull <= 1 or self.damping < 0 or self.rounds < 0:
-            raise ValueError("pull is from 0 to 1, damping and rounds are at least 0")
+        if not 0 <= self.correct <= 1 or self.damping < 0 or self.rounds < 0:
+            raise ValueError("correct is from 0 to 1, damping and rounds are at least 0")
 
     def __call__(self, model: Model, context: Context) -> Model:
         """The model with its quantized layers corrected."""
@@ -134,7 +135,7 @@ class LowRankCorrection:
     ) -> None:  # fmt: skip
         def correct(name: str, moments: Moments, right: Root | None, drift: Drift | None) -> None:
             weight = packed(teacher.module.get_submodule(wanted[name])).weight
-            target = weight if drift is None else drift.target(weight, moments.s, self.pull, self.damping)
+            target = weight if drift is None else drift.target(weight, moments.s, self.correct, self.damping)
             layer: Any = linears[name]
             left = None if curvature is None else root_of(curvature.mean(wanted[name]), self.damping)
             before = relative_error(target, layer.stored.matrix(), moments)

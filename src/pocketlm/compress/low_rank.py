@@ -45,9 +45,10 @@ class LowRank:
     from layer patterns to shares. rank: instead of a share, a number or a mapping. allocation: "uniform", the share of
     every layer, or "loss", the share of all layers together, each getting what the predicted loss makes of it.
     update: "sequential" fits factors to the dense model's outputs given the compressed inputs, "none" to the layer's
-    own. pull: how far the update goes, 0 to 1. pivoted: store unit rows in the left factor as their places only.
-    damping: added to the inputs' and gradients' moments, as a share of their mean. multiple: ranks are multiples of
-    it. tune_epochs, tune_rate: of Adam, a block, on the block's output. layers, exclude: groups or name patterns.
+    own. correct: share, 0 to 1, of what was lost that it makes up for. pivoted: store unit rows in the left factor as
+    places only. damping: added to the inputs' and gradients' moments, as a share of their mean. multiple: ranks are
+    multiples of it. tune_epochs, tune_rate: of Adam, a block, on the block's output. layers, exclude: groups or name
+    patterns.
     """
 
     name: ClassVar[str] = "low-rank"
@@ -57,7 +58,7 @@ class LowRank:
     rank: int | Mapping[str, int] | None = None
     allocation: str = "uniform"
     update: str = "none"
-    pull: float = 0.5
+    correct: float = 0.5
     pivoted: bool = True
     damping: float = 0.01
     multiple: int = 1
@@ -81,14 +82,14 @@ class LowRank:
             if rank < 1:
                 raise ValueError(f"rank is at least 1, got {rank}")
         if (
-            not 0 <= self.pull <= 1
+            not 0 <= self.correct <= 1
             or self.damping < 0
             or self.multiple < 1
             or self.tune_epochs < 0
             or self.tune_rate <= 0
         ):
             raise ValueError(
-                "pull is from 0 to 1, damping and tune_epochs at least 0, multiple at least 1, tune_rate above 0"
+                "correct is from 0 to 1, damping and tune_epochs at least 0, multiple at least 1, tune_rate above 0"
             )
         if self.allocation == "loss" and (self.rank is not None or isinstance(self.share, Mapping)):
             raise ValueError("allocation loss chooses ranks itself: give one share and no rank")
@@ -253,7 +254,7 @@ def factorized(
     """The matrix as a product of this rank, as the pass asks for it, and its relative error."""
     target = weight
     if drift is not None and moments is not None:
-        target = drift.target(weight, moments.s, step.pull, step.damping)
+        target = drift.target(weight, moments.s, step.correct, step.damping)
     product = product_of(*truncated(target, rank, right, left), step.pivoted)
     return product, relative_error(target, product.matrix(), moments if moments and moments.tokens else None)
 

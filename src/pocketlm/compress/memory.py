@@ -126,8 +126,8 @@ def work_of(steps: Sequence[Any], length: int) -> Work:
 
 def _work_of(step: Any, length: int) -> Work:
     said = vars(step)
-    follows = getattr(step, "follows", False) or said.get("update") == "sequential"
-    paired = bool(follows or said.get("correct") or said.get("tune_epochs"))
+    corrects = said.get("correct") and said.get("update", "sequential") == "sequential"
+    paired = bool(corrects or said.get("tune_epochs"))
     healing = {"batch": 8, "train": "all", **said["heal"]} if "heal" in said else said
     if "scale_rate" in said or "heal" in said:
         return Work(paired, healing["batch"] * length, False, TRAINED[healing["train"]])

@@ -121,7 +121,7 @@ class Upstream:
             if source is not None and source in read:
                 dense = self.heard[source][batch].float()
                 lost = tokens_of(dense - read[source].float(), masks)
-                large = massive_weights(tokens_of(dense, masks))
+                large = massive_weights(tokens_of(dense, masks))  # else the drift of a massive one were all of E
                 lost = lost if large is None else lost * large[:, None]
                 stream = (lost.to(kept.dtype).t() @ mine.to(kept.dtype)).float()
         if name in self.drift:
