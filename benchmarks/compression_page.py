@@ -69,7 +69,9 @@ def page(found: dict[str, Any], classifier: dict[str, Any]) -> str:
     lines.append(
         f"Written by `python benchmarks/compress_lm.py` and `benchmarks/lm_peers.py`; machines, by the last column: "
         f"{places}; {', '.join(f'{name} {one}' for name, one in sorted(versions.items()))}; seed {found['seed']}. "
-        f"Seconds of different machines are not to be compared. {how_taken(found)}"
+        "Seconds of different machines are not to be compared, and where the width was not recorded there may have "
+        f"been several. {how_taken(found)} Each row is one run: two that differed in the order of sums alone have "
+        "differed by 0.6 on other text, so smaller differences say nothing."
     )
     lines += ["", "## A classifier: MiniLM on Banking77", "", *classified(classifier)]
     return "\n".join(lines) + "\n"
@@ -77,8 +79,8 @@ def page(found: dict[str, Any], classifier: dict[str, Any]) -> str:
 
 def said_of(machine: dict[str, Any]) -> str:
     """A machine in words."""
-    vectors = f" with {machine['vectors']}" if machine.get("vectors") else ""
-    return f"{machine['cpu']}{vectors}, {machine['cores']} cores, Python {machine['python']}"
+    vectors = f"with {machine['vectors']}" if machine.get("vectors") else "of unrecorded vector width"
+    return f"{machine['cpu']} {vectors}, {machine['cores']} cores, Python {machine['python']}"
 
 
 def seen_machines(found: dict[str, Any]) -> list[str]:

@@ -53,7 +53,10 @@ def test_the_page_shows_every_row_in_its_group_the_best_first():
     )
     assert text.index("## Others") < text.index("unusual")
     assert "44.6 MB | 28.46 | 250 | 2.10 GB | 1.9 | 2 |" in text
-    assert "(1) another, 4 cores, Python 3.12; (2) a processor with AVX2, 2 cores, Python 3.11;" in text
+    assert (
+        "(1) another of unrecorded vector width, 4 cores, Python 3.12; (2) a processor with AVX2, 2 cores, Python 3.11;"
+        in text
+    )
     assert text.count("same source as the test text") == 1
     assert "| 250 + 600 |" in text
     assert "structured-25, by torch in float32: reading 1,300 tokens a second (1.30x the original's 1,000)." in text
