@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pocketlm.compress.allocate import allocate, least_bytes
-from pocketlm.compress.options import Option, Survey, SurveyedLayer, front
+from pocketlm.compress.options import FewerUnits, Option, Survey, SurveyedLayer, front
 from pocketlm.errors import BudgetError
 
 
@@ -54,6 +54,30 @@ def test_dropped_blocks_compete_with_everything_else(seed):
         assert len(found.dropped) <= 1
         assert found.loss() == pytest.approx(brute_force(table, max(budget, least_bytes(table)), most_drops=1))
         assert set(found.chosen) == {one.name for one in table.layers if one.block not in found.dropped}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_layers_of_a_feed_forward_lose_units_together(seed):
+    """Against every combination of a share of units and options of its layers."""
+    random = np.random.default_rng(seed)
+    plain = made_table(seed, layers=4, options=3)
+    units = FewerUnits("b.0.l1", ("b.0.l0", "b.0.l1"), ((0.25, float(random.exponential(0.3))), (0.5, 0.5)))
+    table = Survey(plain.layers, {}, 0, plain.unit, widths=(units,))
+    scales = {"grid": 0.7, "width": 0.5} if seed % 2 else None
+    assert least_bytes(table) < least_bytes(plain)
+    for budget in (least_bytes(table) + 2, 120, 200, 300):
+        found = allocate(table, budget, scales)
+        widths = {found.chosen[name].settings.get("width", 0.0) for name in units.members}
+        assert len(widths) == 1 and all("width" not in found.chosen[f"b.1.l{n}"].settings for n in (2, 3))
+        best = float("inf")
+        for share, rise in ((0.0, 0.0), *units.steps):
+            for picked in itertools.product(*([one.keep, *one.options] for one in table.layers)):
+                size = sum(round(one.bytes * (1 - share * (n < 2))) for n, one in enumerate(picked))
+                if size <= budget:
+                    loss = sum(one.loss(scales) * (1 - share * (n < 2)) for n, one in enumerate(picked))
+                    best = min(best, loss + rise * (scales or {}).get("width", 1.0))
+        assert found.bytes <= budget and found.loss(scales) == pytest.approx(best)
+    assert allocate(table, 200, kinds=("grid", "prune")).losses.keys() <= {"grid", "prune"}
 
 
 def test_more_bytes_never_cost_loss():

@@ -152,7 +152,7 @@ def test_what_a_recipe_does_besides_is_read_off_its_passes():
     assert work_of([kronecker], 512) == SEARCH
     assert work_of([EntropyCoded(correct=0.0)], 512) == Work(backward=1024)
     healed = [Gptq(bits=3), Distill(batch=4, train="scales")]
-    assert work_of(healed, 512) == Work(paired=True, backward=2048, trained=8)
+    assert work_of(healed, 512) == Work(paired=True, backward=4096, trained=8)
     assert work_of([GradualPrune(heal={"pass": "distill", "batch": 2})], 100).trained == 12
 
 

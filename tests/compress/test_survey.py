@@ -6,6 +6,7 @@ from pocketlm.compress.context import Context
 from pocketlm.compress.costs import Metric, draw, options_of
 from pocketlm.compress.rise import reference_of
 from pocketlm.compress.rounding import RoundToNearest
+from pocketlm.compress.structure import PruneUnits
 from pocketlm.compress.survey import cache_folder, survey, tensor_bytes
 from pocketlm.errors import ModelError
 from pocketlm.model.pretrained import load_model, save_model
@@ -64,6 +65,27 @@ def test_predicted_losses_are_of_the_size_of_measured_ones(family, calibrated, t
         inner = layers == ("blocks",)
         predicted = sum(bits_of(one, 3).loss() for one in table.layers if one.options and bool(one.block) == inner)
         assert predicted / 3 < reference.rise(made) < predicted * 3
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5", "bert"])
+def test_feed_forwards_may_lose_units_at_a_price_of_the_size_of_the_measured_one(family, calibrated, tmp_path, name):
+    model = family(name)
+    context = Context(fast=False)
+    calibration = calibrated(model)
+    found = survey(model, calibration, context, kinds=("width",), cache=tmp_path)
+    assert found == survey(model, calibration, context, kinds=("width",), cache=tmp_path)  # read back
+    layers = {one.name for one in found.layers}
+    assert found.widths and all({*one.members} <= layers and one.name in one.members for one in found.widths)
+    for one in found.widths:
+        shares, losses = zip(*one.steps, strict=True)
+        assert shares == (0.125, 0.25, 0.5) and list(losses) == sorted(losses) and losses[0] >= 0
+    share, predicted = found.widths[-1].steps[-1]
+    if name != "bert":  # which without a head has no loss to rise
+        made = PruneUnits({found.widths[-1].name: share}, layers=(found.widths[-1].name,))(
+            model.copy(), Context(calibration, fast=False)
+        )
+        measured = reference_of(model, calibration).rise(made)
+        assert measured / 4 - 1e-3 < predicted < 4 * measured + 1e-3, (predicted, measured)
 
 
 def test_a_table_is_measured_once(family, calibrated, tmp_path, monkeypatch):

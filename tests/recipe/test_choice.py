@@ -35,6 +35,26 @@ def test_a_choice_as_passes_names_layers_as_they_are_then(deep, calibrated):  # 
     assert made.module.lm_head.stored is made.module.model.embed_tokens.stored
 
 
+def test_units_go_before_factors_and_bits(deep, calibrated):  # noqa: F811
+    model = deep()
+    chosen = {layer.name: Option("keep", 10) for layer in model.layers if layer.name != "lm_head"}
+    part = [f"model.layers.2.mlp.{name}" for name in ("gate_proj", "up_proj", "down_proj")]
+    units = next(layer.shape[1] for layer in model.layers if layer.name == part[2])
+    share = 8 / units
+    for name in part:
+        losses = {"entropy-coded": 0.1} | ({"width": 0.2} if name == part[2] else {})
+        chosen[name] = Option("entropy-coded", 900, losses, {"bits": 3, "width": share})
+    recipe = recipe_of(Allocation(chosen), model)
+    steps = recipe.to_json()
+    assert [one["pass"] for one in steps] == ["prune-ffn", "entropy-coded"]
+    assert steps[0]["share"] == {part[2]: share} and list(steps[0]["layers"]) == [part[2]]
+    weights = sum(layer.parameters for layer in model.layers if layer.name in part) * (1 - share)
+    assert steps[1]["bits"] == pytest.approx(max(1, 8 * 2700 / weights), abs=1e-3)
+    made = compress(model, recipe, Context(calibrated(model), fast=False))
+    shapes = {layer.name: layer.shape for layer in made.layers}
+    assert shapes[part[2]][1] == shapes[part[0]][0] == shapes[part[1]][0] == units - 8
+
+
 def test_coded_layers_share_one_mean_and_groups_go_by_their_word(deep):  # noqa: F811
     model = deep()
     chosen = {

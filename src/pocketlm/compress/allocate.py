@@ -2,7 +2,8 @@
 
 A multiple-choice knapsack as a mixed-integer linear program (Kellerer, Pferschy and Pisinger 2004, Knapsack Problems,
 chapter 11), solved by HiGHS through `scipy.optimize.milp`: of every layer exactly one option, or its whole block goes;
-the bytes of all are at most the budget. Pure functions on plain numbers.
+the layers of a feed-forward lose the same units; the bytes of all are at most the budget. Pure functions on plain
+numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pocketlm.compress.options import Option, Survey, SurveyedLayer, front
+from pocketlm.compress.options import Option, Survey, front
 from pocketlm.errors import BudgetError
 from pocketlm.units import format_size
 
@@ -38,15 +39,35 @@ class Allocation:
         return sum(value * (scales or {}).get(kind, 1.0) for kind, value in self.losses.items())
 
 
-def offers(layer: SurveyedLayer, kinds: Sequence[str] | None, scales: Mapping[str, float] | None) -> list[Option]:
-    """The options of a layer worth choosing: of the kinds allowed, none beaten by another in both bytes and loss."""
-    allowed = [one for one in layer.options if kinds is None or set(one.losses) <= {*kinds}]
-    return front([layer.keep, *allowed], scales)
+def offers(table: Survey, kinds: Sequence[str] | None, scales: Mapping[str, float] | None) -> dict[str, list[Option]]:
+    """By layer, the options worth choosing: of the kinds allowed, none beaten by another in both bytes and loss.
+
+    Of a layer whose feed-forward may lose units, those for each share of them: with `width` among the settings.
+    """
+    found = {}
+    for layer in table.layers:
+        allowed = [one for one in layer.options if kinds is None or set(one.losses) <= {*kinds}]
+        found[layer.name] = front([layer.keep, *allowed], scales)
+    for units in table.widths if kinds is None or "width" in kinds else ():
+        for name in units.members:
+            whole = found[name]
+            for share, rise in units.steps:
+                found[name] = found[name] + [
+                    _narrower(one, share, rise if name == units.name else None) for one in whole
+                ]
+    return found
+
+
+def _narrower(option: Option, share: float, rise: float | None) -> Option:
+    """An option of a matrix that has lost this share of its units. rise: what that costs, if it is counted here."""
+    losses = {kind: value * (1 - share) for kind, value in option.losses.items()}
+    losses |= {} if rise is None else {"width": rise}
+    return Option(option.kind, round(option.bytes * (1 - share)), losses, {**option.settings, "width": share})
 
 
 def least_bytes(table: Survey, kinds: Sequence[str] | None = None) -> int:
     """The fewest bytes that any choice for the matrices has."""
-    sizes = {one.name: min(option.bytes for option in offers(one, kinds, None)) for one in table.layers}
+    sizes = {name: min(option.bytes for option in found) for name, found in offers(table, kinds, None).items()}
     total = sum(sizes.values())
     if kinds is not None and "drop" not in kinds:
         return total
@@ -88,7 +109,7 @@ def allocate(
             f"{format_size(budget_bytes)} for the weight matrices is out of reach: the least that any choice takes is "
             f"{format_size(least)} ({least:,} bytes)"
         )
-    offered = {one.name: offers(one, kinds, scales) for one in table.layers}
+    offered = offers(table, kinds, scales)
     drops = [] if kinds is not None and "drop" not in kinds else list(table.drops)
     picked = _solve(table, offered, drops, budget_bytes, scales)
     dropped = tuple(block for block in drops if picked[block])
@@ -123,6 +144,11 @@ def _solve(
     ones = coo_array((np.ones(len(entries)), tuple(zip(*entries, strict=True))), shape=shape)
     size, rise = max(1.0, max(sizes)), max(1e-30, max(losses))  # scaled: the solver's tolerances are absolute
     limits = [LinearConstraint(ones, 1, 1), LinearConstraint(np.array([sizes]) / size, -np.inf, budget / size)]
+    if same := _alike(table, columns, offered):
+        entries = [(row, column) for row, found in enumerate(same) for column in found]
+        values = [sign for found in same for sign in found.values()]
+        matrix = coo_array((values, tuple(zip(*entries, strict=True))), shape=(len(same), len(sizes)))
+        limits.append(LinearConstraint(matrix, 0, 0))
     for stack, blocks in droppable(table).items():
         if drops:
             row = [0.0] * len(columns) + [float(one in blocks) for one in drops]
@@ -136,6 +162,24 @@ def _solve(
     taken = result.x > 0.5
     found = {name: place for (name, place), yes in zip(columns, taken[: len(columns)], strict=True) if yes}
     return found | {block: int(yes) for block, yes in zip(drops, taken[len(columns) :], strict=True)}
+
+
+def _alike(
+    table: Survey, columns: list[tuple[str, int]], offered: Mapping[str, list[Option]]
+) -> list[dict[int, float]]:
+    """Equations by which the layers of a feed-forward lose the same share of units: columns with their signs."""
+    by_share: dict[tuple[str, float], list[int]] = {}
+    for column, (name, place) in enumerate(columns):
+        if (share := offered[name][place].settings.get("width")) is not None:
+            by_share.setdefault((name, share), []).append(column)
+    found = []
+    for units in table.widths:
+        for name in units.members:
+            for share, _ in units.steps:
+                own, first = by_share.get((name, share), []), by_share.get((units.name, share), [])
+                if name != units.name and own:
+                    found.append({**dict.fromkeys(own, 1.0), **dict.fromkeys(first, -1.0)})
+    return found
 
 
 def _rows(table: Survey, columns: list[tuple[str, int]], drops: list[str]) -> list[tuple[int, int]]:

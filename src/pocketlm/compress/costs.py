@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pocketlm.compress.columns import removal_curve, stride_for
 from pocketlm.compress.factors import cost, rank_for, root_of, spectrum
 from pocketlm.compress.grid import grid_for
 from pocketlm.compress.masks import keep_mask
@@ -26,6 +27,8 @@ BITS = (2, 3, 4, 5, 6, 7, 8)
 GROUP = 64
 SHARES = (0.2, 0.3, 0.4, 0.5, 0.6)
 RATES = (0.25, 0.5, 0.75)
+# Shares of a feed-forward's units that may go, and what the units left are a multiple of.
+WIDTHS, MULTIPLE = (0.125, 0.25, 0.5), 8
 # Steps of entropy-coded weights, as multiples of how widely the weights of a layer spread where the loss feels them.
 STEPS = (4.0, 2.8, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.06)
 # Rows of a matrix that grids and masks are tried on.
@@ -171,6 +174,26 @@ def prune_options(sample: Sample, finish: Sequence[Option], item_bytes: int) -> 
             losses = {"prune": lost, one.kind: (1 - gone) * one.loss()}
             size = round(bits + (1 - gone) * one.bytes)
             found.append(Option("prune", size, losses, {"sparsity": rate, "bits": one.settings["bits"]}))
+    return found
+
+
+def width_steps(matrix: Tensor, metric: Metric) -> list[tuple[float, float]]:
+    """Shares of the columns of a feed-forward's layer out, each with what it costs that the cheapest of so many go.
+
+    The columns left make up for them (see `columns`). Shares that leave no multiple of MULTIPLE are not offered.
+    """
+    units = matrix.shape[1]
+    if units % MULTIPLE or metric.columns.dim() == 1:
+        return []
+    gram = matrix.double().t() @ (metric.rows.double()[:, None] * matrix.double())
+    most = int(WIDTHS[-1] * units)
+    curve = removal_curve(gram, metric.columns, MULTIPLE, most, True, stride_for(units, MULTIPLE))
+    found = []
+    for share in WIDTHS:
+        gone = round(share * units / MULTIPLE) * MULTIPLE
+        place = next((place for place, count in enumerate(curve.counts) if count >= gone), None)
+        if gone and place is not None:
+            found.append((gone / units, curve.costs[place]))
     return found
 
 

@@ -130,7 +130,9 @@ def _work_of(step: Any, length: int) -> Work:
     paired = bool(corrects or said.get("tune_epochs"))
     healing = {"batch": 8, "train": "all", **said["heal"]} if "heal" in said else said
     if "scale_rate" in said or "heal" in said:
-        return Work(paired, healing["batch"] * length, False, TRAINED[healing["train"]])
+        # scales stand before and after a product, so that twice as much waits for the way back
+        tokens = healing["batch"] * length * (2 if healing["train"] == "scales" else 1)
+        return Work(paired, tokens, False, TRAINED[healing["train"]])
     sums = said.get("method") == "kronecker" or said.get("allocation") == "loss"
     measures = sums or said.get("score") == "fisher" or said.get("method") == "fisher" or "gradients" in said
     return Work(paired, MEASURED if measures or said.get("allocation") == "sensitivity" else 0, sums)

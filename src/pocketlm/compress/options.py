@@ -7,14 +7,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 # Kinds of options; what an option costs is split by them, as each is predicted well or badly in its own way.
-KINDS = ("keep", "grid", "entropy-coded", "low-rank", "prune", "drop")
+KINDS = ("keep", "grid", "entropy-coded", "low-rank", "prune", "width", "drop")
 
 
 @dataclass(frozen=True)
 class Option:
-    """One thing a layer may become. kind: what is done first; settings: share, sparsity, bits, where they apply.
+    """One thing a layer may become. kind: what is done first; settings: width, share, sparsity, bits, where they apply.
 
-    bytes: as stored. losses: predicted rise of the loss by the kind that makes it, in the survey's unit.
+    width is the share of a feed-forward's units that go. bytes: as stored. losses: predicted rise of the loss by the
+    kind that makes it, in the survey's unit.
     """
 
     kind: str
@@ -29,7 +30,8 @@ class Option:
     @property
     def label(self) -> str:
         """A name for people, such as "low-rank 40 % 4 bits"."""
-        shares = [f"{round(100 * self.settings[key])} %" for key in ("share", "sparsity") if key in self.settings]
+        keys = ("width", "share", "sparsity")
+        shares = [f"{round(100 * self.settings[key])} %" for key in keys if key in self.settings]
         bits = [f"{self.settings['bits']:g} bits"] if "bits" in self.settings else []
         return " ".join([self.kind, *shares, *bits])
 
@@ -62,10 +64,23 @@ class SurveyedLayer:
 
 
 @dataclass(frozen=True)
+class FewerUnits:
+    """A feed-forward that may lose units. name: of its layer out. members: first names of all its matrices.
+
+    steps: shares of the units that may go, each with the predicted rise of the loss, the others making up for them.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    steps: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
 class Survey:
     """Every weight matrix with its options. unit: of losses, "nats a token" or "relative error" of the weights.
 
-    drops: predicted rise of the loss when a whole block goes, by the block's path; only of blocks that may go.
+    drops: predicted rise of the loss when a whole block goes, by the block's path; only of blocks that may go. widths:
+    of feed-forwards.
     other_bytes: of the tensors that are no matrix of a layer. tokens: that were read.
     """
 
@@ -74,6 +89,7 @@ class Survey:
     other_bytes: int
     unit: str
     tokens: int = 0
+    widths: tuple[FewerUnits, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -94,7 +110,11 @@ class Survey:
             )
             for one in value["layers"]
         )  # fmt: skip
-        return cls(layers, value["drops"], value["other_bytes"], value["unit"], value["tokens"])
+        widths = tuple(
+            FewerUnits(one["name"], tuple(one["members"]), tuple((share, loss) for share, loss in one["steps"]))
+            for one in value["widths"]
+        )
+        return cls(layers, value["drops"], value["other_bytes"], value["unit"], value["tokens"], widths)
 
 
 def front(options: list[Option], scales: Mapping[str, float] | None = None) -> list[Option]:

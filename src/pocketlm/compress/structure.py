@@ -8,6 +8,7 @@ every group.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from pocketlm.compress.gradients import output_gradients
 from pocketlm.compress.heads import HeadStep, head_curve
 from pocketlm.compress.removal import heads_of
 from pocketlm.compress.sublayers import Sublayer, remove_heads, remove_units, sublayers
-from pocketlm.compress.targets import select
+from pocketlm.compress.targets import select, setting_for
 from pocketlm.compress.walk import BlockView, walk
 from pocketlm.errors import RecipeError
 from pocketlm.model.anatomy import stacks
@@ -72,14 +73,15 @@ def gradients_for(model: Model, parts: list[Sublayer], context: Context, step: A
 class PruneUnits:
     """Remove feed-forward units: rows of the layers in, columns of the layer out.
 
-    share: of each feed-forward's units. multiple: what the units left are a multiple of. score: "fisher" weighs what
-    changes by the loss's gradient, "output" counts it as it is. compensate: the columns left make up for those gone.
-    sequences: of calibration whose gradients are taken. layers, exclude: which layers out, by group or name pattern.
+    share: of each feed-forward's units, or a mapping from patterns of their layers out to it. multiple: what the units
+    left are a multiple of. score: "fisher" weighs what changes by the loss's gradient, "output" counts it as it is.
+    compensate: the columns left make up for those gone. sequences: of calibration whose gradients are taken. layers,
+    exclude: which layers out, by group or name pattern.
     """
 
     name: ClassVar[str] = "prune-ffn"
     kind: ClassVar[str] = "structure"
-    share: float = 0.25
+    share: float | Mapping[str, float] = 0.25
     multiple: int = 8
     score: str = "fisher"
     compensate: bool = True
@@ -88,7 +90,8 @@ class PruneUnits:
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_share(self.share)
+        for share in self.share.values() if isinstance(self.share, Mapping) else (self.share,):
+            check_share(share)
         check_choice(self.score, SCORES, "score")
         if self.multiple < 1:
             raise ValueError(f"multiple is at least 1, got {self.multiple}")
@@ -110,7 +113,7 @@ class PruneUnits:
 
     def _remove(self, model: Model, one: Sublayer, view: BlockView, gradients: Tensor | None, context: Context) -> None:
         weight = one.matrix(model)
-        gone = to_remove(weight.shape[1], self.share, self.multiple)
+        gone = to_remove(weight.shape[1], setting_for(self.share, one.output), self.multiple)
         if not gone:
             context.journal.left(one.output, "no unit to remove")
             return

@@ -12,22 +12,24 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pocketlm.compress import costs, felt, options
+from pocketlm.compress import columns, costs, felt, options
 from pocketlm.compress.calibration import Calibration
 from pocketlm.compress.context import Context
-from pocketlm.compress.costs import Metric, options_of
+from pocketlm.compress.costs import Metric, options_of, width_steps
 from pocketlm.compress.depth import only
 from pocketlm.compress.felt import each_matrix, matrices, plain_matrix
-from pocketlm.compress.options import Option, Survey, SurveyedLayer
+from pocketlm.compress.options import FewerUnits, Option, Survey, SurveyedLayer
 from pocketlm.compress.rise import reference_of
+from pocketlm.compress.sublayers import Sublayer, sublayers
 from pocketlm.model.anatomy import LayerInfo, stacks
-from pocketlm.model.families import FAMILIES
+from pocketlm.model.families import FAMILIES, FeedForward
 from pocketlm.model.folder import RECORD, WEIGHTS
 from pocketlm.model.pretrained import Model
 from pocketlm.model.rebuild import stored_tensors
@@ -36,7 +38,7 @@ from pocketlm.pocket.format import write_atomically
 
 # Tokens that blocks are left out on: every block is one more forward pass, and its absence is loud.
 DROP_TOKENS = 1024
-OFFERED = ("grid", "low-rank", "prune", "drop", "entropy-coded")
+OFFERED = ("grid", "low-rank", "prune", "width", "drop", "entropy-coded")
 
 
 def cache_folder() -> Path:
@@ -70,7 +72,7 @@ def survey(
 def _key(model: Model, calibration: Calibration | None, settings: Any) -> str:
     """A hash of all that a survey depends on."""
     found = hashlib.sha256(json.dumps(settings).encode())
-    for file in (__file__, costs.__file__, felt.__file__, options.__file__):
+    for file in (__file__, columns.__file__, costs.__file__, felt.__file__, options.__file__):
         found.update(Path(file).read_bytes())
     tensors: list[Mapping[str, Tensor]] = [stored_tensors(model.module)]
     for batch in [*tensors, *(calibration.batches if calibration is not None else ())]:
@@ -112,7 +114,7 @@ def calibrated_drops(model: Model, calibration: Calibration, context: Context) -
 
 @dataclass
 class _Work:
-    """One survey. found: options by the first name of a matrix."""
+    """One survey. found: options by the first name of a matrix. narrower: of a feed-forward, by its layer out."""
 
     model: Model
     context: Context
@@ -120,6 +122,7 @@ class _Work:
     rows: int
     sizes: Mapping[str, int]
     found: dict[str, list[Option]] = field(default_factory=dict)
+    narrower: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     def weights_only(self) -> Survey:
         """The table by weights alone."""
@@ -142,6 +145,19 @@ class _Work:
         kinds = [one for one in self.kinds if inner or one not in ("low-rank", "prune")]
         item = getattr(torch, self.model.spec.dtype).itemsize
         self.found[name] = options_of(matrix, metrics, item, kinds, rows=self.rows * (1 if inner else 4))
+        if "width" in kinds and len(metrics) == 1 and name in self.parts:
+            self.narrower[name] = width_steps(matrix, metrics[0])
+
+    @cached_property
+    def parts(self) -> dict[str, Sublayer]:
+        """Feed-forwards, by their layer out, all whose matrices are there to be made smaller."""
+        every = [one for stack in stacks(self.model.module) for block in stack for one in sublayers(self.model, block)]
+        known = {layer.name: layer for names, layer in matrices(self.model) if len(names) == 1}
+        return {
+            one.output: one for one in every
+            if isinstance(one.part, FeedForward)
+            and all(name in known and plain_matrix(self.model, known[name]) is not None for name in one.names)
+        }  # fmt: skip
 
     def table(self, drops: Mapping[str, float], unit: str, tokens: int) -> Survey:
         """All of it."""
@@ -154,7 +170,12 @@ class _Work:
             stored = sum(left.pop(key) for key in own)
             offered = tuple(one for one in self.found.get(names[0], ()) if one.bytes < stored)
             layers.append(SurveyedLayer(names, layer.kind, layer.block, layer.shape, stored, offered))
-        return Survey(tuple(layers), dict(drops), sum(left.values()), unit, tokens)
+        widths = tuple(
+            FewerUnits(name, tuple(self.parts[name].names), tuple(steps))
+            for name, steps in self.narrower.items()
+            if steps
+        )
+        return Survey(tuple(layers), dict(drops), sum(left.values()), unit, tokens, widths)
 
 
 def _is_matrix(key: str, names: tuple[str, ...]) -> bool:

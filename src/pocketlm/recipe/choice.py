@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pocketlm.compress.allocate import Allocation
+from pocketlm.compress.costs import MULTIPLE
 from pocketlm.compress.passes import PASSES
 from pocketlm.compress.targets import GROUPS
 from pocketlm.errors import BudgetError
@@ -17,6 +18,7 @@ from pocketlm.recipe.recipe import Recipe
 # What kind of option a pass carries out.
 KIND_OF = {
     "drop-layers": "drop",
+    "prune-ffn": "width",
     "low-rank": "low-rank",
     "sparsegpt": "prune",
     "gptq": "grid",
@@ -25,7 +27,7 @@ KIND_OF = {
 
 
 def recipe_of(allocation: Allocation, model: Model) -> Recipe:
-    """The choice as passes: blocks go first, then factors, zeros, and bits. Layers go by the names they then have."""
+    """The choice as passes: blocks, then units, factors, zeros, and bits. Layers go by the names they then have."""
     names = _new_names(allocation, model)
     ties = {name: group for group in model.spec.ties for name in group}
     steps: list[dict[str, Any]] = [
@@ -40,6 +42,8 @@ def recipe_of(allocation: Allocation, model: Model) -> Recipe:
             for name in ties.get(first, (first,)) if name in names
         }  # fmt: skip
 
+    if widths := users("width", "width"):
+        steps.append({"pass": "prune-ffn", "share": widths, "multiple": MULTIPLE, "layers": list(widths)})
     if shares := users("low-rank", "share"):
         steps.append({"pass": "low-rank", "method": "kronecker", "share": shares, "layers": list(shares)})
     if rates := users("prune", "sparsity"):
@@ -59,7 +63,10 @@ def _mean_bits(allocation: Allocation, model: Model) -> float:
     """Bits a weight of what is entropy-coded, of a pruned matrix zeros too, of a factorized one its factors."""
     sizes = {one.name: one.parameters for one in model.layers}
     coded = {name: one for name, one in allocation.chosen.items() if "entropy-coded" in one.losses}
-    weights = sum(sizes[name] * (1 - one.settings.get("share", 0.0)) for name, one in coded.items())
+    weights = sum(
+        sizes[name] * (1 - one.settings.get("width", 0.0)) * (1 - one.settings.get("share", 0.0))
+        for name, one in coded.items()
+    )
     return 8 * sum(one.bytes for one in coded.values()) / weights
 
 

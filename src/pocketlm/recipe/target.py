@@ -30,7 +30,7 @@ from pocketlm.units import format_size
 logger = logging.getLogger(__name__)
 
 # What a pass with error feedback usually leaves of the loss predicted without, until it is measured.
-PRIOR = {"grid": 0.5, "entropy-coded": 0.6, "prune": 0.5}
+PRIOR = {"grid": 0.5, "entropy-coded": 0.6, "prune": 0.5, "width": 0.7}
 # The size is at most the target and at least this share of it; tries aim between.
 LEAST, AIM = 0.98, 0.993
 ROUNDS, TRIES = 3, 8
@@ -104,14 +104,14 @@ def recipe_for(
 
 def plan_for(
     model: Model, calibration: Calibration, target_bytes: int, context: Context | None = None, *,
-    kinds: Sequence[str] = ("entropy-coded", "low-rank", "prune", "drop"), rounds: int = ROUNDS,
+    kinds: Sequence[str] = ("entropy-coded", "low-rank", "prune", "width", "drop"), rounds: int = ROUNDS,
     cache: Path | None = None,
 ) -> Plan:  # fmt: skip
     """As `recipe_for`, with the model and what was tried.
 
-    kinds: of options that compete, of "grid", "entropy-coded", "low-rank", "prune" and "drop"; without "grid" weights
-    are entropy-coded, which is smaller as a folder. rounds: choices that predictions are corrected by. cache: where
-    surveys are kept. Raises BudgetError for a target out of reach, with the least size within it.
+    kinds: of options that compete, of "grid", "entropy-coded", "low-rank", "prune", "width" and "drop"; without "grid"
+    weights are entropy-coded, which is smaller as a folder. rounds: choices that predictions are corrected by. cache:
+    where surveys are kept. Raises BudgetError for a target out of reach, with the least size within it.
     """
     context = replace(context or Context(), calibration=calibration, teacher=model, allow_no_effect=True)
     table = survey(model, calibration, context, cache=cache)
