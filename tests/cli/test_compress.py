@@ -133,9 +133,12 @@ def test_wrong_inputs_are_told_in_one_line(work, capsys):
         (("compress", model, "--calibration", folder / "none.txt", *recipe), "cannot be read"),
         (("compress", model, *recipe), "give --calibration FILE"),
         (("compress", folder / "none", *recipe), "no such model folder"),
-        (("compress", model, "-o", folder / "small"), "either --recipe FILE or --target-size SIZE"),
+        (("compress", model, "-o", folder / "small"), "one of --recipe FILE, --target-size SIZE and"),
         (few(work, "--target-size", "40", "--quiet"), "has no unit"),
         (few(work, "--target-size", "1kB", "--quiet"), "out of reach"),
+        (few(work, "--target-time", "1kB", "--quiet"), "unknown unit"),
+        (few(work, "--target-time", "1us", "--quiet"), "target time 1 µs is out of reach"),
+        (few(work, "--target-time", "9ms", "--target-size", "1MB", "--quiet"), "give one of"),
     ):
         code, _, err = run(capsys, *arguments)
         assert code == 2, said

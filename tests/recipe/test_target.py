@@ -24,7 +24,7 @@ def test_the_saved_folder_meets_the_target(deep, calibrated, tmp_path, monkeypat
     monkeypatch.setattr(target_module, "TRIED_ON", calibration.tokens // 2)
     plan = plan_for(model, calibration, target, CONTEXT, kinds=KINDS, rounds=1, cache=tmp_path)
     size = save_model(plan.best.model, tmp_path / "small")
-    assert size == plan.best.bytes
+    assert size == plan.best.cost
     assert 0.95 * target <= size <= target
     context = Context(calibration, fast=False, allow_no_effect=True)
     again = compress(model, Recipe(plan.recipe.steps), context)
@@ -46,7 +46,7 @@ def test_a_choice_that_fits_is_not_tried_again(deep, calibrated, tmp_path):  # n
     model = deep()
     target = round(0.72 * save_model(model, tmp_path / "whole"))
     plan = plan_for(model, calibrated(model), target, CONTEXT, kinds=("grid",), rounds=6, cache=tmp_path)
-    fits = [one.allocation for one in plan.tries if 0.98 * target <= one.bytes <= target - 256]
+    fits = [one.allocation for one in plan.tries if 0.98 * target <= one.cost <= target - 256]
     assert len(fits) == 1 and len(plan.tries) < 6
 
 

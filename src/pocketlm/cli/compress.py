@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pocketlm.cli.show import Bars, console, print_json
 from pocketlm.errors import MissingExtraError, RecipeError
-from pocketlm.units import format_duration, format_size, parse_size
+from pocketlm.units import format_duration, format_size, parse_latency, parse_size
 
 
 def command(
@@ -26,6 +26,10 @@ def command(
     ] = None,
     target_size: Annotated[
         str | None, typer.Option(help='Largest folder, such as "60MB": makes a recipe that fits it.')
+    ] = None,
+    target_time: Annotated[
+        str | None,
+        typer.Option(help='Longest forward pass over one stretch, such as "30ms", by torch on this machine.'),
     ] = None,
     windows: Annotated[int, typer.Option(min=1, help="Stretches (or lines) of the calibration text to read.")] = 128,
     length: Annotated[int, typer.Option(min=2, help="Tokens of each.")] = 512,
@@ -52,10 +56,10 @@ def command(
 
     The folder opens again with pocketlm.load_model; record.json in it says what became of every layer.
     """
-    if (recipe is None) == (target_size is None):
-        raise RecipeError("give either --recipe FILE or --target-size SIZE")
-    if teacher is not None and target_size is not None:
-        raise RecipeError("--teacher goes with --recipe: a target size is searched for the model as it is given")
+    if sum(one is not None for one in (recipe, target_size, target_time)) != 1:
+        raise RecipeError("give one of --recipe FILE, --target-size SIZE and --target-time TIME")
+    if teacher is not None and recipe is None:
+        raise RecipeError("--teacher goes with --recipe: a target is searched for the model as it is given")
     try:
         import torch  # noqa: F401
     except ImportError:
@@ -65,8 +69,9 @@ def command(
 
     check_output(Path(output), force)  # at once, before the work
     job = CompressJob(
-        model, Path(output), recipe, None if target_size is None else parse_size(target_size), calibration, windows,
-        length, test, teacher, seed, workers, ray, None if disk is None else Path(disk), allow_no_effect, force,
+        model, Path(output), recipe, None if target_size is None else parse_size(target_size),
+        None if target_time is None else round(1000 * parse_latency(target_time)), calibration, windows, length, test,
+        teacher, seed, workers, ray, None if disk is None else Path(disk), allow_no_effect, force,
     )  # fmt: skip
     bars = nullcontext(None) if quiet or json_output else Bars()
     with bars as progress:

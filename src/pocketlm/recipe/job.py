@@ -20,6 +20,7 @@ from pocketlm.errors import BudgetMissed, CalibrationError, RecipeError
 from pocketlm.model.pretrained import Model, load_model, save_model
 from pocketlm.progress import Progress, Silent
 from pocketlm.recipe.compress import compress, read_recipe
+from pocketlm.recipe.currency import Microseconds
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.recipe.target import plan_for
 from pocketlm.units import format_size
@@ -27,7 +28,9 @@ from pocketlm.units import format_size
 
 @dataclass(frozen=True)
 class CompressJob:
-    """What to compress, how, and where to. Of recipe (a YAML file) and target_size (bytes) one is given.
+    """What to compress, how, and where to. Of recipe (a YAML file), target_size (bytes) and target_time one is given.
+
+    target_time: microseconds of a forward pass over one sequence of calibration, by torch in float32 on this machine.
 
     calibration: a text file, or WAV files. windows, length: how much of it is read. test: text for the audit only.
     teacher: the model that healing learns from, as `model`; without, the model itself as it is given.
@@ -37,6 +40,7 @@ class CompressJob:
     output: Path
     recipe: str | None = None
     target_size: int | None = None
+    target_time: int | None = None
     calibration: str | None = None
     windows: int = 128
     length: int = 512
@@ -83,11 +87,31 @@ def run_job(job: CompressJob, progress: Progress | None = None) -> dict[str, Any
         "records": list(made.records), "loss": _losses(model, made, calibration),
         "audit": {} if calibration is None else audit(model, calibration, test),
     }  # fmt: skip
+    _check_target(job, made, calibration, size, report)
+    return report
+
+
+def _check_target(
+    job: CompressJob, made: Model, calibration: Calibration | None, size: int, report: dict[str, Any]
+) -> None:
+    """Raises BudgetMissed where the folder is larger, or the model slower when timed once more, than it is to be."""
     if job.target_size is not None and size > job.target_size:
         raise BudgetMissed(
             f"{job.output}: is {format_size(size)}, more than {format_size(job.target_size)}; it was written", report
         )
-    return report
+    if job.target_time is not None and calibration is not None:
+        clock = _clock(calibration)
+        report["time_ms"] = (taken := clock.of(made)) / 1000
+        if taken > job.target_time:
+            raise BudgetMissed(
+                f"{job.output}: takes {clock.said(taken)}, timed once more, and should take at most "
+                f"{clock.said(job.target_time)}; it was written", report,
+            )  # fmt: skip
+
+
+def _clock(calibration: Calibration) -> Microseconds:
+    """Times models on the first sequence of the calibration."""
+    return Microseconds({name: values[:1] for name, values in calibration.batches[0].items()})
 
 
 def _made(
@@ -96,9 +120,13 @@ def _made(
     """The compressed model, the recipe that made it, and what is worth saying of how that was found."""
     if steps is not None:
         return compress(model, steps, context), steps, []
-    if calibration is None or job.target_size is None:
-        raise RecipeError("--target-size needs calibration text to weigh layers by; give --calibration FILE")
-    plan = plan_for(model, calibration, job.target_size, context)
+    if calibration is None:
+        raise RecipeError("a target needs calibration text to weigh layers by; give --calibration FILE")
+    if job.target_time is not None:
+        plan = plan_for(model, calibration, job.target_time, context, currency=_clock(calibration))
+    else:
+        assert job.target_size is not None  # one of the three is given
+        plan = plan_for(model, calibration, job.target_size, context)
     return plan.model, plan.recipe, [plan.text]
 
 

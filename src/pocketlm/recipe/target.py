@@ -1,15 +1,15 @@
-"""A recipe that brings a model to a size: one budget for all methods, checked on the model it makes.
+"""A recipe that brings a model to a size, or to a time: one budget for all methods, checked on the model it makes.
 
 Errors of layers do not add up, and passes that feed errors back do better than the survey's bound. So a choice is
 applied, the rise of the loss measured after every pass, and the predictions of each kind are scaled by what was seen
-before it is chosen again. The budget follows the size of the folder as it is really saved. All this is done on a part
-of the calibration, as sizes and the order of losses need less of it than weights do; the last choice is made with all.
+before it is chosen again. The budget follows what the model really has, of bytes as a folder or of measured time (see
+`recipe.currency`). All this is done on a part of the calibration, as sizes and the order of losses need less of it than
+weights do; the last choice is made with all.
 """
 
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,28 +21,24 @@ from pocketlm.compress.context import Context
 from pocketlm.compress.rise import Reference, reference_of
 from pocketlm.compress.survey import survey
 from pocketlm.errors import BudgetError
-from pocketlm.model.pretrained import Model, save_model
+from pocketlm.model.pretrained import Model
 from pocketlm.recipe.choice import KIND_OF, recipe_of
 from pocketlm.recipe.compress import compress
+from pocketlm.recipe.currency import Bytes, Currency
 from pocketlm.recipe.recipe import Recipe
-from pocketlm.units import format_size
 
 logger = logging.getLogger(__name__)
 
 # What a pass with error feedback usually leaves of the loss predicted without, until it is measured.
 PRIOR = {"grid": 0.5, "entropy-coded": 0.6, "prune": 0.5, "width": 0.7}
-# The size is at most the target and at least this share of it; tries aim between.
-LEAST, AIM = 0.98, 0.993
 ROUNDS, TRIES = 3, 8
 # Calibration tokens that choices are tried on before one is made with all.
 TRIED_ON = 8192
-# Bytes by which a record may be longer another time: seconds and memory are in it.
-ROOM = 256
 
 
 @dataclass(frozen=True)
 class Try:
-    """One choice, applied. predicted, measured: rise of the loss by kind. bytes: of the folder.
+    """One choice, applied. predicted, measured: rise of the loss by kind. cost: what the target is counted in.
 
     budget: of matrices, that it was made for. model: what it made, while it may yet be the best.
     """
@@ -51,7 +47,7 @@ class Try:
     allocation: Allocation
     predicted: Mapping[str, float]
     measured: Mapping[str, float]
-    bytes: int
+    cost: int
     budget: int
     model: Model | None = field(repr=False)
 
@@ -61,18 +57,19 @@ class Try:
         return max(0.0, sum(self.measured.values()))
 
     def to_json(self) -> dict[str, Any]:
-        """Sizes and losses as plain data."""
-        return {"bytes": self.bytes, "predicted": dict(self.predicted), "measured": dict(self.measured)}
+        """Costs and losses as plain data."""
+        return {"cost": self.cost, "predicted": dict(self.predicted), "measured": dict(self.measured)}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The recipe chosen, the model it makes, and all that was tried. unit: of losses."""
+    """The recipe chosen, the model it makes, and all that was tried. unit: of losses. currency: of the target."""
 
     best: Try
     tries: tuple[Try, ...]
     target: int
     unit: str
+    currency: Currency = field(default_factory=Bytes)
 
     @property
     def recipe(self) -> Recipe:
@@ -87,40 +84,43 @@ class Plan:
 
     @property
     def text(self) -> str:
-        """A line for people: size, predicted and measured loss."""
-        predicted = sum(self.best.predicted.values())
+        """A line for people: size or time, predicted and measured loss."""
+        predicted, said = sum(self.best.predicted.values()), self.currency.said
         return (
-            f"{format_size(self.best.bytes)} of {format_size(self.target)}; loss rises by {self.best.rise:.4g} "
-            f"{self.unit} on calibration, {predicted:.4g} were predicted; {len(self.tries)} choices tried"
+            f"{said(self.best.cost)} of {said(self.target)}; loss rises by {self.best.rise:.4g} {self.unit} on "
+            f"calibration, {predicted:.4g} were predicted; {len(self.tries)} choices tried"
         )
 
 
 def recipe_for(
-    model: Model, calibration: Calibration, target_bytes: int, context: Context | None = None, **settings: Any
+    model: Model, calibration: Calibration, target: int, context: Context | None = None, **settings: Any
 ) -> Recipe:
-    """The recipe whose saved folder is at most `target_bytes` with the least loss found; settings as `plan_for`."""
-    return plan_for(model, calibration, target_bytes, context, **settings).recipe
+    """The recipe whose saved folder is at most `target` bytes with the least loss found; settings as `plan_for`."""
+    return plan_for(model, calibration, target, context, **settings).recipe
 
 
 def plan_for(
-    model: Model, calibration: Calibration, target_bytes: int, context: Context | None = None, *,
-    kinds: Sequence[str] = ("entropy-coded", "low-rank", "prune", "width", "drop"), rounds: int = ROUNDS,
+    model: Model, calibration: Calibration, target: int, context: Context | None = None, *,
+    currency: Currency | None = None, kinds: Sequence[str] | None = None, rounds: int = ROUNDS,
     cache: Path | None = None,
 ) -> Plan:  # fmt: skip
     """As `recipe_for`, with the model and what was tried.
 
-    kinds: of options that compete, of "grid", "entropy-coded", "low-rank", "prune", "width" and "drop"; without "grid"
-    weights are entropy-coded, which is smaller as a folder. rounds: choices that predictions are corrected by. cache:
-    where surveys are kept. Raises BudgetError for a target out of reach, with the least size within it.
+    currency: of the target; bytes of the folder without. kinds: of options that compete, of "grid", "entropy-coded",
+    "low-rank", "prune", "width" and "drop", those of the currency without; without "grid" weights are entropy-coded,
+    which is smaller as a folder. rounds: choices that predictions are corrected by. cache: where surveys are kept.
+    Raises BudgetError for a target out of reach, with the least size or time within it.
     """
+    currency = currency or Bytes()
+    kinds = currency.kinds if kinds is None else kinds
     context = replace(context or Context(), calibration=calibration, teacher=model, allow_no_effect=True)
-    table = survey(model, calibration, context, cache=cache)
-    rest = _folder_bytes(model) - (table.bytes - table.other_bytes)
+    table = currency.table(survey(model, calibration, context, cache=cache))
+    rest = currency.of(model) - (table.bytes - table.other_bytes)
     least = least_bytes(table, kinds) + rest
-    if least > target_bytes:
-        raise _out_of_reach(target_bytes, least, "about ")
+    if least > target:
+        raise _out_of_reach(target, least, "about ", currency)
     reference = reference_of(model, calibration, fast=context.fast)
-    search = _Search(target_bytes, rest, least_bytes(table, kinds), dict(PRIOR))
+    search = _Search(target, rest, least_bytes(table, kinds), dict(PRIOR), currency)
     part, labels = calibration.part(TRIED_ON, context.labels)
     stages = [(context, rounds)]
     if part is not calibration:
@@ -132,14 +132,14 @@ def plan_for(
             if search.fitted(allocation):
                 break
             tried = _try(model, recipe_of(allocation, model), allocation, search, reference, own)
-            logger.info("%s: %s", format_size(tried.bytes), tried.to_json())
+            logger.info("%s: %s", currency.said(tried.cost), tried.to_json())
             search.learn(tried, corrected=len(search.tries) < corrections)
-    return Plan(search.chosen(), (*search.past, *search.tries), search.target, table.unit)
+    return Plan(search.chosen(), (*search.past, *search.tries), search.target, table.unit, currency)
 
 
 @dataclass
 class _Search:
-    """Tries so far, and the budget of matrices for the next one. rest: bytes of all else. least: of the matrices.
+    """Tries so far, and the budget of matrices for the next one. rest: cost of all else. least: of the matrices.
 
     tries: on the calibration that is used now. past: on a part of it, whose weights are not kept. first: what was best
     on that part, to be tried first.
@@ -149,6 +149,7 @@ class _Search:
     rest: int
     least: int
     scales: dict[str, float]
+    currency: Currency
     tries: list[Try] = field(default_factory=list)
     past: list[Try] = field(default_factory=list)
     first: Allocation | None = None
@@ -157,7 +158,7 @@ class _Search:
     budget: int = 0
 
     def __post_init__(self) -> None:
-        self.budget = max(self.least, int(AIM * self.target) - self.rest)
+        self.budget = max(self.least, int(self.currency.aim * self.target) - self.rest)
 
     def begin(self) -> None:
         """Go on with other calibration, from the best choice so far. Raises BudgetError where none was small enough."""
@@ -169,7 +170,8 @@ class _Search:
 
     def fitting(self) -> list[Try]:
         """Tries that meet the target."""
-        return [one for one in self.tries if LEAST * self.target <= one.bytes <= self.target - ROOM]
+        least, most = self.currency.least * self.target, self.currency.most(self.target)
+        return [one for one in self.tries if least <= one.cost <= most]
 
     def fitted(self, allocation: Allocation) -> bool:
         """Whether this choice, though predictions were corrected, is one that was tried and fits."""
@@ -193,16 +195,17 @@ class _Search:
                 if tried.allocation.losses.get(kind, 0.0) > 1e-9:
                     self.scales[kind] = min(20.0, max(0.05, value / tried.allocation.losses[kind]))
             self.low, self.high = 0.0, float("inf")
-        if tried.bytes > self.target - ROOM:
+        most = self.currency.most(self.target)
+        if tried.cost > most:
             self.high = min(self.high, self.budget)
-        elif tried.bytes < LEAST * self.target:
+        elif tried.cost < self.currency.least * self.target:
             self.low = max(self.low, self.budget)
         else:
             return
-        wanted = self.budget + AIM * self.target - tried.bytes
+        wanted = self.budget + self.currency.aim * self.target - tried.cost
         if not self.low < wanted < self.high:
             wanted = (self.low + self.high) / 2 if self.high < float("inf") else wanted
-        if len(self.tries) == TRIES - 1 and min(one.bytes for one in self.tries) > self.target - ROOM:
+        if len(self.tries) == TRIES - 1 and min(one.cost for one in self.tries) > most:
             wanted = self.least  # before the target is said to be out of reach
         self.budget = max(self.least, int(wanted))
 
@@ -210,28 +213,25 @@ class _Search:
         """Of those within the target the one that lost least, where they are near it; else the largest."""
         if found := self.fitting():
             return min(found, key=lambda one: one.rise)
-        small = [one for one in self.tries if one.bytes <= self.target - ROOM]
-        small = small or [one for one in self.tries if one.bytes <= self.target]
-        return max(small, key=lambda one: one.bytes, default=None)
+        small = [one for one in self.tries if one.cost <= self.currency.most(self.target)]
+        small = small or [one for one in self.tries if one.cost <= self.target]
+        return max(small, key=lambda one: one.cost, default=None)
 
     def chosen(self) -> Try:
         """The best try. Raises BudgetError where none is small enough."""
         best = self.best()
         if best is None:
-            raise _out_of_reach(self.target, min(one.bytes for one in self.tries), "")
+            raise _out_of_reach(self.target, min(one.cost for one in self.tries), "", self.currency)
         return best
 
 
-def _out_of_reach(target: int, least: int, about: str) -> BudgetError:
+def _out_of_reach(target: int, least: int, about: str, currency: Currency) -> BudgetError:
+    included = ", tokenizer and config included," if currency.word == "size" else ""
+    exact = f" ({least:,} bytes)" if currency.word == "size" else ""
     return BudgetError(
-        f"target size {format_size(target)} is out of reach: the least that this model comes to, tokenizer and config "
-        f"included, is {about}{format_size(least)} ({least:,} bytes)"
+        f"target {currency.word} {currency.said(target)} is out of reach: the least that this model comes to{included} "
+        f"is {about}{currency.said(least)}{exact}"
     )
-
-
-def _folder_bytes(model: Model) -> int:
-    with tempfile.TemporaryDirectory() as place:
-        return save_model(model, Path(place) / "model")
 
 
 def _try(
@@ -246,4 +246,4 @@ def _try(
 
     made = compress(model, recipe, context, observe)
     predicted = {kind: value * search.scales.get(kind, 1.0) for kind, value in allocation.losses.items()}
-    return Try(recipe, allocation, predicted, measured, _folder_bytes(made), search.budget, made)
+    return Try(recipe, allocation, predicted, measured, search.currency.of(made), search.budget, made)
