@@ -224,6 +224,11 @@ def test_a_folder_that_exists_is_replaced_only_if_asked_and_only_if_it_is_such_a
         save_model(model, tmp_path / "mine", force=True)
 
 
+def test_whoever_may_read_one_file_of_a_folder_may_read_all(family, tmp_path):
+    save_model(family("llama"), tmp_path / "out")
+    assert len({file.stat().st_mode for file in (tmp_path / "out").iterdir()}) == 1
+
+
 def test_the_folder_one_stands_in_and_a_link_are_replaced_too(family, kept, tmp_path, monkeypatch):
     model = family("llama")
     monkeypatch.chdir(kept)

@@ -10,6 +10,7 @@ import base64
 import copy
 import json
 import lzma
+import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -244,6 +245,7 @@ def _write(model: Model, folder: Path) -> None:
             file.unlink()
     records = json.dumps(list(model.records), ensure_ascii=False, separators=(",", ":"))
     (folder / RECORD).write_text(records, "utf-8")
+    shutil.copymode(folder / RECORD, folder / WEIGHTS)  # which safetensors lets nobody else read
 
 
 def first_config(model: Model) -> Any:
