@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from pocketlm.compress.context import Context
 from pocketlm.compress.curvature import Curvature, curvature_of
 from pocketlm.compress.factors import Root, root_of, truncated
-from pocketlm.compress.gptq import Feedback, solve
+from pocketlm.compress.feedback import Feedback
+from pocketlm.compress.gptq import solve
 from pocketlm.compress.grid import Grid, grid_for
 from pocketlm.compress.moments import Moments
 from pocketlm.compress.stages import Plans, Stage
