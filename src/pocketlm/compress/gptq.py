@@ -115,6 +115,7 @@ class Gptq:
     name: ClassVar[str] = "gptq"
     kind: ClassVar[str] = "quantize"
     held: ClassVar[str] = "bits"
+    tied: ClassVar[float] = 0.0
     bits: int | Mapping[str, int] = 4
     group_size: int = 64
     symmetric: bool = False

@@ -28,7 +28,10 @@ def quantize_outer(
     statistics = outer_moments(model, linears, calibration, context.fast) if linears else Statistics()
     shared = {name: set(group) for group in model.spec.ties for name in group}
     for name, layer in linears.items():
-        for leaf, weight in quantize_layers(step, [(name, layer, statistics.moments.get(name))], context):
+        moments = statistics.moments.get(name)
+        if moments is not None and step.tied and name in shared:
+            moments = moments.ridged(step.tied)
+        for leaf, weight in quantize_layers(step, [(name, layer, moments)], context):
             leaf.put(weight)
     for one in chosen:
         if one.kind == "embedding" and not shared.get(one.name, set()) & linears.keys():

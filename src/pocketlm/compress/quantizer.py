@@ -79,6 +79,11 @@ class Quantizer(Protocol):
         """Share of the error of earlier layers that a layer is fitted to make up for."""
         ...
 
+    @property
+    def tied(self) -> float:
+        """Of a head that shares its matrix with an embedding, the share of the mean of diag S added for its rows."""
+        ...
+
     def setting(self, name: str) -> Any:
         """What the layer is held to: bits, or a type."""
         ...
