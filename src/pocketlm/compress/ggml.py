@@ -31,7 +31,7 @@ from pocketlm.model.pretrained import Model
 
 @dataclass(frozen=True)
 class GgmlQuantize:
-    """Quantize to blocks that llama.cpp reads, for `pocketlm export -o model.gguf`.
+    """Quantize to blocks that llama.cpp reads, for `pocketlm export small -o small.gguf`.
 
     type: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or IQ4_NL, in blocks of 32 columns; Q2_K, Q3_K, Q4_K, Q5_K, Q6_K or IQ4_XS, in
     blocks of 256; or a mapping from layer patterns to types, where widths call for several. act_order: take blocks by
