@@ -53,6 +53,7 @@ def test_the_model_is_nearer_than_rounded_and_reloads_to_the_same_bits(family, c
     again = load_model(tmp_path / "model")
     assert torch.equal(logits(again, calibration), logits(made, calibration))
     assert not broken(again, journal.promises)
+    assert again.parameters == model.parameters
 
 
 def test_a_matrix_that_is_looked_up_too_is_not_fitted_to_logits_alone(family, calibrated):
@@ -89,6 +90,15 @@ def test_a_block_that_does_not_divide_a_width_is_refused_before_any_work(family,
     model = family("llama")
     with pytest.raises(RecipeError, match=r"Q4_K has blocks of 256 .* width of 32; those that do: Q4_0, Q4_1, Q5_0"):
         quantized(model, calibrated(model), type={"*": "Q4_0", "*.q_proj": "Q4_K"})
+
+
+def test_pruned_zeros_stay_and_types_without_a_zero_are_refused(family, calibrated):
+    model = family("llama")
+    context = Context(calibration=calibrated(model), fast=False)
+    made = compress(model, Recipe([PASSES["prune"](sparsity=0.5), GgmlQuantize(type="Q5_0", refine=1)]), context)
+    assert float((made.module.get_submodule("model.layers.0.mlp.up_proj").weight == 0).float().mean()) >= 0.5
+    with pytest.raises(RecipeError, match=r"is pruned, and Q4_1 has no 0; those that do: Q4_0, Q5_0, Q8_0, Q3_K, Q6_K"):
+        compress(model, Recipe([PASSES["prune"](sparsity=0.5), GgmlQuantize(type="Q4_1")]), context)
 
 
 def test_settings_that_mean_nothing_are_refused():

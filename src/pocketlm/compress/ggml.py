@@ -4,7 +4,7 @@ A file of a type is decoded by llama.cpp as that type's format says, whoever cho
 codes are chosen here so that Σ ‖(w − ŵ) X‖² of each layer is least, as GPTQ does (Frantar et al. 2022,
 arXiv:2210.17323) and then by moving every number of a block in turn, on the numbers that the type can store. Blocks are
 contiguous, so that only whole ones are taken by falling activation. A row that plain rounding serves better keeps it.
-What was zeroed by pruning stays zero in the types that have a 0: Q4_0, Q5_0, Q8_0, Q3_K and Q6_K.
+What was zeroed by pruning stays zero; only Q4_0, Q5_0, Q8_0, Q3_K and Q6_K have a 0, and the others are refused there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pocketlm.compress.feedback import Feedback
 from pocketlm.compress.targets import leaves, relative_error, select, setting_for, zeros_of
 from pocketlm.compress.upstream import Drift
 from pocketlm.errors import RecipeError
-from pocketlm.model.ggml_types import block_type, check_width
+from pocketlm.model.ggml_types import BLOCK_TYPES, block_type, check_width
 from pocketlm.model.layers import packed
 from pocketlm.model.pretrained import Model
 
@@ -72,11 +72,15 @@ class GgmlQuantize:
         return quantize_model(self, model, context)
 
     def _check(self, model: Model) -> None:
-        """Raises RecipeError where a block does not divide a width, or a matrix would be of two types."""
+        """Raises RecipeError for a type that a layer's width or zeros cannot have, or a matrix of two types."""
         chosen = [one.name for one in select(model, self.layers, self.exclude)]
         for name in chosen:
+            kind = block_type(self.setting(name))
             for leaf in leaves(name, packed(model.module.get_submodule(name)), check=False):
-                check_width(block_type(self.setting(name)), leaf.matrix.shape[1], leaf.name)
+                check_width(kind, leaf.matrix.shape[1], leaf.name)
+                if not can_hold_zero(kind) and zeros_of(leaf.matrix) is not None:
+                    able = ", ".join(one for one, other in BLOCK_TYPES.items() if can_hold_zero(other))
+                    raise RecipeError(f"layer {leaf.name}: is pruned, and {kind.name} has no 0; those that do: {able}")
         for group in model.spec.ties:
             types = {name: self.setting(name) for name in group if name in chosen}
             if len(set(types.values())) > 1:
