@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pocketlm.errors import MissingExtraError, ModelError
-from pocketlm.export.gguf_shape import ARCHITECTURES, Shape, shape_of, write_shape
+from pocketlm.export.gguf_shape import Shape, shape_of, write_shape
 from pocketlm.export.gguf_tokenizer import write_tokenizer
 from pocketlm.model.block_weight import BlockWeight
 from pocketlm.model.layers import PackedLinear, packed
@@ -49,7 +49,7 @@ class _Entry:
 
 
 def export_gguf(model: Model, path: str | Path) -> Written:
-    """Write a model of a type in ARCHITECTURES, with its tokenizer, as GGUF.
+    """Write a model of a type in `gguf_shape.ARCHITECTURES`, with its tokenizer, as GGUF.
 
     Written aside and put in place when whole. Raises ModelError where it cannot be, or the file does not decode to what
     torch runs; MissingExtraError without the package `gguf`.
@@ -164,6 +164,3 @@ def _file_type(types: Mapping[str, int]) -> int:
     known = gguf.LlamaFileType.__members__
     name = next(one for one in (f"MOSTLY_{most}", f"MOSTLY_{most}_S", "ALL_F32") if one in known)
     return int(known[name])
-
-
-__all__ = ["ARCHITECTURES", "Written", "export_gguf"]
