@@ -10,7 +10,7 @@ import itertools
 import random
 
 import pytest
-from families import calibrated, family, family_folder  # noqa: F401  fixtures: tiny models of every family
+from families import byte_tokenizer, calibrated, family, family_folder  # noqa: F401  fixtures: tiny models of every family
 
 COLOURS = ("red", "green", "blue", "white")
 ROOMS = ("kitchen", "bedroom", "garage", "hall", "office", "attic")

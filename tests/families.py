@@ -81,6 +81,24 @@ def make_family(family, folder, tokenizer, **changes):
 
 
 @pytest.fixture(scope="session")
+def byte_tokenizer(understanding_rows):
+    """A byte-level BPE of the rows' words that splits digits, as SmolLM's does."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    special = ["<pad>", "<unk>", "<s>", "</s>"]
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=letters, show_progress=False)
+    tokenizer.train_from_iterator([row["text"] for row in understanding_rows], trainer)
+    names = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+@pytest.fixture(scope="session")
 def family_folder(teacher_folder, tmp_path_factory):
     """family_folder("llama") is the folder of a tiny model of that family, made once; a key of CONFIGS."""
     from transformers import AutoTokenizer

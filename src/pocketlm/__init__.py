@@ -14,6 +14,7 @@ _LAZY = {
     "Pocket": "pocketlm.runtime.load",
     "Recipe": "pocketlm.recipe.recipe",
     "Result": "pocketlm.build",
+    "export_gguf": "pocketlm.export.gguf",
     "export_onnx": "pocketlm.export.compressed",
     "fit": "pocketlm.build",
     "load": "pocketlm.runtime.load",
@@ -28,6 +29,7 @@ __all__ = [
     "Recipe",
     "Result",
     "__version__",
+    "export_gguf",
     "export_onnx",
     "fit",
     "load",
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from pocketlm.budget import Budget
     from pocketlm.build import Result, fit
     from pocketlm.export.compressed import export_onnx
+    from pocketlm.export.gguf import export_gguf
     from pocketlm.model.pretrained import Model, load_model, save_model
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.runtime.load import Pocket, load

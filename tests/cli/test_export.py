@@ -1,9 +1,11 @@
-"""pocketlm export as a user runs it: a graph out, nothing overwritten silently, every wrong input in one line."""
+"""pocketlm export as a user runs it: a graph or a GGUF out, nothing overwritten silently, wrong input in one line."""
 
 import json
+import sys
 
 import onnxruntime
 import pytest
+from families import make_family
 
 from pocketlm.cli.main import main
 from pocketlm.compress.context import Context
@@ -44,13 +46,40 @@ def test_wrong_input_is_one_line(small, tmp_path, capsys, family_folder):
     speech = family_folder("whisper")
     capsys.readouterr()
     for arguments, why in (
-        ((small, "-o", tmp_path / "small.pb"), "give a name that ends in .onnx"),
+        ((small, "-o", tmp_path / "small.pb"), "give a name that ends in .onnx or .gguf"),
         ((tmp_path / "none", "-o", tmp_path / "a.onnx"), "none"),
         ((speech, "-o", tmp_path / "a.onnx"), "ONNX export is for encoder"),
     ):
         code, out, err = run(capsys, "export", *arguments)
         assert (code, out) == (2, "") and why in err and err.count("\n") == 1
     assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_a_name_that_ends_in_gguf_makes_a_file_for_llama_cpp(byte_tokenizer, tmp_path, capsys):
+    model, path = make_family("llama", tmp_path / "model", byte_tokenizer), tmp_path / "a.gguf"
+    code, out, _ = run(capsys, "export", model, "-o", path, "--json")
+    found = json.loads(out)
+    assert code == 0 and found["size_bytes"] == path.stat().st_size
+    assert found["types"] == {"F16": 15, "F32": 5}
+    code, out, _ = run(capsys, "export", model, "-o", path, "--force")
+    assert code == 0 and out.startswith(f"wrote {path}: ") and "15 F16, 5 F32" in out
+    code, _, err = run(capsys, "export", model, "-o", path)
+    assert code == 2 and "exists already; --force replaces it" in err
+
+
+def test_wrong_input_for_a_gguf_is_one_line(small, tmp_path, capsys, family_folder, monkeypatch):
+    encoder = family_folder("bert")
+    capsys.readouterr()
+    for model, why in (
+        (small, "is held in the form 'grid', which a GGUF has not"),
+        (encoder, "GGUF export is for language models of type llama, mistral, qwen2"),
+    ):
+        code, out, err = run(capsys, "export", model, "-o", tmp_path / "a.gguf")
+        assert (code, out) == (2, "") and why in err and err.count("\n") == 1
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    code, _, err = run(capsys, "export", small, "-o", tmp_path / "a.gguf")
+    assert code == 2 and "GGUF export needs the 'gguf' extra: pip install 'pocketlm[gguf]'" in err
+    assert not list(tmp_path.glob("*.gguf"))
 
 
 def test_slower_whole_numbers_are_a_failure_unless_asked_for(family, calibrated, tmp_path, capsys, monkeypatch):

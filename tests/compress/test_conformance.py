@@ -31,6 +31,7 @@ SETTINGS = {
     "entropy-coded": {"bits": 3.0, "gradients": 1},
     "expert-bits": {"average": 3.0, "group_size": 16},
     "factor-embeddings": {"share": 0.3},
+    "ggml-quantize": {"type": {"*": "Q4_0", "*.1.*": "Q5_1"}, "refine": 1},
     "gptq": {"bits": 4, "group_size": 16},
     "gradual-prune": {"prune": {"pass": "prune"}, "heal": {"pass": "distill", **HEAL}, "steps": 2},
     "hqq": {"bits": 4, "group_size": 16, "iterations": 3},

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pocketlm.compress.context import Context
-from pocketlm.compress.gptq import Feedback, Gptq, feedback_codes, row_errors, solve, upper_factor
+from pocketlm.compress.feedback import Feedback, row_errors, upper_factor
+from pocketlm.compress.gptq import Gptq, feedback_codes, solve
 from pocketlm.compress.grid import grid_for
 from pocketlm.compress.journal import Journal
 from pocketlm.compress.passes import PASSES

@@ -151,7 +151,7 @@ def test_inputs_are_rounded_to_the_nearest_of_256_values():
 
 
 def test_every_form_is_tried_here():
-    assert {weight.settings()["kind"] for _, weight, _ in forms()} | {"pivoted"} == set(FORMS) | {"pivoted"}
+    assert {weight.settings()["kind"] for _, weight, _ in forms()} | {"pivoted", "blocks"} == set(FORMS)
 
 
 def test_steps_learn_the_same_through_products_as_through_the_matrix():

@@ -1,9 +1,9 @@
-"""pocketlm export: a model's folder in, a graph that onnxruntime runs out."""
+"""pocketlm export: a model's folder in, a graph that onnxruntime runs or a file that llama.cpp loads out."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,9 @@ from pocketlm.units import format_size
 
 def command(
     model: Annotated[str, typer.Argument(help="A folder that compress wrote, a transformers folder, a hub name.")],
-    output: Annotated[str, typer.Option("-o", "--output", help="The file to write, such as model.onnx.")],
+    output: Annotated[
+        str, typer.Option("-o", "--output", help="The file to write: model.onnx, or model.gguf for llama.cpp.")
+    ],
     allow_no_effect: Annotated[
         bool, typer.Option("--allow-no-effect", help="Accept 8-bit layers that are slower than float ones here.")
     ] = False,
@@ -25,30 +27,48 @@ def command(
 
     Example: pocketlm export small -o small.onnx
 
-    Layers with 8-bit inputs are timed beside float ones on this machine; slower ones are a failure.
+    Layers with 8-bit inputs are timed beside float ones on this machine; slower ones are a failure. A name that ends in
+    .gguf makes a file that llama.cpp loads, of a Llama, Mistral or Qwen2 that the pass ggml-quantize made or none.
     """
     path = Path(output)
-    if path.suffix != ".onnx":
-        raise UserError(f"output {output}: an ONNX graph is written; give a name that ends in .onnx")
+    write = {".onnx": _onnx, ".gguf": _gguf}.get(path.suffix)
+    if write is None:
+        raise UserError(f"output {output}: ONNX or GGUF is written; give a name that ends in .onnx or .gguf")
     if path.is_dir() or (path.exists() and not force):
         raise OutputError(f"{output}: {'is a folder' if path.is_dir() else 'exists already; --force replaces it'}")
     try:
         import torch  # noqa: F401
     except ImportError:
         raise MissingExtraError("export", "build") from None
-    from pocketlm.export.compressed import export_onnx
     from pocketlm.model.pretrained import load_model
 
-    found = export_onnx(load_model(model), path, allow_no_effect=allow_no_effect)
+    found, lines = write(load_model(model), path, allow_no_effect)
     if json_output:
-        print_json(
-            {
-                "output": output, "size_bytes": found.size_bytes, "difference": found.difference,
-                "integer_products": found.integer_products, "time_ratio": found.time_ratio,
-            }
-        )  # fmt: skip
+        print_json({"output": output, **found})
         return 0
-    if found.time_ratio is not None:
-        say(f"{found.integer_products} 8-bit layers take {found.time_ratio:.2f} times float's time on this machine")
-    say(f"wrote {output}: {format_size(found.size_bytes)}; answers differ from torch's by {found.difference:.1g}")
+    for line in lines:
+        say(line)
     return 0
+
+
+def _onnx(model: Any, path: Path, allow_no_effect: bool) -> tuple[dict[str, Any], list[str]]:
+    """The graph written: what is so of it, and lines for people."""
+    from pocketlm.export.compressed import export_onnx
+
+    found = export_onnx(model, path, allow_no_effect=allow_no_effect)
+    lines = [f"wrote {path}: {format_size(found.size_bytes)}; answers differ from torch's by {found.difference:.1g}"]
+    if found.time_ratio is not None:
+        timed = f"{found.integer_products} 8-bit layers take {found.time_ratio:.2f} times float's time on this machine"
+        lines.insert(0, timed)
+    facts = ("size_bytes", "difference", "integer_products", "time_ratio")
+    return {name: getattr(found, name) for name in facts}, lines
+
+
+def _gguf(model: Any, path: Path, allow_no_effect: bool) -> tuple[dict[str, Any], list[str]]:
+    """The file written: what is so of it, and a line for people."""
+    from pocketlm.export.gguf import export_gguf
+
+    found = export_gguf(model, path)
+    types = ", ".join(f"{count} {name}" for name, count in found.types.items())
+    line = f"wrote {path}: {format_size(found.size_bytes)}; tensors, as they decode to what torch runs: {types}"
+    return {"size_bytes": found.size_bytes, "types": dict(found.types)}, [line]

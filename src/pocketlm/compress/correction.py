@@ -19,13 +19,15 @@ from torch import Tensor, nn
 from pocketlm.compress.context import Context
 from pocketlm.compress.curvature import Curvature, curvature_of
 from pocketlm.compress.factors import Root, root_of, truncated
-from pocketlm.compress.gptq import Feedback, solve
+from pocketlm.compress.feedback import Feedback
+from pocketlm.compress.gptq import solve
 from pocketlm.compress.grid import Grid, grid_for
 from pocketlm.compress.moments import Moments
 from pocketlm.compress.stages import Plans, Stage
 from pocketlm.compress.targets import names_now, relative_error, select, setting_for
 from pocketlm.compress.upstream import Drift, Upstream, run_block
 from pocketlm.compress.walk import BlockView, measure, walk
+from pocketlm.model.block_weight import BlockWeight
 from pocketlm.model.layers import packed
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import (
@@ -40,7 +42,7 @@ from pocketlm.model.weights import (
 
 METHODS = ("svd", "whitened", "kronecker")
 UPDATES = ("none", "sequential")
-QUANTIZED = (GridWeight, StepWeight, CodebookWeight, ScaledWeight)
+QUANTIZED = (GridWeight, StepWeight, CodebookWeight, ScaledWeight, BlockWeight)
 
 
 @dataclass(frozen=True)

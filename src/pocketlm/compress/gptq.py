@@ -9,92 +9,49 @@ rounding. What was zeroed by pruning stays zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from pocketlm.compress.blockwise import quantize_model
 from pocketlm.compress.context import Context
+from pocketlm.compress.feedback import BLOCK, Feedback, fed_codes, row_errors
 from pocketlm.compress.grid import Grid, grid_for
-from pocketlm.compress.moments import Moments
-from pocketlm.compress.outer import quantize_outer
-from pocketlm.compress.parallel import Task, spread_leaves
 from pocketlm.compress.refine import refined
 from pocketlm.compress.rounding import check_bits
-from pocketlm.compress.stages import Plans, Stage
-from pocketlm.compress.targets import (
-    Leaf,
-    leaves,
-    pack_layer,
-    relative_error,
-    select,
-    setting_for,
-    share_ties,
-    zeros_of,
-)
-from pocketlm.compress.upstream import Drift, Upstream, run_block
-from pocketlm.compress.walk import BlockView, walk
-from pocketlm.errors import ModelError
+from pocketlm.compress.targets import relative_error, setting_for, zeros_of
+from pocketlm.compress.upstream import Drift
 from pocketlm.model.pretrained import Model
-from pocketlm.model.weights import DenseWeight, GridWeight
-
-BLOCK = 128
+from pocketlm.model.weights import GridWeight
 
 
-def upper_factor(s: Tensor, damping: float) -> tuple[Tensor, float]:
-    """U with UᵀU = (S + λI)⁻¹, λ = damping · mean(diag S), and the damping it took: tenfold where S was too flat.
+class GridRounder:
+    """Rounds the columns of a matrix (out, in), in `order`, to a grid that was fixed before."""
 
-    s: (in, in), symmetric; where it is not finite no damping helps: ModelError. Reversed in order, the lower Cholesky
-    factor of S is an upper one R with R Rᵀ = S: U = R⁻¹.
-    """
-    mean, eye = s.diagonal().mean().clamp(min=1e-30), torch.eye(len(s))
-    damping = max(damping, 1e-6)
-    if not bool(s.isfinite().all()):
-        raise ModelError("a layer's inputs on calibration text are NaN or infinite: the model, or a pass, is broken")
-    while True:
-        factor, failed = torch.linalg.cholesky_ex((s / mean + damping * eye).flip(0, 1))
-        if not int(failed) and bool(factor.isfinite().all()):
-            break
-        damping *= 10
-    reverse = factor.flip(0, 1)
-    upper: Tensor = torch.linalg.solve_triangular(reverse, eye, upper=True)
-    return upper / mean.sqrt(), damping
+    def __init__(self, grid: Grid, shape: torch.Size, order: Tensor) -> None:
+        scale, zero = (one.expand(shape)[:, order].t().contiguous() for one in grid.columns(shape[1]))
+        self.steps, self.top = list(zip(scale.unbind(), zero.unbind(), strict=True)), 2**grid.bits - 1
+
+    def begin(self, start: int, end: int, wanted: Tensor) -> None:
+        """Nothing: the grid is as it is."""
+
+    def column(self, number: int, wanted: Tensor, still: Tensor | None, code: Tensor, value: Tensor) -> None:
+        """The nearest code of each weight, and (code - zero) · scale."""
+        step, origin = self.steps[number]
+        torch.div(wanted, step, out=code).add_(origin).round_().clamp_(0, self.top)
+        if still is not None:
+            torch.where(still, origin, code, out=code)
+        torch.sub(code, origin, out=value).mul_(step)
 
 
 def feedback_codes(
     matrix: Tensor, grid: Grid, upper: Tensor, order: Tensor, frozen: Tensor | None = None, block: int = BLOCK
 ) -> Tensor:
-    """Codes (out, in), uint8, of every column rounded in `order` with its error fed to the columns after it.
-
-    upper: of S with rows and columns in that order. frozen: (out, in), true where the code of 0 is to stay.
-    """
-    scale, zero = (one.expand(matrix.shape)[:, order].t().contiguous() for one in grid.columns(matrix.shape[1]))
-    work = matrix[:, order].t().contiguous()  # a column is a row here: its values lie side by side
-    still = None if frozen is None else frozen[:, order].t().contiguous()
-    codes, top, diagonal = torch.empty_like(work), 2**grid.bits - 1, upper.diagonal().tolist()
-    columns = list(zip(codes.unbind(), work.unbind(), scale.unbind(), zero.unbind(), strict=True))
-    for start in range(0, len(work), block):
-        end = min(start + block, len(work))
-        lost = torch.empty(end - start, work.shape[1])
-        for column, error in zip(range(start, end), lost.unbind(), strict=True):
-            code, wanted, step, origin = columns[column]
-            torch.div(wanted, step, out=code).add_(origin).round_().clamp_(0, top)
-            if still is not None:
-                torch.where(still[column], origin, code, out=code)
-            torch.sub(code, origin, out=error).mul_(step)
-            torch.sub(wanted, error, out=error).div_(diagonal[column])
-            work[column + 1 : end].addr_(upper[column, column + 1 : end], error, alpha=-1)
-        work[end:].addmm_(upper[start:end, end:].t(), lost, alpha=-1)
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order))
-    return codes[back].t().to(torch.uint8).contiguous()
-
-
-def row_errors(lost: Tensor, s: Tensor) -> Tensor:
-    """‖(w − ŵ) X‖² of every row: (out,)."""
-    return ((lost @ s) * lost).sum(1)
+    """Codes (out, in), uint8, on a grid, as `fed_codes`. frozen: (out, in), true where the code of 0 is to stay."""
+    return fed_codes(matrix, GridRounder(grid, matrix.shape, order), upper, order, frozen, block)
 
 
 @dataclass(frozen=True)
@@ -115,27 +72,6 @@ class Solved:
     def weight(self) -> GridWeight:
         """As it is stored."""
         return self.grid.weight(self.codes)
-
-
-@dataclass(frozen=True)
-class Feedback:
-    """How errors are fed on for one S: the order of columns, U in that order, and the damping that took."""
-
-    s: Tensor
-    order: Tensor
-    upper: Tensor
-    damping: float
-
-    @classmethod
-    def of(cls, s: Tensor, act_order: bool = True, damping: float = 0.01) -> Feedback:
-        """For S (in, in); act_order: columns by falling S_jj."""
-        order = torch.argsort(s.diagonal(), descending=True, stable=True) if act_order else torch.arange(len(s))
-        return cls(s, order, *upper_factor(s[order][:, order], damping))
-
-    @property
-    def damped(self) -> Tensor:
-        """S + λI, as the factor has it."""
-        return self.s + self.damping * self.s.diagonal().mean().clamp(min=1e-30) * torch.eye(len(self.s))
 
 
 def solve(target: Tensor, grid: Grid, feedback: Feedback, frozen: Tensor | None = None, refine: int = 0) -> Solved:
@@ -178,6 +114,8 @@ class Gptq:
 
     name: ClassVar[str] = "gptq"
     kind: ClassVar[str] = "quantize"
+    held: ClassVar[str] = "bits"
+    tied: ClassVar[float] = 0.0
     bits: int | Mapping[str, int] = 4
     group_size: int = 64
     symmetric: bool = False
@@ -200,92 +138,27 @@ class Gptq:
 
     def __call__(self, model: Model, context: Context) -> Model:
         """The model with its layers quantized."""
-        chosen = {one.name: one for one in select(model, self.layers, self.exclude)}
-        for name in chosen:
-            pack_layer(model.module, name)
-        calibration = context.calibrated(self.name)
-        inner = {name for name, one in chosen.items() if one.block and one.kind != "embedding"}
-        if inner:
-            upstream, plans = Upstream(), Plans()
-            walk(
-                model, calibration, lambda view: self._visit(view, inner, upstream, plans, context),
-                fast=context.fast, disk=context.disk, statistics=False, progress=context.ticks("gptq"),
-            )  # fmt: skip
-        outer = [one for name, one in chosen.items() if name not in inner]
-        quantize_outer(self, model, outer, calibration, context)
-        share_ties(model)
-        return model
+        return quantize_model(self, model, context)
 
-    def _visit(self, view: BlockView, inner: set[str], upstream: Upstream, plans: Plans, context: Context) -> None:
-        wanted = {name: layer for name, layer in view.linears().items() if name in inner}
-        done: list[tuple[Leaf, GridWeight]] = []
+    def setting(self, name: str) -> int:
+        """The layer's bits."""
+        bits: int = setting_for(self.bits, name)
+        return bits
 
-        def change(stage: Stage) -> None:
-            found = [(name, wanted[name], stage.moments) for name in stage.names if name in wanted]
-            done.extend(self.quantize(found, context, upstream.drift.get(stage.names[0])))
+    def together(self, setting: int) -> int:
+        """Columns in any order."""
+        return 1
 
-        heard = run_block(view, plans, context.fast, change, upstream if self.correct else None)
-        moments = view.statistics.moments
-        rest = [(name, layer, moments.get(name)) for name, layer in wanted.items() if name not in heard]
-        done.extend(self.quantize(rest, context))
-        for leaf, weight in done:
-            leaf.put(weight)
-
-    def quantize(
-        self, layers: Sequence[tuple[str, Any, Moments | None]], context: Context, drift: Drift | None = None
-    ) -> list[tuple[Leaf, GridWeight]]:
-        """Leaves of the layers with their weights on the grid; until they are put there, plain ones of the same values.
-
-        Plain ones run faster while calibration goes through them. layers: name, packed layer, and moments of its input.
-        """
-        last: list[Feedback] = []  # neighbours that read one tensor share it; more are not kept, as they are large
-
-        def task(name: str, leaf: Leaf) -> Task:
-            feedback = None
-            if leaf.moments is not None and leaf.moments.tokens:
-                if not last or last[0].s is not leaf.moments.s:
-                    last[:] = [Feedback.of(leaf.moments.s, self.act_order, self.damping)]
-                feedback = last[0]
-            return self, leaf.matrix, setting_for(self.bits, name), feedback, drift if leaf.name == name else None
-
-        found, seen = [], set()
-        opened = ((name, leaves(name, layer, moments)) for name, layer, moments in layers)
-        for name, leaf, solved in spread_leaves(fit, opened, task, context):
-            seen.add(name)
-            weight = solved.weight
-            leaf.put(DenseWeight(weight.matrix()))
-            found.append((leaf, weight))
-            self._record(leaf, solved, setting_for(self.bits, name), context)
-        for name, _, _ in layers:
-            if name in seen:
-                context.journal.promise(name, "bits", setting_for(self.bits, name))
-            else:
-                context.journal.left(name, "is quantized already")
-        return found
-
-    def _record(self, leaf: Leaf, solved: Solved, bits: int, context: Context) -> None:
-        facts: dict[str, Any] = {"bits": bits}
-        if leaf.moments is None or not leaf.moments.tokens:
-            facts["fallback"] = "rounded: no token reached it"
-        else:
-            facts["rounded_error"] = float(f"{solved.plain:.4g}")
-        if solved.kept:
-            facts["fallback"] = f"rounded: {solved.kept} rows, where feedback is no better"
-        if solved.damping > max(self.damping, 1e-6):
-            facts["damping"] = solved.damping
-        context.journal.layer(leaf.name, "quantized", solved.error, **facts)
-
-
-def fit(step: Gptq, matrix: Tensor, bits: int, feedback: Feedback | None, drift: Drift | None) -> Solved:
-    """A matrix as the pass quantizes it: corrected by `drift`, or rounded to nearest where there is no feedback."""
-    if feedback is None:
-        grid = grid_for(matrix, bits, step.group_size, step.symmetric, step.clip)
-        codes = grid.codes(matrix)
-        lost = relative_error(matrix, grid.weight(codes).matrix())
-        return Solved(grid, codes, lost, lost, 0, 0.0)
-    target, frozen = matrix, zeros_of(matrix)
-    if drift is not None:
-        target = drift.target(matrix, feedback.s, step.correct, step.damping)
-        target = target if frozen is None else target.masked_fill(frozen, 0.0)
-    grid = grid_for(target, bits, step.group_size, step.symmetric, step.clip, feedback.s.diagonal())
-    return solve(target, grid, feedback, frozen, step.refine)
+    def fit(self, matrix: Tensor, setting: int, feedback: Feedback | None, drift: Drift | None) -> Solved:
+        """A matrix quantized, corrected by `drift`; rounded to nearest where there is no feedback."""
+        if feedback is None:
+            grid = grid_for(matrix, setting, self.group_size, self.symmetric, self.clip)
+            codes = grid.codes(matrix)
+            lost = relative_error(matrix, grid.weight(codes).matrix())
+            return Solved(grid, codes, lost, lost, 0, 0.0)
+        target, frozen = matrix, zeros_of(matrix)
+        if drift is not None:
+            target = drift.target(matrix, feedback.s, self.correct, self.damping)
+            target = target if frozen is None else target.masked_fill(frozen, 0.0)
+        grid = grid_for(target, setting, self.group_size, self.symmetric, self.clip, feedback.s.diagonal())
+        return solve(target, grid, feedback, frozen, self.refine)

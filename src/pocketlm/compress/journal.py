@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pocketlm.model.block_weight import BlockWeight
 from pocketlm.model.layers import packed
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import ProductWeight, SumWeight
@@ -120,6 +121,13 @@ def _bits(model: Model, name: str, value: int) -> bool:
     return bool(grids) and all(one.bits <= value for one in grids)
 
 
+def _type(model: Model, name: str, value: str) -> bool:
+    """Every matrix of the layer is in blocks of the type."""
+    stored = getattr(model.module.get_submodule(name), "stored", None)
+    found = [one.kind.name for one in (stored.modules() if stored is not None else ()) if isinstance(one, BlockWeight)]
+    return bool(found) and set(found) == {value}
+
+
 def _shape(model: Model, name: str, value: tuple[int, int]) -> bool:
     matrix = _matrix(model, name)
     return matrix is not None and tuple(matrix.shape) == tuple(value)
@@ -133,6 +141,7 @@ KEPT: dict[str, Callable[[Model, str, Any], bool]] = {
     "rank": _rank,
     "bits": _bits,
     "shape": _shape,
+    "type": _type,
 }
 
 

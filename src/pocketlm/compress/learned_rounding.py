@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from pocketlm.compress.context import Context
-from pocketlm.compress.gptq import Feedback, Gptq, Solved, solve
+from pocketlm.compress.feedback import Feedback
+from pocketlm.compress.gptq import Gptq, Solved, solve
 from pocketlm.compress.grid import grid_for
 from pocketlm.compress.offsets import MOMENTUM, Offsets
 from pocketlm.compress.outer import quantize_outer

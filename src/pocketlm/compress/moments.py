@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -64,6 +64,10 @@ class Moments:
     def norms(self) -> Tensor:
         """‖x_j‖₂ of every input feature: (in,), as Wanda takes it."""
         return self.s.diagonal().sqrt()
+
+    def ridged(self, share: float) -> Moments:
+        """With a share of the mean of diag S added to it: as if inputs came from every direction, too."""
+        return replace(self, s=self.s + share * self.s.diagonal().mean() * torch.eye(len(self.s)))
 
     def through(self, right: Tensor) -> Moments:
         """Moments of x Rᵀ, for the layer that reads a low-rank factor's output. right: (rank, in)."""

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from pocketlm.compress.calibration import Calibration, batch_masks
 from pocketlm.compress.context import Context
-from pocketlm.compress.grid import grid_for
 from pocketlm.compress.moments import Statistics, collecting
-from pocketlm.compress.targets import Leaf, leaves, setting_for
+from pocketlm.compress.quantizer import Quantizer, fit, quantize_layers
+from pocketlm.compress.targets import Leaf, leaves
 from pocketlm.compress.walk import precision
 from pocketlm.model.anatomy import LayerInfo
 from pocketlm.model.pretrained import Model
-from pocketlm.model.weights import GridWeight
-
-if TYPE_CHECKING:
-    from pocketlm.compress.gptq import Gptq
 
 # Tokens that the input of a head is measured on: its one matrix needs no more, and logits are large.
 HEAD_TOKENS = 16_384
 
 
 def quantize_outer(
-    step: Gptq, model: Model, chosen: list[LayerInfo], calibration: Calibration, context: Context
+    step: Quantizer, model: Model, chosen: list[LayerInfo], calibration: Calibration, context: Context
 ) -> None:
     """Heads by the moments of their input, embeddings rounded to nearest: in place."""
     linears = {one.name: model.module.get_submodule(one.name) for one in chosen if one.kind != "embedding"}
     statistics = outer_moments(model, linears, calibration, context.fast) if linears else Statistics()
     shared = {name: set(group) for group in model.spec.ties for name in group}
     for name, layer in linears.items():
-        for leaf, weight in step.quantize([(name, layer, statistics.moments.get(name))], context):
+        moments = statistics.moments.get(name)
+        if moments is not None and step.tied and name in shared:
+            moments = moments.ridged(step.tied)
+        for leaf, weight in quantize_layers(step, [(name, layer, moments)], context):
             leaf.put(weight)
     for one in chosen:
         if one.kind == "embedding" and not shared.get(one.name, set()) & linears.keys():
@@ -40,17 +39,16 @@ def quantize_outer(
                 leaf.put(_embedding(step, leaf, one.name, calibration, context))
 
 
-def _embedding(step: Gptq, leaf: Leaf, name: str, calibration: Calibration, context: Context) -> GridWeight:
+def _embedding(step: Quantizer, leaf: Leaf, name: str, calibration: Calibration, context: Context) -> Any:
     """Rounded to nearest; its error is the mean over the tokens of calibration, as often as each is looked up."""
-    bits, matrix = setting_for(step.bits, name), leaf.matrix
-    grid = grid_for(matrix, bits, step.group_size, step.symmetric, step.clip)
-    weight = grid.weight(grid.codes(matrix))
+    setting, matrix = step.setting(name), leaf.matrix
+    weight = fit(step, matrix, setting, None, None).weight
     ids = [batch["input_ids"].reshape(-1) for batch in calibration.batches if "input_ids" in batch]
     counts = torch.bincount(torch.cat(ids), minlength=len(matrix)).float() if ids else torch.ones(len(matrix))
     often = (counts if len(counts) == len(matrix) else torch.ones(len(matrix)))[:, None]
     lost = ((weight.matrix() - matrix).square() * often).sum() / (matrix.square() * often).sum().clamp(min=1e-30)
-    context.journal.layer(leaf.name, "quantized", float(lost), bits=bits)
-    context.journal.promise(name, "bits", bits)
+    context.journal.layer(leaf.name, "quantized", float(lost), **{step.held: setting})
+    context.journal.promise(name, step.held, setting)
     return weight
 
 

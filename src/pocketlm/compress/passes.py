@@ -35,6 +35,7 @@ PASSES = Table(
         "drop-layers": "pocketlm.compress.depth:DropLayers",
         "expert-bits": "pocketlm.compress.expert_bits:ExpertBits",
         "factor-embeddings": "pocketlm.compress.factor_embeddings:FactorEmbeddings",
+        "ggml-quantize": "pocketlm.compress.ggml:GgmlQuantize",
         "gptq": "pocketlm.compress.gptq:Gptq",
         "gradual-prune": "pocketlm.compress.gradual:GradualPrune",
         "hqq": "pocketlm.compress.hqq:HalfQuadratic",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pocketlm.compress.gptq import upper_factor
+from pocketlm.compress.feedback import upper_factor
 from pocketlm.compress.sensitivity import smoothed
 
 BLOCK = 128

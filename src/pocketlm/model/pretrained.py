@@ -94,7 +94,9 @@ class Model:
         """How many weights there are: each shared one once, of a factorized matrix its factors'."""
         seen, total = set(), 0
         for name, tensor in rebuild.stored_tensors(self.module).items():
-            if id(tensor) not in seen and not name.endswith((".scales", ".zeros", "_steps", ".levels", "_scales")):
+            if id(tensor) not in seen and not name.endswith(
+                (".scales", ".zeros", "_steps", ".levels", "_scales", "minima")
+            ):
                 total += tensor.numel()
             seen.add(id(tensor))
         return total

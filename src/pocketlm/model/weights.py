@@ -1,4 +1,4 @@
-"""How a weight matrix is held: plain, on a grid, by a codebook, as a product, as a sum.
+"""How a weight matrix is held: plain, on a grid, in blocks of ggml's, by a codebook, as a product, as a sum.
 
 Every form is a small module whose buffers are what is stored, with `matrix()` giving the float32 matrix they
 stand for, `times(x)` giving x Wᵀ, and `settings()` the plain data that rebuild it before its buffers are filled.
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pocketlm.model.block_weight import BlockWeight
 from pocketlm.model.pivots import PivotWeight
 
 
@@ -351,6 +352,7 @@ class ScaledWeight(nn.Module):
 FORMS: dict[str, Callable[..., nn.Module]] = {
     "dense": DenseWeight.empty,
     "grid": GridWeight.empty,
+    "blocks": BlockWeight.empty,
     "steps": StepWeight.empty,
     "codebook": CodebookWeight.empty,
     "product": ProductWeight.empty,
