@@ -59,7 +59,8 @@ class Pocket:
         """The prediction for one text, or a list of them for a list of texts (or of token lists).
 
         A prediction has "label" and "score"; or "labels" and "scores"; or "intent", "score", "tokens",
-        "slots" (a BIO tag a token) and "entities" (slot, value, start, end in characters).
+        "slots" (a BIO tag a token) and "entities" (slot, value, start, end in characters); or "tokens", "tags" and
+        "entities" (label, value, start, end), with "words" in place of "entities" where tags are no spans.
         """
         if isinstance(texts, str):
             return predict_all(self.inputs, self.model, self.outputs, [texts], 1)[0]
