@@ -1,4 +1,4 @@
-"""Rows of a file: CSV, TSV, JSON Lines, JSON or Parquet, with errors that name the line."""
+"""Rows of a file: CSV, TSV, JSON Lines, JSON, Parquet or CoNLL, with errors that name the line."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pocketlm.data.conll import conll_rows
 from pocketlm.errors import DataError, MissingExtraError
 from pocketlm.tables import did_you_mean
 
@@ -188,6 +189,10 @@ def _parquet(path: Path) -> list[Row]:
     return rows
 
 
+def _conll(path: Path) -> list[Row]:
+    return conll_rows(read_text(path), path)
+
+
 _READERS: dict[str, Callable[[Path], list[Row]]] = {
     ".csv": _csv,
     ".tsv": _tsv,
@@ -195,6 +200,7 @@ _READERS: dict[str, Callable[[Path], list[Row]]] = {
     ".ndjson": _json_lines,
     ".json": _json,
     ".parquet": _parquet,
+    **dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2", ".txt"), _conll),
 }
 ENDINGS = tuple(_READERS)
 
