@@ -97,7 +97,7 @@ def detect(
     Raises DataError for a name that is no column, and where no column can be the text or the label.
     """
     if tags and (slots or label):
-        raise DataError("tags are of words alone: name a label with slots, or tags without a label")
+        raise DataError("a label goes with slots; tags are of words alone, without a label")
     names = list(dict.fromkeys(name for row in rows for name in row))
     asked = tuple(named_column(part.strip(), names) for part in text.split(",")) if text else ()
     label, slots, tags = (named_column(name, names) if name else None for name in (label, slots, tags))
@@ -176,7 +176,7 @@ def _about_tags(rows: Sequence[Row], columns: Columns) -> str:
     """What the tags are: ": spans in BIO of PER, LOC" or ": plain labels such as NOUN, VERB"."""
     assert columns.tags is not None
     types = types_of(rows, columns.tags, columns.scheme)
-    some = ", ".join(types[:5]) + (", …" if len(types) > 5 else "")
+    some = (", ".join(types[:5]) or "no type") + (", …" if len(types) > 5 else "")
     if columns.scheme is None:
         return f": plain labels, one a word, such as {some}"
     if columns.tokens is not None:

@@ -44,28 +44,40 @@ def conll_rows(text: str, path: Path) -> list[dict[str, Any]]:
 
 def _lines(text: str, path: Path, columns: int) -> Iterator[Sequence[str] | None]:
     """The cells of each word, None between sentences. columns: how many there must be, 0 for as many as come first."""
-    first, tabs, begins = 0, False, True
-    for number, raw in enumerate(text.split("\n"), 1):
-        line = raw.rstrip("\r")
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    first, shape = next(
+        ((number, line) for number, line in enumerate(lines, 1) if line.strip(" \t") and not _aside(line)), (0, "")
+    )
+    tabs = "\t" in shape
+    expected = f"its columns are {columns}" if columns else f"line {first} has {len(_cells(shape, tabs))}"
+    columns = columns or len(_cells(shape, tabs))
+    begins = True
+    for number, line in enumerate(lines, 1):
+        cells = _cells(line, tabs)
         if not line.strip(" \t"):
             begins = True
             yield None
+        elif cells[0] == _DOCUMENT or (begins and _is_comment(cells, columns)):
             continue
-        if not first:
-            tabs = "\t" in line
-        cells = line.split("\t") if tabs else [cell for cell in line.split(" ") if cell]
-        if line.startswith("#") and begins and (len(cells) != columns or cells[1:2] == ["="] or cells[2:3] == ["="]):
-            continue  # a comment; a "#" with as many columns as a word is a word
-        if cells[0] == _DOCUMENT:
-            continue
-        if not columns:
-            columns = len(cells)
-        first = first or number
-        begins = False
-        if len(cells) != columns:
-            expected = f"line {first} has {columns}" if first != number else f"its columns are {columns}"
+        elif len(cells) != columns:
             raise DataError(
                 f"{path}: line {number} has {len(cells)} columns, {expected}; a CoNLL file has a word and its "
                 "tags a line, and a blank line between sentences"
             )
-        yield cells
+        else:
+            begins = False
+            yield cells
+
+
+def _cells(line: str, tabs: bool) -> list[str]:
+    return line.split("\t") if tabs else [cell for cell in line.split(" ") if cell]
+
+
+def _aside(line: str) -> bool:
+    """Whether a line may be no word: a comment, or the mark of a document."""
+    return line.startswith(("#", _DOCUMENT))
+
+
+def _is_comment(cells: Sequence[str], columns: int) -> bool:
+    """Whether a line at the start of a sentence is a comment; a "#" with as many columns as a word is a word."""
+    return cells[0].startswith("#") and (len(cells) != columns or "=" in cells[1:3])

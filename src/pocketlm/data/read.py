@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -182,11 +182,26 @@ def _parquet(path: Path) -> list[Row]:
     except ImportError:
         raise MissingExtraError("a Parquet file", "build") from None
     try:
-        rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
+        table = pyarrow.parquet.read_table(path)
+        rows: list[Row] = table.to_pylist()
     except (ArrowException, OSError) as error:
         raise DataError(f"{path}: is not a Parquet file ({error})") from None
     _refuse_large(path, rows)
+    for column, names in _class_names(table.schema.metadata or {}).items():
+        for row in rows:
+            if isinstance(row[column], list):
+                row[column] = [names[one] if one is not None and 0 <= one < len(names) else None for one in row[column]]
     return rows
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """{column: names of the numbers in its lists}, as the `datasets` package writes them beside a table."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        inner = {column: about["feature"] for column, about in features.items() if "feature" in about}
+        return {column: list(about["names"]) for column, about in inner.items() if "names" in about}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _conll(path: Path) -> list[Row]:

@@ -5,6 +5,7 @@ Tags are lists as long as the words, texts with spaces between them, or spans of
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -37,7 +38,7 @@ def find_tagged(
 ) -> tuple[str, str] | None:
     """The columns of words and of their tags, or None. tags, text: the ones asked for, if any.
 
-    Raises DataError where `tags` is no column of tags.
+    A column of spans of characters is asked for elsewhere. Raises DataError where `tags` is no column of tags.
     """
     numbered = [name for name in names if name.isdecimal() and isinstance(rows[0].get(name), list)]
     words = [name for name in (*TOKEN_NAMES, *text, *numbered, *names) if name in names]
@@ -46,7 +47,12 @@ def find_tagged(
         for tokens in words:
             if tokens != own and tokens not in TAG_NAMES and _agree(rows, tokens, own):
                 return tokens, own
-    if tags and not spans_in(rows, tags):
+    # named so and lists, though never equally many: the first such row is named when it is read
+    sure = [tags] if tags else [name for name in known if name != "tags"]
+    for own, tokens in itertools.product(sure, [name for name in TOKEN_NAMES if name in names]):
+        if isinstance(rows[0].get(own), list) and isinstance(rows[0].get(tokens), list):
+            return tokens, own
+    if tags:
         raise DataError(f"column {tags!r} holds tags, but no column holds as many words; put them in a column 'tokens'")
     return None
 
@@ -181,6 +187,6 @@ def row_tags(cell: Any, words: int, column: str, scheme: Scheme | None, where: s
         if not is_span_tag(tag):
             raise DataError(
                 f"{where}: {tag!r} is no tag of spans; these are O, B-TYPE and I-TYPE (BIO, IOB), with E-TYPE and "
-                "S-TYPE too (IOBES), or all tags are plain labels such as NOUN"
+                "S-TYPE too (IOBES; BILOU calls these L and U), or all tags are plain labels such as NOUN"
             )
     return well_formed(tags, scheme)

@@ -20,6 +20,7 @@ Scheme = Literal["BIO", "IOBES"]
 Span = tuple[str, int, int]
 
 _SPAN_TAG = re.compile(r"O|[BIES](-.+)?", re.DOTALL)
+_MARKED = re.compile(r"[A-Z]-.+", re.DOTALL)
 # The type of tags that name none, such as a bare B; as in seqeval.
 _NO_TYPE = "_"
 # The tag of a word that the model did not read: outside of spans, or CoNLL-U's sign for what is not known.
@@ -29,15 +30,19 @@ _OUTSIDE, _UNKNOWN = "O", "_"
 def scheme_of(tags: Iterable[str]) -> Scheme | None:
     """The scheme of the tags that occur, or None where they are plain labels.
 
-    Tags of spans have a dash after their mark, and O or nothing else beside them; or all are bare marks. Whether
-    each one fits its scheme is for `is_span_tag` to say.
+    Tags of spans are O and marked ones, such as B-PER, or marked ones alone, or O and bare marks. Whether each of
+    them fits a scheme is for `is_span_tag` to say.
     """
     found = set(tags)
-    marked = {tag for tag in found if _SPAN_TAG.fullmatch(tag) and "-" in tag}
-    bare = found <= set("OBIES") and "O" in found and (found == {"O"} or bool(found & {"B", "I"}))
-    if not bare and not (marked and ("O" in found or marked == found)):
+    marks = found - {"O"}
+    fitting = {tag for tag in marks if is_span_tag(tag)}
+    typed = {tag for tag in fitting if "-" in tag}
+    bare = "O" in found and fitting == marks and bool(marks & {"B", "I"})
+    # other marks beside O are of a scheme too, one that is refused where the tags are read
+    unknown = "O" in found and all(_MARKED.fullmatch(tag) for tag in marks)
+    if not (bare or unknown or (typed and ("O" in found or typed == found))):
         return None
-    return "IOBES" if any(tag[0] in "ES" for tag in (found if bare else marked)) else "BIO"
+    return "IOBES" if any(tag[0] in "ES" for tag in fitting) else "BIO"
 
 
 def is_span_tag(tag: str) -> bool:
