@@ -38,7 +38,7 @@ try:
     from pocketlm.students.pieces import student_pieces
     from pocketlm.train.context import FitContext
     from pocketlm.train.lesson import join, lesson, text_of
-    from pocketlm.train.teach import ask, judge, predictions
+    from pocketlm.train.teach import ask_whole, judge, predictions
     from pocketlm.train.teacher import (
         Classroom,
         Teacher,
@@ -106,7 +106,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         if teacher is not None and _worth_hearing(teacher, context, prepared):
             taught = taught_lesson(room, teacher, room.train, prepared.unlabelled, job.variants, near)
             dev_texts = [text_of(one, prepared.outputs) for one in prepared.dev]
-            said = predictions(ask(teacher.model, dev_texts), dev_texts, prepared.outputs)
+            said = predictions(ask_whole(teacher.model, dev_texts), dev_texts, prepared.outputs)
             context = replace(context, lesson=taught, taught_dev=said)
             more = taught_lesson(room, teacher, room.dev, [], job.variants, near)
         outcomes, judged = _search(job, prepared, teacher, context, work)
@@ -227,7 +227,7 @@ def _conclude(
 ) -> dict[str, Any]:  # fmt: skip
     """Read the test split once for the final student, write the Pocket if it may be, and gather the result."""
     test_texts = [text_of(one, prepared.outputs) for one in prepared.test]
-    said = ask(teacher.model, test_texts) if teacher else None
+    said = ask_whole(teacher.model, test_texts) if teacher else None
     teacher_test = judge(said, prepared.test, prepared.outputs, prepared.task) if said else None
     result: dict[str, Any] = {
         "schema": 1, "pocket": None, "report": str(job.report), "task": prepared.task.name,

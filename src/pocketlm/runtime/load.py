@@ -17,6 +17,7 @@ from pocketlm.runtime.bag import BagModel
 from pocketlm.runtime.decode import Prediction, decode
 from pocketlm.runtime.graph import GraphModel
 from pocketlm.runtime.inputs import Arrays, Inputs, Text, inputs_from_json
+from pocketlm.runtime.whole import in_parts
 
 
 class RunnableModel(Protocol):
@@ -78,8 +79,9 @@ def predict_all(
     done: list[Prediction] = []
     for begin in range(0, len(texts), batch_size):
         batch = texts[begin : begin + batch_size]
-        encoded = inputs.encode(batch)
-        done.extend(decode(batch, outputs, model.run(inputs.collate(encoded)), [one.words for one in encoded]))
+        parts = in_parts(inputs, outputs, batch)
+        logits = model.run(inputs.collate([encoded for own in parts for _, encoded in own]))
+        done.extend(decode(batch, outputs, logits, [sum(encoded.words for _, encoded in own) for own in parts]))
     return done
 
 
