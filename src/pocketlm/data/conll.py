@@ -54,10 +54,10 @@ def _lines(text: str, path: Path, columns: int) -> Iterator[Sequence[str] | None
     begins = True
     for number, line in enumerate(lines, 1):
         cells = _cells(line, tabs)
-        if not line.strip(" \t"):
+        if not line.strip(" \t") or line.startswith(_DOCUMENT):
             begins = True
             yield None
-        elif cells[0] == _DOCUMENT or (begins and _is_comment(cells, columns)):
+        elif begins and _is_comment(cells, columns):
             continue
         elif len(cells) != columns:
             raise DataError(
