@@ -2,7 +2,7 @@
 
 import pytest
 
-from pocketlm.data.read import read_rows
+from pocketlm.data.read import iter_texts, read_rows
 from pocketlm.errors import DataError
 
 
@@ -49,6 +49,12 @@ def test_conll_u_has_names_and_words_only(tmp_path):
 def test_a_hash_may_be_a_comment_or_a_word(tmp_path):
     text = "# id 7 domain=en\n# O\nAnna B-PER\n# O\n\n# x = y\n#tag O\n"
     assert [row["1"] for row in read(tmp_path, text)] == [["#", "Anna", "#"], ["#tag"]]
+
+
+def test_words_of_a_file_are_texts_without_labels_too(tmp_path):
+    path = tmp_path / "a.conllu"
+    path.write_text(CONLL_U)
+    assert list(iter_texts(path)) == ["Dogs ca n't"]
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,12 @@ def test_spans_are_right_in_any_script(text):
         assert [token for token, tag in zip(tokens, tags, strict=True) if tag != "O"] == [text[start:end]]
 
 
+def test_splits_are_stratified_by_the_first_type():
+    columns = detect(SPANS)
+    assert [columns.class_of(row) for row in SPANS] == ["PER", "O"]
+    assert [detect(NER).class_of(row) for row in NER] == ["B-PER", "B-LOC"]
+
+
 def test_spans_that_cut_a_word_are_widened_and_counted():
     rows = [{"text": "Annas cat ran", "label": [[0, 4, "PER"], [6, 10, "PET"]]}]
     _, chosen, read = found(rows)

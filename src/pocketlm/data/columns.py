@@ -24,6 +24,7 @@ from pocketlm.data.tagged import (
     find_scheme,
     find_spans,
     find_tagged,
+    first_type,
     parts,
     row_tags,
     spans_in,
@@ -76,10 +77,7 @@ class Columns:
 
     def class_of(self, row: Row) -> str:
         """What splits are stratified by: the label, or the first tag that is not O."""
-        if self.label is not None:
-            return str(row.get(self.label))
-        cell = row.get(self.tags or "")
-        return next((tag for tag in parts(cell) if tag != "O"), "O")
+        return first_type(row.get(self.tags or "")) if self.label is None else str(row.get(self.label))
 
 
 def detect(

@@ -164,6 +164,13 @@ def types_of(rows: Sequence[Row], tags: str, scheme: Scheme | None) -> list[str]
     return [kind for kind, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0]))]
 
 
+def first_type(cell: Any) -> str:
+    """The first tag of a row that is not O, or the label of its first span; O where there is none."""
+    if isinstance(cell, list) and cell and _is_span(cell[0]):
+        return _spans(cell, "spans")[0][2]
+    return next((tag for tag in parts(cell) if tag != "O"), "O")
+
+
 def row_tags(cell: Any, words: int, column: str, scheme: Scheme | None, where: str) -> list[str]:
     """The tags of a row's `words` words, written to the letter of the scheme.
 
