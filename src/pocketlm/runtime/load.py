@@ -80,8 +80,12 @@ def predict_all(
     for begin in range(0, len(texts), batch_size):
         batch = texts[begin : begin + batch_size]
         parts = in_parts(inputs, outputs, batch)
-        logits = model.run(inputs.collate([encoded for own in parts for _, encoded in own]))
-        done.extend(decode(batch, outputs, logits, [sum(encoded.words for _, encoded in own) for own in parts]))
+        every = [part for own in parts for part in own]
+        logits = model.run(inputs.collate([part.encoded for part in every]))
+        if any(part.again for part in every):
+            new = np.concatenate([np.arange(part.encoded.words) >= part.again for part in every])
+            logits = {name: rows[new] for name, rows in logits.items()}
+        done.extend(decode(batch, outputs, logits, [sum(part.words for part in own) for own in parts]))
     return done
 
 

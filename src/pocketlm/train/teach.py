@@ -73,15 +73,13 @@ def ask_whole(model: TaskModel, texts: Sequence[Text]) -> Taught:
     if not only_words(model.spec.outputs):
         return ask(model, texts)
     parts = in_parts(model.inputs, model.spec.outputs, texts)
-    said = ask(model, [text for own in parts for text, _ in own])
-    edges = np.cumsum([len(own) for own in parts])
-    begins = edges - [len(own) for own in parts]
-    return Taught(
-        {
-            name: [np.concatenate(rows[begin:end]) for begin, end in zip(begins, edges, strict=True)]
-            for name, rows in said.logits.items()
-        }
-    )
+    every = [part for own in parts for part in own]
+    ends = np.cumsum([len(own) for own in parts]).tolist()
+    logits = {}
+    for name, rows in ask(model, [part.text for part in every]).logits.items():
+        new = [row[part.again :] for row, part in zip(rows, every, strict=True)]
+        logits[name] = [np.concatenate(new[end - len(own) : end]) for end, own in zip(ends, parts, strict=True)]
+    return Taught(logits)
 
 
 def predictions(said: Taught, texts: Sequence[Text], outputs: Sequence[Output]) -> list[Prediction]:
