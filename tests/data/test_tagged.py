@@ -78,6 +78,17 @@ def test_beside_an_intent_tags_are_slots_as_ever():
     assert detect([{**row, "kind": n} for n, row in enumerate(kinds)]).task == "tagging"
 
 
+def test_parts_of_speech_beside_a_label_are_no_slots():
+    rows = [{"tokens": ["small", "dog"], "pos_tags": ["ADJ", "NOUN"], "text": "small dog", "label": n} for n in "ab"]
+    assert detect(rows).task == "classification"
+    assert detect(rows, tags="pos_tags").task == "word-tagging"
+    words = [
+        {"word": word, "pos": "NV"[n % 2]} for n, word in enumerate(["dog", "run", "cat", "sit", "owl", "fly"] * 2)
+    ]
+    assert detect(words).task == "classification", "a list of words with a label each"
+    assert detect([{"text": "a b", "pos": "N V"}], label="pos").task == "classification"
+
+
 SPANS = [
     {"text": "  Anna saw Addis Ababa.", "entities": [{"start": 2, "end": 6, "label": "PER"}, [11, 22, "LOC"]]},
     {"text": "Nobody.", "entities": []},

@@ -119,12 +119,12 @@ def _tagged(
     """The columns of words and of tags; no words where tags are spans of a text's characters."""
     if text and label and not tags:
         return None, None
-    pair = None if tags and spans_in(rows, tags) else find_tagged(rows, names, tags, text)
-    if pair is not None or tags:
-        return pair or (None, tags)
-    spans = None if label else find_spans(rows, names)
-    labelled = spans and named_label(rows, names, (*text, spans), plain=True)
-    return None, None if labelled else spans
+    if tags and spans_in(rows, tags):
+        return None, tags
+    free = [name for name in names if name != label]
+    labelled = label is not None or named_label(rows, names, text, plain=True) is not None
+    pair = find_tagged(rows, free, tags, text, labelled)
+    return pair or (None, None if labelled else find_spans(rows, names))
 
 
 def _label(

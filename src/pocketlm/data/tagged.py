@@ -16,7 +16,10 @@ from pocketlm.runtime.tags import Scheme, is_span_tag, scheme_of, well_formed
 from pocketlm.runtime.words import split_words
 
 SLOT_NAMES = ("slots", "seq.out")
-TAG_NAMES = (*SLOT_NAMES[:1], "tags", "ner_tags", *SLOT_NAMES[1:], "pos_tags", "ner", "upos", "xpos", "pos")
+# Tags that may stand beside a label of the text, and such that stand alone unless they are asked for.
+_BESIDE_LABELS = ("slots", "tags", "ner_tags", "seq.out")
+_ALONE = ("pos_tags", "ner", "upos", "xpos", "pos")
+TAG_NAMES = (*_BESIDE_LABELS, *_ALONE)
 TOKEN_NAMES = ("tokens", "words", "seq.in", "form")
 SPAN_NAMES = ("entities", "spans", "ents", "label", "labels")
 _TYPE_NAMES = ("label", "type", "entity", "entity_group", "tag", "slot")
@@ -34,15 +37,16 @@ def parts(value: Any) -> list[str]:
 
 
 def find_tagged(
-    rows: Sequence[Row], names: Sequence[str], tags: str | None, text: Sequence[str]
+    rows: Sequence[Row], names: Sequence[str], tags: str | None, text: Sequence[str], labelled: bool
 ) -> tuple[str, str] | None:
     """The columns of words and of their tags, or None. tags, text: the ones asked for, if any.
 
-    A column of spans of characters is asked for elsewhere. Raises DataError where `tags` is no column of tags.
+    labelled: whether another column is a label of the text. A column of spans of characters is asked for elsewhere.
+    Raises DataError where `tags` is no column of tags.
     """
     numbered = [name for name in names if name.isdecimal() and isinstance(rows[0].get(name), list)]
     words = [name for name in (*TOKEN_NAMES, *text, *numbered, *names) if name in names]
-    known = [name for name in TAG_NAMES if name in names]
+    known = [name for name in (_BESIDE_LABELS if labelled else TAG_NAMES) if name in names]
     for own in [tags] if tags else known + _likely(rows, numbered):
         for tokens in words:
             if tokens != own and tokens not in TAG_NAMES and _agree(rows, tokens, own):
@@ -70,6 +74,8 @@ def _agree(rows: Sequence[Row], tokens: str, tags: str) -> bool:
     lists = all(isinstance(left, list) and isinstance(right, list) for left, right in sample)
     if all(part.isdecimal() for left, _ in sample for part in parts(left)):
         return False  # the places of words, or ids
+    if tags in _ALONE and not lists and all(len(parts(left)) < 2 for left, _ in sample):
+        return False  # a list of words with a label each
     return all(same) or (lists and sum(same) >= _AGREE * len(same))
 
 
