@@ -62,6 +62,21 @@ def jsonl_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def conll_file(tmp_path_factory):
+    """The same sentences in CoNLL columns: word, part of speech, and spans: a room, and a lamp with its colour."""
+    kinds = {"the": "DET", "lamp": "NOUN", "on": "ADP", "off": "ADP"}
+    kinds |= dict.fromkeys(ROOMS, "NOUN") | dict.fromkeys(COLOURS, "ADJ")
+    lines = ["-DOCSTART- -X- O", ""]
+    for row in command_rows():
+        spans = ["O"] * (len(row["tokens"]) - 3) + ["B-room", "B-thing", "I-thing"]
+        lines += [f"{word} {kinds.get(word, 'VERB')} {tag}" for word, tag in zip(row["tokens"], spans, strict=True)]
+        lines.append("")
+    path = tmp_path_factory.mktemp("data") / "commands.conll"
+    path.write_text("\n".join(lines), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
 def teacher_folder(tmp_path_factory):
     """A BERT of two layers with random weights and a WordPiece tokenizer of the rows' words."""
     import torch

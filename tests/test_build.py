@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 import pocketlm
+from pocketlm.data.columns import detect, examples
+from pocketlm.data.source import load
 from pocketlm.errors import BudgetMissed, OutputError, UnitError, UserError
 from pocketlm.job import Job, job_from_mapping, read_job
+from pocketlm.measure.quality import evaluate
 from pocketlm.pocket.format import read_pocket
 
 SMALL = {"max_size": "30kB", "label": "category", "text": "text"}
@@ -115,6 +118,36 @@ def test_a_teacher_is_distilled_into_intents_and_slots(jsonl_file, teacher_folde
     assert result.data["teacher"]["quality"]["test"].keys() == result.data["chosen"]["dev"].keys()
     families = {one["family"] for one in result.data["candidates"] if one["status"] == "measured"}
     assert {"hashed-ngrams", "static-embeddings"} <= families
+
+
+def test_words_of_a_conll_file_are_tagged_from_end_to_end(conll_file, tmp_path):
+    result = pocketlm.fit(str(conll_file), max_size="30kB", output=str(tmp_path / "m.pocket"))
+    assert (result.data["task"], result.data["main_metric"]) == ("tagging", "f1_micro")
+    assert result.data["chosen"]["test"]["metrics"]["f1_micro"]["value"] > 0.8
+    assert [row["label"] for row in result.data["chosen"]["test"]["per_class"]] == ["room", "thing"]
+    text = " please turn on the  attic red lamp"
+    model = pocketlm.load(result.pocket)
+    said = model.predict(text)
+    assert [(one["label"], one["value"]) for one in said["entities"]] == [("room", "attic"), ("thing", "red lamp")]
+    assert all(text[one["start"] : one["end"]] == one["value"] for one in said["entities"])
+    columns = detect(load(str(conll_file)).splits["train"])
+    rows = examples(load(str(conll_file)).splits["train"], columns, "x")
+    assert evaluate(model, rows).metrics["f1_micro"].value > 0.9
+    assert "Per type of span, on test" in result.report.read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_a_teacher_is_distilled_into_tags(conll_file, teacher_folder, tmp_path):
+    result = pocketlm.fit(
+        str(conll_file), tags="2", teacher=str(teacher_folder), max_size="120kB", variants=2,
+        output=str(tmp_path / "m.pocket"),
+    )  # fmt: skip
+    assert (result.data["task"], result.data["main_metric"]) == ("word-tagging", "accuracy")
+    said = pocketlm.load(result.pocket).predict("dim the attic blue lamp")
+    assert [one["label"] for one in said["words"]] == ["VERB", "DET", "NOUN", "ADJ", "NOUN"]
+    assert result.data["chosen"]["test"]["metrics"]["accuracy"]["value"] > 0.9
+    assert result.data["teacher"]["quality"]["test"].keys() == result.data["chosen"]["dev"].keys()
+    assert result.data["chosen"]["test"]["confusion"]["labels"] == ["ADJ", "ADP", "DET", "NOUN", "VERB"]
 
 
 def test_the_chosen_recipe_is_trained_again_on_dev_rows_too(made, csv_file, tmp_path):

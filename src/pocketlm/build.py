@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from pocketlm.job import Job
 from pocketlm.measure.fresh import measure_pocket
 from pocketlm.measure.machine import describe
 from pocketlm.measure.quality import texts_for
+from pocketlm.outputs import Example, Output
 from pocketlm.pocket.format import check_output, read_pocket, write_pocket
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
@@ -37,7 +38,7 @@ try:
     from pocketlm.students.pieces import student_pieces
     from pocketlm.train.context import FitContext
     from pocketlm.train.lesson import join, lesson, text_of
-    from pocketlm.train.teach import ask, judge, predictions
+    from pocketlm.train.teach import ask_whole, judge, predictions
     from pocketlm.train.teacher import (
         Classroom,
         Teacher,
@@ -105,7 +106,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         if teacher is not None and _worth_hearing(teacher, context, prepared):
             taught = taught_lesson(room, teacher, room.train, prepared.unlabelled, job.variants, near)
             dev_texts = [text_of(one, prepared.outputs) for one in prepared.dev]
-            said = predictions(ask(teacher.model, dev_texts), dev_texts, prepared.outputs)
+            said = predictions(ask_whole(teacher.model, dev_texts), dev_texts, prepared.outputs)
             context = replace(context, lesson=taught, taught_dev=said)
             more = taught_lesson(room, teacher, room.dev, [], job.variants, near)
         outcomes, judged = _search(job, prepared, teacher, context, work)
@@ -226,7 +227,7 @@ def _conclude(
 ) -> dict[str, Any]:  # fmt: skip
     """Read the test split once for the final student, write the Pocket if it may be, and gather the result."""
     test_texts = [text_of(one, prepared.outputs) for one in prepared.test]
-    said = ask(teacher.model, test_texts) if teacher else None
+    said = ask_whole(teacher.model, test_texts) if teacher else None
     teacher_test = judge(said, prepared.test, prepared.outputs, prepared.task) if said else None
     result: dict[str, Any] = {
         "schema": 1, "pocket": None, "report": str(job.report), "task": prepared.task.name,
@@ -342,18 +343,18 @@ def _lost(
         return []
     lost = []
     for example, own, theirs in zip(prepared.test, said, teacher_said, strict=True):
-        gold, student, taught = _answer(example, None), _answer(example, own), _answer(example, theirs)
+        gold, student, taught = (_answer(example, one, prepared.outputs) for one in (None, own, theirs))
         if taught == gold != student:
             lost.append({"text": example.text, "gold": gold, "teacher": taught, "student": student})
     return lost[:LOST_EXAMPLES]
 
 
-def _answer(example: Any, said: Mapping[str, Any] | None) -> str:
-    """An answer as one string: labels, and the tagged words where there are any."""
-    if said is None:
-        labels, tags = list(example.labels), list(example.tags)
-    else:
-        labels = said["labels"] if "labels" in said else [said.get("intent", said.get("label"))]
-        tags = said.get("slots", [])
+def _answer(example: Example, said: Mapping[str, Any] | None, outputs: Sequence[Output]) -> str:
+    """An answer, or the gold one, as one string: labels, and the tagged words where there are any."""
+    labels, tags = list(example.labels), list(example.tags)
+    if said is not None:
+        kinds = {output.kind: output.name for output in outputs}
+        labels = [said[kinds["single"]]] if "single" in kinds else said["labels"] if "multi" in kinds else []
+        tags = said[kinds["tags"]] if "tags" in kinds else []
     words = [f"{tag}:{word}" for tag, word in zip(tags, example.tokens, strict=False) if tag != "O"]
-    return " ".join([", ".join(sorted(map(str, labels))), *words])
+    return " ".join(filter(None, [", ".join(sorted(map(str, labels))), *words]))

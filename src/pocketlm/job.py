@@ -17,8 +17,8 @@ from pocketlm.units import parse_duration
 class Job:
     """A fit. Sizes, times and shares are texts with units, as on the command line.
 
-    data: a file, a folder, smart-home:LANG or a hub name; dev, test, unlabelled: files. text, label, slots:
-    columns. teacher: a folder, hub name or pypi:PACKAGE. output: the Pocket to write. work: folder for what
+    data: a file, a folder, smart-home:LANG or a hub name; dev, test, unlabelled: files. text, label, slots,
+    tags: columns. teacher: a folder, hub name or pypi:PACKAGE. output: the Pocket to write. work: folder for what
     can be resumed (default: beside the output). variants: unlabelled variants a training text, labelled by
     the teacher. refit: train the chosen recipe again on train and dev rows before the test rows are read.
     max_length: pieces read of a text. keep_best: write the nearest miss too. force: replace files.
@@ -31,6 +31,7 @@ class Job:
     text: str | None = None
     label: str | None = None
     slots: str | None = None
+    tags: str | None = None
     multi_label: bool = False
     teacher: str | None = None
     max_size: str | None = None

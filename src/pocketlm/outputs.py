@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 # single: one label a text (softmax); multi: any number of labels a text (a sigmoid each);
-# tags: one BIO tag a word (softmax each).
+# tags: one tag a word (softmax each); whether tags are of spans, their labels say (runtime.tags).
 Kind = Literal["single", "multi", "tags"]
 
 
@@ -37,8 +37,9 @@ class Output:
 class Example:
     """One labelled text, as every task of words and labels sees it.
 
-    labels: one for single-label tasks and intents, any number for multi-label ones; empty for unlabelled text.
-    tokens, tags: the words and their BIO tags, equally many; empty where the task has none.
+    labels: one for single-label tasks and intents, any number for multi-label ones; empty for unlabelled text
+    and where words alone are tagged. tokens, tags: the words and their tags, equally many; empty where the task
+    has none.
     """
 
     text: str

@@ -96,6 +96,50 @@ def test_bench_judges_quality_on_data(pocket, csv_file):
     assert "--min-quality needs --data" in refused("bench", pocket, "--min-quality", "0.5")
 
 
+@pytest.fixture(scope="module")
+def tagger(conll_file, tmp_path_factory):
+    output = tmp_path_factory.mktemp("cli") / "t.pocket"
+    code, _, err = run("fit", conll_file, "--tags", 3, "--max-size", "30kB", "-o", output, "--quiet")
+    assert code == 0, err
+    return output
+
+
+def test_tags_from_the_command_line(tagger, conll_file):
+    lines = '{"tokens": ["dim", "the", "hall", "red", "lamp"]}\n"dim the hall red lamp"\n'
+    code, out, err = run("run", tagger, text=lines)
+    assert code == 0, err
+    for said in map(json.loads, out.splitlines()):
+        assert [(one["value"], one["start"], one["end"]) for one in said["entities"]] == [
+            ("hall", 8, 12),
+            ("red lamp", 13, 21),
+        ]
+    found = json.loads(run("evaluate", tagger, conll_file, "--json")[1])
+    assert found["f1_micro"] > 0.9
+    assert [row["label"] for row in found["per_class"]] == ["room", "thing"]
+    assert run("bench", tagger, "--data", conll_file, "--min-quality", "f1_micro>=0.5")[0] == 0
+    wrong = refused("evaluate", tagger, conll_file, "--tags", 2)
+    assert "holds word-tagging rows" in wrong
+    assert "--tags" in wrong
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("a O\nb\n", [], "line 2 has 1 columns, line 1 has 2"),
+        ("a O\nb O\n\nc O\n", [], "the tag O only; some words must have tags such as B-PER"),
+        ("a O\nb U-x\n\nc B-x\n", [], "row 1: 'U-x' is no tag of spans"),
+        ("a NN\nb NN\n", ["--tags", "2"], "one tag only (NN)"),
+        ("a O\nb B-x\n", ["--tags", "7"], "there is no column '7'; there is 1, 2"),
+        ("a O\nb B-x\n", ["--tags", "2", "--label", "1"], "a label goes with slots"),
+    ],
+)
+def test_bad_tags_are_one_line_and_nothing_is_written(tmp_path, content, options, message):
+    path = tmp_path / "train.conll"
+    path.write_text(content)
+    assert message in refused("fit", path, "-o", tmp_path / "m.pocket", *options)
+    assert [one.name for one in tmp_path.iterdir()] == ["train.conll"]
+
+
 def test_inspect_tells_what_is_inside(pocket):
     code, out, _ = run("inspect", pocket)
     assert code == 0

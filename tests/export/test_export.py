@@ -17,7 +17,7 @@ from pocketlm.runtime.graph import GraphModel
 from pocketlm.runtime.load import load
 from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.students.quantize import Quantize
-from pocketlm.train.teach import ask
+from pocketlm.train.teach import ask, ask_whole, predictions
 
 STUDENTS = {
     "hashed-ngrams": {"buckets": 2**12, "width": 16, "min_texts": 1},
@@ -35,6 +35,11 @@ def context(jsonl_file, teacher_folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def flat(csv_file, teacher_folder, tmp_path_factory):
     return make_context(csv_file, teacher_folder, tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture(scope="module")
+def words_alone(conll_file, teacher_folder, tmp_path_factory):
+    return make_context(conll_file, teacher_folder, tmp_path_factory.mktemp("work"))
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +89,21 @@ def test_a_batch_says_what_single_texts_say(name, context, built, tmp_path):
     assert [one["slots"] for one in pocket.predict(texts)] == [pocket.predict([text])[0]["slots"] for text in texts]
     assert pocket.predict([]) == []
     assert pocket.predict(["", "x"])[0]["slots"] == []
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_words_may_be_all_that_is_tagged(name, words_alone, built, tmp_path):
+    model = built(name, words_alone)
+    pocket = pocket_of(model, words_alone, tmp_path / "x.pocket")
+    texts = list(words_alone.lesson.texts[:9])
+    long = texts[0] * 20
+    said = ask_whole(model, [*texts, long])
+    assert pocket.predict([*texts, long]) == predictions(said, [*texts, long], words_alone.outputs)
+    assert [pocket.predict([text])[0]["tags"] for text in texts] == [one["tags"] for one in pocket.predict(texts)]
+    assert pocket.predict("") == {"tokens": [], "tags": [], "entities": []}
+    assert len(pocket.predict([long])[0]["tags"]) == len(long)
+    small = export(Quantize(bits=8, max_loss=1.0)(model, words_alone), words_alone)
+    assert small.agreement > 0.99
 
 
 @pytest.mark.parametrize("name", STUDENTS)

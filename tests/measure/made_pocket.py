@@ -11,14 +11,16 @@ LABELS = ("a", "b", "c")
 TAGS = ("O", "B-x", "I-x")
 
 
-def make_pocket(path, tagging=False, width=8, buckets=2**10):
-    """A bag of hashed n-grams with random weights; for intents and slots where it is tagging."""
+def make_pocket(path, tagging=False, width=8, buckets=2**10, intent=True):
+    """A bag of hashed n-grams with random weights; where it is tagging, for intents and slots, or for tags alone."""
     random = np.random.default_rng(0)
 
     def array(*shape):
         return random.normal(size=shape).astype(np.float32)
 
-    if tagging:
+    if tagging and not intent:
+        outputs = [Output("tags", "tags", TAGS)]
+    elif tagging:
         outputs = [Output("intent", "single", LABELS), Output("slots", "tags", TAGS)]
     else:
         outputs = [Output("label", "single", LABELS)]
@@ -31,7 +33,7 @@ def make_pocket(path, tagging=False, width=8, buckets=2**10):
     packed = {name: pack(values, 32) for name, values in arrays.items()}
     inputs = {"kind": "ngrams", "tagging": tagging, "max_words": 64, "ngrams": Ngrams(buckets).to_json()}
     manifest = {
-        "task": "understanding" if tagging else "classification",
+        "task": ("understanding" if intent else "tagging") if tagging else "classification",
         "outputs": [output.to_json() for output in outputs],
         "model": {
             "kind": "bag",

@@ -46,6 +46,7 @@ def test_a_tagging_pocket_reads_the_text_where_there_are_no_tokens(tagger):
         ([{"labels": []}], [{"labels": ["y"]}], 0.0),
         ([{"intent": "on", "slots": ["O", "B-room"]}], [{"intent": "on", "slots": ["O", "O"]}], 0.0),
         ([{"intent": "on", "slots": ["O", "B-room"]}], [{"intent": "on", "slots": ["O", "B-room"]}], 1.0),
+        ([{"tags": ["O", "B-x"]}, {"tags": ["NOUN"]}], [{"tags": ["O", "O"]}, {"tags": ["NOUN"]}], 0.5),
     ],
 )
 def test_answers_are_compared_without_scores(own, theirs, expected):

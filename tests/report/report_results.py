@@ -140,6 +140,18 @@ def understanding() -> dict[str, Any]:
     return result
 
 
+def tagging() -> dict[str, Any]:
+    result = full()
+    result.update(task="tagging", main_metric="f1_micro")
+    for one in result["candidates"]:
+        one["quality"] = {"f1_micro": 0.81, "accuracy": 0.95} if one["quality"] else {}
+    test = result["chosen"]["test"]
+    test.update(per_class=[label_row("PER"), label_row("LOC")], confusion=None)
+    test["metrics"] = {"f1_micro": {"value": 0.81, "low": 0.8, "high": 0.82}}
+    result["chosen"]["lost_examples"] = [{"text": TEXT, "gold": "B-PER:Anna", "teacher": "B-PER:Anna", "student": ""}]
+    return result
+
+
 def without_measurements() -> dict[str, Any]:
     """Latency and memory were not taken, the teacher has no size, test was not read."""
     result = full()
@@ -196,6 +208,6 @@ def poisoned(value: Any, key: str = "") -> Any:
 
 
 VARIATIONS = (
-    full, without_teacher, missed, nothing_measured, no_candidates, multi_label, understanding,
+    full, without_teacher, missed, nothing_measured, no_candidates, multi_label, understanding, tagging,
     without_measurements, many_labels, one_candidate, bare, hostile,
 )  # fmt: skip

@@ -21,6 +21,7 @@ from report.report_results import (
     missed,
     multi_label,
     nothing_measured,
+    tagging,
     understanding,
     without_measurements,
     without_teacher,
@@ -209,6 +210,13 @@ def test_slots_confusions_and_frames():
     page = Page(render(many_labels()))
     assert "Most confused pairs" in page.text
     assert "10 more" in page.text
+
+
+def test_tags_are_told_by_type():
+    text = Page(render(tagging())).text
+    assert "Per type of span, on test" in text
+    assert "Confusions on test" not in text
+    assert 'answer["entities"]' in dict(commands(tagging()))["From Python (the base install is enough)"]
 
 
 def test_a_report_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

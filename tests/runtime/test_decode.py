@@ -61,3 +61,41 @@ def test_multi_label_takes_what_is_likelier_than_not():
 
 def test_spans_of_neighbours_stay_apart():
     assert tag_spans(["B-a", "B-a", "I-a", "O", "B-b"]) == [("a", 0, 0), ("a", 1, 2), ("b", 4, 4)]
+
+
+def one_hot(places, labels):
+    return np.eye(len(labels), dtype=np.float32)[list(places)] * 9
+
+
+def test_plain_tags_answer_for_each_word_with_its_offsets():
+    labels = ("ADJ", "NOUN")
+    text = "small  dog"
+    said = decode([text], (Output("tags", "tags", labels),), {"tags": one_hot([0, 1], labels)}, [2])[0]
+    assert said == {
+        "tokens": ["small", "dog"],
+        "tags": ["ADJ", "NOUN"],
+        "words": [
+            {"label": "ADJ", "value": "small", "start": 0, "end": 5},
+            {"label": "NOUN", "value": "dog", "start": 7, "end": 10},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "tags", "value"),
+    [
+        ("Ìgbà tí Adébáyọ̀ dé Èkó", "O O B-a O O", "Adébáyọ̀"),  # a mark that no letter composes with
+        ("ذهبت ليلى إلى القاهرة", "O B-a O O", "ليلى"),
+        ("อยู่กรุง", "O O B-a I-a I-a", "กรุง"),  # no spaces: a character with its marks is a word
+        ("我住在北京。", "O O O B-a I-a O", "北京"),
+        (["我", "住在", "北京"], "O O B-a", "北京"),
+        (["Addis", "Ababa", "è"], "B-a I-a O", "Addis Ababa"),
+        ("🚀 flog nach Köln!", "O O O B-a O", "Köln"),
+    ],
+)
+def test_offsets_are_of_the_text_in_any_script(text, tags, value):
+    places = [LABELS.index(tag) for tag in tags.split()]
+    said = decode([text], (Output("tags", "tags", LABELS),), {"tags": one_hot(places, LABELS)}, [len(places)])[0]
+    whole = text if isinstance(text, str) else " ".join(text)
+    assert [(one["label"], one["value"]) for one in said["entities"]] == [("a", value)]
+    assert [whole[one["start"] : one["end"]] for one in said["entities"]] == [value]

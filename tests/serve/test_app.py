@@ -41,6 +41,16 @@ def test_a_list_is_answered_in_order_over_several_batches(client, model):
     assert client.post("/predict", json={"texts": []}).json() == []
 
 
+def test_tags_alone_are_served_too(tmp_path):
+    tagger = pocketlm.load(make_pocket(tmp_path / "t.pocket", tagging=True, intent=False))
+    client = TestClient(make_app(tagger), raise_server_exceptions=False)
+    answer = client.post("/predict", json={"id": 7, "tokens": ["taa", "zima", "☀"]}).json()
+    assert answer == {"id": 7, **tagger.predict([["taa", "zima", "☀"]])[0]}
+    assert set(answer) == {"id", "tokens", "tags", "entities"}
+    assert client.post("/predict", json="").json() == {"tokens": [], "tags": [], "entities": []}
+    assert client.get("/health").json() == {"status": "ok", "task": "tagging"}
+
+
 @pytest.mark.parametrize("kind", LINES)
 def test_lines_are_answered_by_lines(client, model, kind):
     body = f'{{"id": 1, "text": "{TEXTS[1]}"}}\r\n\n"{TEXTS[0]}"\nplain words'.encode()

@@ -168,6 +168,9 @@ def test_a_label_never_learnt_is_a_miss_and_has_its_own_row():
     assert (many["exact_match"], many["recall_micro"]) == (0, 0)
 
 
+TAGGED = Output("tags", "tags", TAGS)
+WORDS = Output("tags", "tags", ("NOUN", "VERB"))
+
 CASES = {
     "classification": ((LABEL,), Example("t", ("a",)), {"label": "a", "score": 0.9}),
     "multi-label": ((Output("label", "multi", LABELS),), Example("t", ("a", "b")), {"labels": ["a"], "scores": {}}),
@@ -176,6 +179,8 @@ CASES = {
         Example("t", ("a",), ("t",), ("B-x",)),
         {"intent": "a", "slots": ["B-x"], "tokens": ["t"], "entities": []},
     ),
+    "tagging": ((TAGGED,), Example("t", (), ("t",), ("B-x",)), {"tags": ["I-x"], "tokens": ["t"], "entities": []}),
+    "word-tagging": ((WORDS,), Example("t", (), ("t",), ("NOUN",)), {"tags": ["VERB"], "tokens": ["t"], "words": []}),
 }
 
 
@@ -201,7 +206,7 @@ def test_nothing_to_judge_is_said(name):
     with pytest.raises(AssertionError, match="1 predictions for 2 examples"):
         task.figures([example] * 2, [said], outputs)
     if name != "multi-label":
-        with pytest.raises(DataError, match="row 2 has no label to judge by"):
+        with pytest.raises(DataError, match="row 2 has no (label|tags) to judge by"):
             task.figures([example, Example("t")], [said] * 2, outputs)
 
 

@@ -11,6 +11,7 @@ from pocketlm.tasks.answers import distinct
 from pocketlm.tasks.classification import CLASSIFICATION
 from pocketlm.tasks.metrics import macro, single_counts
 from pocketlm.tasks.scores import figures_with_intervals
+from pocketlm.tasks.tagging import TAGGING, WORD_TAGGING
 from pocketlm.tasks.understanding import UNDERSTANDING
 
 LABELS = ("a", "b", "c")
@@ -85,9 +86,16 @@ def test_everything_about_a_large_test_split_takes_less_than_a_second():
     ]
     said = [{"label": one, "intent": one, "slots": ["O"] * 8} for one in random.choice(labels, 3080).tolist()]
     outputs = Output("intent", "single", labels), Output("slots", "tags", tags)
+    words = [{"tags": list(one.tags[::-1])} for one in examples]
+    plain = tuple(tag.replace("-", "") for tag in tags)
+    named = [Example("", (), one.tokens, tuple(tag.replace("-", "") for tag in one.tags)) for one in examples]
     for judge in (
         lambda: CLASSIFICATION.score(examples, said, (Output("label", "single", labels),)),
         lambda: UNDERSTANDING.score(examples, said, outputs),
+        lambda: TAGGING.score(examples, words, (Output("tags", "tags", tags),)),
+        lambda: WORD_TAGGING.score(
+            named, [{"tags": list(one.tags)} for one in named], (Output("tags", "tags", plain),)
+        ),
     ):
         began = time.process_time()
         judge()

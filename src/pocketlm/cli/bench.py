@@ -27,7 +27,8 @@ def command(
     ] = None,
     text: Annotated[str | None, typer.Option(help="Column with the text.")] = None,
     label: Annotated[str | None, typer.Option(help="Column with the label or intent.")] = None,
-    slots: Annotated[str | None, typer.Option(help="Column with BIO tags.")] = None,
+    slots: Annotated[str | None, typer.Option(help="Column with BIO tags beside an intent.")] = None,
+    tags: Annotated[str | None, typer.Option(help="Column with a tag a word, by name or number.")] = None,
     max_size: Annotated[str | None, typer.Option(help='Largest file, such as "1MB".')] = None,
     max_latency: Annotated[str | None, typer.Option(help='Slowest median answer on one thread, such as "1ms".')] = None,
     max_memory: Annotated[str | None, typer.Option(help='Largest peak memory, such as "100MB".')] = None,
@@ -51,7 +52,7 @@ def command(
     if budget.min_quality is not None and data is None:
         raise typer.BadParameter("--min-quality needs --data: quality is measured on labelled rows")
     model = load(pocket)
-    examples = read_labelled(data, model.task, text, label, slots) if data else []
+    examples = read_labelled(data, model.task, text, label, slots, tags) if data else []
     taken = measure_pocket(Path(pocket), texts_for(model, examples) or list(_EXAMPLES))
     quality: dict[str, float] = {}
     if budget.min_quality is not None:

@@ -16,7 +16,8 @@ def command(
     data: Annotated[str, typer.Argument(help="Labelled rows: a file, a folder, smart-home:LANG or a hub name.")],
     text: Annotated[str | None, typer.Option(help="Column with the text; several joined by commas.")] = None,
     label: Annotated[str | None, typer.Option(help="Column with the label or intent.")] = None,
-    slots: Annotated[str | None, typer.Option(help="Column with BIO tags.")] = None,
+    slots: Annotated[str | None, typer.Option(help="Column with BIO tags beside an intent.")] = None,
+    tags: Annotated[str | None, typer.Option(help="Column with a tag a word, by name or number.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> int:
     """Judge a Pocket on labelled rows: every metric with its 95 % interval, per class and per slot."""
@@ -25,7 +26,7 @@ def command(
     from pocketlm.tasks.prepare import read_labelled
 
     model = load(pocket)
-    scores = evaluate(model, read_labelled(data, model.task, text, label, slots))
+    scores = evaluate(model, read_labelled(data, model.task, text, label, slots, tags))
     about = scores.to_json()
     if json_output:
         flat = {name: figure["value"] for name, figure in about["metrics"].items()}

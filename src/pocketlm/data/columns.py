@@ -1,4 +1,4 @@
-"""Find the columns that hold the text, the labels and the slots, and turn rows into examples."""
+"""Find the columns that hold the text, the labels and the tags, and turn rows into examples."""
 
 from __future__ import annotations
 
@@ -7,32 +7,53 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pocketlm.data.guess import (
+    LABEL_NAMES,
+    TEXT_NAMES,
+    fewest_values,
+    find_separator,
+    find_text,
+    named_column,
+    named_label,
+    refuse_numbers,
+)
 from pocketlm.data.read import Row
+from pocketlm.data.tagged import (
+    SLOT_NAMES,
+    TOKEN_NAMES,
+    find_scheme,
+    find_spans,
+    find_tagged,
+    first_type,
+    parts,
+    row_tags,
+    spans_in,
+    tags_of_spans,
+    types_of,
+    widened,
+)
 from pocketlm.errors import DataError
 from pocketlm.outputs import Example
+from pocketlm.runtime.tags import Scheme
 from pocketlm.runtime.words import words
 from pocketlm.tables import did_you_mean
-
-_TEXT_NAMES = (
-    *("text", "sentence", "utterance", "tweet", "content", "query", "question"),
-    *("review", "message", "headline"),
-)
-_LABEL_NAMES = ("label", "labels", "category", "intent", "class", "sentiment", "topic", "target", "tag")
-_SEPARATORS = ("|", ";", ",")
 
 
 @dataclass(frozen=True)
 class Columns:
     """Which columns are read, and why.
 
-    text: joined by a space where there are several. tokens, slots: set where words are tagged.
-    separator: between the labels of a cell, for multi-label data in plain text. chosen: one line for people.
+    text: joined by a space where there are several. label: None where words alone are tagged. tokens, tags: set
+    where words are tagged; without tokens, the words are those of the text. scheme: of the tags, where there is
+    no label; None for plain ones. separator: between the labels of a cell, for multi-label data in plain text.
+    chosen: one line for people.
     """
 
     text: tuple[str, ...]
-    label: str
+    label: str | None
     tokens: str | None = None
-    slots: str | None = None
+    tags: str | None = None
+    scheme: Scheme | None = None
     multi_label: bool = False
     separator: str | None = None
     chosen: str = ""
@@ -40,17 +61,23 @@ class Columns:
     @property
     def task(self) -> str:
         """The name of the task these columns are for."""
-        return "understanding" if self.slots else "multi-label" if self.multi_label else "classification"
+        if self.tags:
+            return "understanding" if self.label else "tagging" if self.scheme else "word-tagging"
+        return "multi-label" if self.multi_label else "classification"
 
     def text_of(self, row: Row) -> str:
         """The text of a row."""
         if not self.text:
-            return " ".join(_parts(row.get(self.tokens or "")))
-        return " ".join("" if _is_null(row.get(name)) else str(row[name]) for name in self.text).strip()
+            return " ".join(parts(row.get(self.tokens or "")))
+        return self.raw_text(row).strip()
+
+    def raw_text(self, row: Row) -> str:
+        """The text of a row with the spaces at its ends."""
+        return " ".join("" if _is_null(row.get(name)) else str(row[name]) for name in self.text)
 
     def class_of(self, row: Row) -> str:
-        """What splits are stratified by."""
-        return str(row.get(self.label))
+        """What splits are stratified by: the label, or the first tag that is not O."""
+        return first_type(row.get(self.tags or "")) if self.label is None else str(row.get(self.label))
 
 
 def detect(
@@ -59,118 +86,105 @@ def detect(
     label: str | None = None,
     slots: str | None = None,
     multi_label: bool = False,
+    tags: str | None = None,
 ) -> Columns:
     """The columns named, or the likeliest ones.
 
     text: a name, or several with commas between them. multi_label: a cell of text holds several labels.
+    slots: tags of words beside a label; tags: tags of words alone. A number stands for the column at that place.
     Raises DataError for a name that is no column, and where no column can be the text or the label.
     """
+    if tags and (slots or label):
+        raise DataError("a label goes with slots; tags are of words alone, without a label")
     names = list(dict.fromkeys(name for row in rows for name in row))
-    asked = tuple(part.strip() for part in text.split(",")) if text else ()
-    for name in (*asked, *filter(None, (label, slots))):
-        if name not in names:
-            raise DataError(f"there is no column {name!r}; there is {', '.join(names)}.{did_you_mean(name, names)}")
-    tokens, slots = _tagging(rows, names, slots, asked, label)
-    found_label = label or _find_label(rows, names, asked, slots)
-    found_text = asked or _find_text(rows, names, found_label, tokens)
-    _refuse_numbers(rows, found_text)
-    lists = any(isinstance(row.get(found_label), list) for row in rows)
-    separator = _separator(rows, found_label) if multi_label and not lists else None
-    columns = Columns(found_text, found_label, tokens, slots, multi_label or lists, separator)
-    return replace(columns, chosen=_reasons(columns, text is not None, label is not None))
+    asked = tuple(named_column(part.strip(), names) for part in text.split(",")) if text else ()
+    label, slots, tags = (named_column(name, names) if name else None for name in (label, slots, tags))
+    tokens, found_tags = _tagged(rows, names, slots or tags, asked, label)
+    found_label = _label(rows, names, (asked, label, slots, tags), tokens, found_tags)
+    found_text = asked or find_text(rows, names, found_label, tokens)
+    # where words alone are tagged they are the text; so are words that were asked for as the text
+    if tokens and ((asked == (tokens,) and isinstance(rows[0].get(tokens), list)) or not (asked or found_label)):
+        found_text = ()
+    refuse_numbers(rows, found_text)
+    lists = found_label is not None and any(isinstance(row.get(found_label), list) for row in rows)
+    separator = find_separator(rows, found_label) if found_label and multi_label and not lists else None
+    scheme = find_scheme(rows, found_tags) if found_tags and not found_label else None
+    columns = Columns(found_text, found_label, tokens, found_tags, scheme, multi_label or lists, separator)
+    return replace(columns, chosen=_reasons(rows, columns, text is not None, label is not None))
 
 
-def _reasons(columns: Columns, text_asked: bool, label_asked: bool) -> str:
+def _tagged(
+    rows: Sequence[Row], names: Sequence[str], tags: str | None, text: tuple[str, ...], label: str | None
+) -> tuple[str | None, str | None]:
+    """The columns of words and of tags; no words where tags are spans of a text's characters."""
+    if text and label and not tags:
+        return None, None
+    if tags and spans_in(rows, tags):
+        return None, tags
+    free = [name for name in names if name != label]
+    labelled = label is not None or named_label(rows, names, text, plain=True) is not None
+    pair = find_tagged(rows, free, tags, text, labelled)
+    return pair or (None, None if labelled else find_spans(rows, names))
+
+
+def _label(
+    rows: Sequence[Row],
+    names: Sequence[str],
+    asked: tuple[tuple[str, ...], str | None, str | None, str | None],
+    tokens: str | None,
+    found_tags: str | None,
+) -> str | None:
+    """The column of the labels; None where words alone are tagged.
+
+    asked: text, label, slots and tags. Beside slots any column may be the label, beside other tags one that is
+    called so.
+    """
+    text, label, slots, tags = asked
+    if label or tags:
+        return label
+    if not found_tags:
+        return named_label(rows, names, text) or fewest_values(rows, names, text)
+    taken = (*text, *filter(None, (tokens, found_tags)))
+    named = named_label(rows, names, taken, plain=True)
+    if named or not (slots or found_tags in SLOT_NAMES):
+        return named
+    plain = [name for name in names if not isinstance(rows[0].get(name), list)]
+    return fewest_values(rows, plain, taken, refuse=False)
+
+
+def _reasons(rows: Sequence[Row], columns: Columns, text_asked: bool, label_asked: bool) -> str:
     """What was chosen and why, in one line."""
     text = columns.text or (columns.tokens or "",)
     joined = " joined by a space" if len(text) > 1 else ""
-    named = not columns.text or text[0].lower() in _TEXT_NAMES
-    reasons = [
-        f"text from {' + '.join(map(repr, text))}{joined} ({_why(text_asked, named, 'the longest')})",
-        f"labels from {columns.label!r} ({_why(label_asked, columns.label.lower() in _LABEL_NAMES, 'fewest values')})",
-    ]
-    if columns.slots:
-        reasons.append(f"tags from {columns.slots!r}")
+    named = text[0].lower() in (*TEXT_NAMES, *TOKEN_NAMES) or not (columns.text or text[0].isdecimal())
+    why = _why(text_asked, named, "the longest" if columns.text else "the first of words")
+    reasons = [f"text from {' + '.join(map(repr, text))}{joined} ({why})"]
+    if columns.label:
+        by_name = columns.label.lower() in LABEL_NAMES
+        reasons.append(f"labels from {columns.label!r} ({_why(label_asked, by_name, 'fewest values')})")
+    if columns.tags:
+        reasons.append(f"tags from {columns.tags!r}" + ("" if columns.label else _about_tags(rows, columns)))
     if columns.multi_label:
         sign = f", separated by {columns.separator!r}" if columns.separator else ""
         reasons.append(f"several labels a row{sign}")
     return ", ".join(reasons)
 
 
+def _about_tags(rows: Sequence[Row], columns: Columns) -> str:
+    """What the tags are: ": spans in BIO of PER, LOC" or ": plain labels such as NOUN, VERB"."""
+    assert columns.tags is not None
+    types = types_of(rows, columns.tags, columns.scheme)
+    some = (", ".join(types[:5]) or "no type") + (", …" if len(types) > 5 else "")
+    if columns.scheme is None:
+        return f": plain labels, one a word, such as {some}"
+    if columns.tokens is not None:
+        return f": spans in {columns.scheme} of {some}"
+    cut, every = widened(rows, columns.text[0], columns.tags) if len(columns.text) == 1 else (0, 0)
+    return f": spans of characters of {some}" + (f"; {cut} of {every} widened to whole words" if cut else "")
+
+
 def _why(asked: bool, named: bool, otherwise: str) -> str:
     return "as asked" if asked else "by its name" if named else otherwise
-
-
-def _refuse_numbers(rows: Sequence[Row], text: tuple[str, ...]) -> None:
-    """Raise DataError where the text is a different number in every row: an index, not a text."""
-    for name in text if len(text) == 1 else ():
-        cells = [str(row.get(name)) for row in rows[:5000]]
-        if len(cells) > 2 and len(set(cells)) == len(cells) and all(cell.strip().isdecimal() for cell in cells):
-            raise DataError(
-                f"column {name!r} is a different number in every row, such as {cells[0]}; name the text's with --text"
-            )
-
-
-def _tagging(
-    rows: Sequence[Row], names: list[str], slots: str | None, text: tuple[str, ...], label: str | None
-) -> tuple[str | None, str | None]:
-    """The token and tag columns: lists, or texts of space-separated words, of equal length in every row seen."""
-    if text and label and not slots:
-        return None, None
-    tag_names = [slots] if slots else [name for name in ("slots", "tags", "ner_tags", "seq.out") if name in names]
-    for tags in tag_names:
-        for tokens in (name for name in ("tokens", "words", "seq.in", *text, *names) if name in names and name != tags):
-            pairs = [(_parts(row.get(tokens)), _parts(row.get(tags))) for row in rows[:50]]
-            if all(left and len(left) == len(right) for left, right in pairs):
-                return tokens, tags
-        if slots:
-            raise DataError(
-                f"column {slots!r} holds tags, but no column holds as many words; put them in a column 'tokens'"
-            )
-    return None, None
-
-
-def _parts(value: Any) -> list[str]:
-    if isinstance(value, (list, tuple)):
-        return [str(part) for part in value]
-    return str(value).split() if isinstance(value, str) else []
-
-
-def _find_label(rows: Sequence[Row], names: list[str], text: tuple[str, ...], slots: str | None) -> str:
-    free = [name for name in names if name not in text and name != slots]
-    order = [name for wanted in _LABEL_NAMES for name in free if name.lower() == wanted]
-    if order:
-        return order[0]
-    sample = rows[:5000]
-    counts = {name: len({str(row.get(name)) for row in sample}) for name in free}
-    likely = sorted((count, name) for name, count in counts.items() if 1 < count <= max(2, len(sample) // 4))
-    if not likely:
-        raise DataError(f"no column looks like labels among {', '.join(names)}; name it with --label")
-    return likely[0][1]
-
-
-def _find_text(rows: Sequence[Row], names: list[str], label: str, tokens: str | None) -> tuple[str, ...]:
-    free = [name for name in names if name != label]
-    for wanted in _TEXT_NAMES:
-        for name in free:
-            if name.lower() == wanted and isinstance(rows[0].get(name), str):
-                return (name,)
-    if tokens:
-        return ()
-    lengths = {
-        name: sum(len(str(row.get(name) or "")) for row in rows[:500])
-        for name in free
-        if isinstance(rows[0].get(name), str) and not str(rows[0][name]).startswith(("http://", "https://"))
-    }
-    if not lengths:
-        raise DataError(f"no column looks like text among {', '.join(names)}; name it with --text")
-    return (max(lengths, key=lambda name: lengths[name]),)
-
-
-def _separator(rows: Sequence[Row], label: str) -> str | None:
-    cells = [str(row.get(label) or "") for row in rows[:5000]]
-    best = max(_SEPARATORS, key=lambda sign: sum(sign in cell for cell in cells))
-    return best if any(best in cell for cell in cells) else None
 
 
 def examples(rows: Sequence[Row], columns: Columns, where: str) -> list[Example]:
@@ -179,9 +193,11 @@ def examples(rows: Sequence[Row], columns: Columns, where: str) -> list[Example]
     Raises DataError for a missing text, label (NaN, null or empty) or tag, with the numbers of the first rows.
     """
     _refuse_absent(where, rows, columns)
-    _refuse(where, "without text", [place for place, row in enumerate(rows) if not columns.text_of(row)])
-    empty = [place for place, row in enumerate(rows) if _unlabelled(row.get(columns.label), columns.multi_label)]
-    _refuse(where, f"without a label in column {columns.label!r} (empty, null or NaN)", empty)
+    what = "without text" if columns.label else "without words; leave empty sentences out"
+    _refuse(where, what, [place for place, row in enumerate(rows) if not columns.text_of(row)])
+    if columns.label:
+        empty = [place for place, row in enumerate(rows) if _unlabelled(row.get(columns.label), columns.multi_label)]
+        _refuse(where, f"without a label in column {columns.label!r} (empty, null or NaN)", empty)
     return [_example(row, columns, f"{where}, row {place + 1}") for place, row in enumerate(rows)]
 
 
@@ -195,7 +211,7 @@ def _refuse(where: str, what: str, places: Sequence[int]) -> None:
 def _refuse_absent(where: str, rows: Sequence[Row], columns: Columns) -> None:
     """Raise DataError where a column that is needed is in none of the rows."""
     there = {name: None for row in rows for name in row}
-    for name in (*columns.text, columns.label, columns.tokens, columns.slots):
+    for name in (*columns.text, columns.label, columns.tokens, columns.tags):
         if rows and name is not None and name not in there:
             raise DataError(
                 f"{where}: has no column {name!r}; it has {', '.join(there)}.{did_you_mean(name, list(there))}"
@@ -218,25 +234,36 @@ def _unlabelled(value: Any, multi_label: bool) -> bool:
 
 
 def _example(row: Row, columns: Columns, where: str) -> Example:
-    text = columns.text_of(row)
-    cell = row.get(columns.label)
-    if not columns.multi_label:
-        labels: tuple[str, ...] = (str(cell).strip(),)
-    elif isinstance(cell, list):
-        labels = tuple(str(label).strip() for label in cell)
-    else:
-        parts = str(cell).split(columns.separator) if columns.separator else [str(cell)]
-        labels = tuple(part.strip() for part in parts if part.strip())
-    if not columns.slots:
+    text, labels = columns.text_of(row), _labels(row, columns)
+    if not columns.tags:
         return Example(text, labels)
-    tokens = _parts(row.get(columns.tokens)) if columns.tokens else words(text)
-    tags = _parts(row.get(columns.slots))
+    cell = row.get(columns.tags)
+    if columns.tokens is None:
+        return Example(text, labels, tuple(words(text)), tuple(tags_of_spans(columns.raw_text(row), cell, where)))
+    tokens = parts(row.get(columns.tokens))
+    if columns.label is None:
+        tags = row_tags(cell, len(tokens), columns.tags, columns.scheme, where)
+        return Example(text, labels, tuple(tokens), tuple(tags))
+    tags = parts(cell)
     if len(tokens) != len(tags):
         raise DataError(f"{where}: {len(tokens)} tokens but {len(tags)} tags")
     for tag in tags:
         if tag != "O" and not (tag[:2] in ("B-", "I-") and len(tag) > 2):
             raise DataError(f"{where}: {tag!r} is not a BIO tag; tags are O, B-slot and I-slot")
     return Example(text, labels, tuple(tokens), tuple(tags))
+
+
+def _labels(row: Row, columns: Columns) -> tuple[str, ...]:
+    """The labels of a row, none where words alone are tagged."""
+    if columns.label is None:
+        return ()
+    cell = row.get(columns.label)
+    if not columns.multi_label:
+        return (str(cell).strip(),)
+    if isinstance(cell, list):
+        return tuple(str(label).strip() for label in cell)
+    cut = str(cell).split(columns.separator) if columns.separator else [str(cell)]
+    return tuple(part.strip() for part in cut if part.strip())
 
 
 def check_labels(train: Sequence[Example], held: Sequence[Example], where: str) -> None:

@@ -1,4 +1,4 @@
-"""Rows of a file: CSV, TSV, JSON Lines, JSON or Parquet, with errors that name the line."""
+"""Rows of a file: CSV, TSV, JSON Lines, JSON, Parquet or CoNLL, with errors that name the line."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pocketlm.data.conll import conll_rows
 from pocketlm.errors import DataError, MissingExtraError
 from pocketlm.tables import did_you_mean
 
@@ -181,11 +182,30 @@ def _parquet(path: Path) -> list[Row]:
     except ImportError:
         raise MissingExtraError("a Parquet file", "build") from None
     try:
-        rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
+        table = pyarrow.parquet.read_table(path)
+        rows: list[Row] = table.to_pylist()
     except (ArrowException, OSError) as error:
         raise DataError(f"{path}: is not a Parquet file ({error})") from None
     _refuse_large(path, rows)
+    for column, names in _class_names(table.schema.metadata or {}).items():
+        for row in rows:
+            if isinstance(row[column], list):
+                row[column] = [names[one] if one is not None and 0 <= one < len(names) else None for one in row[column]]
     return rows
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """{column: names of the numbers in its lists}, as the `datasets` package writes them beside a table."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        inner = {column: about["feature"] for column, about in features.items() if "feature" in about}
+        return {column: list(about["names"]) for column, about in inner.items() if "names" in about}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _conll(path: Path) -> list[Row]:
+    return conll_rows(read_text(path), path)
 
 
 _READERS: dict[str, Callable[[Path], list[Row]]] = {
@@ -195,17 +215,19 @@ _READERS: dict[str, Callable[[Path], list[Row]]] = {
     ".ndjson": _json_lines,
     ".json": _json,
     ".parquet": _parquet,
+    **dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2", ".txt"), _conll),
 }
 ENDINGS = tuple(_READERS)
 
 
 def iter_texts(path: Path) -> Iterator[str]:
-    """Unlabelled texts: the lines of a .txt file, or the "text" column (or the only one) of a table."""
+    """Unlabelled texts: the lines of a .txt file, or the column of texts or words (or the first one) of a table."""
     if path.suffix.lower() == ".txt":
         if not path.exists():
             raise DataError(f"{path}: no such file")
         yield from (line for line in read_text(path).split("\n") if line.strip())
         return
     rows = read_rows(path)
-    column = "text" if "text" in rows[0] else next(iter(rows[0]))
-    yield from (str(row[column]) for row in rows if row.get(column))
+    column = next((name for name in ("text", "tokens", "form") if name in rows[0]), next(iter(rows[0])))
+    cells = (row[column] for row in rows if row.get(column))
+    yield from (" ".join(map(str, cell)) if isinstance(cell, list) else str(cell) for cell in cells)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from pocketlm.data.read import ENDINGS, Row, iter_texts, read_rows, read_text
+from pocketlm.data.tagged import TAG_NAMES, TOKEN_NAMES
 from pocketlm.errors import DataError, MissingExtraError, OutputError
 from pocketlm.pocket.format import write_atomically
 from pocketlm.tables import did_you_mean
 
 SMART_HOME = "smart-home:"
 # Columns of words and of their tags: one item a word, none with a space inside.
-ALIGNED = ("tokens", "words", "slots", "tags", "ner_tags", "seq.in", "seq.out")
+ALIGNED = (*TOKEN_NAMES, *TAG_NAMES)
 _SPLITS = {"train": ("train",), "dev": ("dev", "valid", "validation", "val"), "test": ("test",)}
 
 
@@ -210,5 +211,5 @@ def write_rows(rows: Sequence[Row], path: Path, *, replace: bool) -> None:
 
 def _cell(name: str, value: Any) -> Any:
     if isinstance(value, (list, tuple)):
-        return (" " if name in ALIGNED else "|").join(map(str, value))
+        return (" " if name in ALIGNED or name.isdecimal() else "|").join(map(str, value))
     return value

@@ -33,6 +33,7 @@ def fidelity(said: Sequence[Prediction], taught: Sequence[Prediction]) -> float:
     return sum(same) / max(1, len(same))
 
 
-def _answer(said: Prediction) -> tuple[Any, ...]:
-    labels = said["labels"] if "labels" in said else [said.get("intent", said.get("label"))]
-    return (*sorted(map(str, labels)), None, *said.get("slots", ()))
+def _answer(said: Prediction) -> dict[str, Any]:
+    """What was said, without the scores; several labels of a text have no order."""
+    answer = {key: value for key, value in said.items() if key not in ("score", "scores")}
+    return {**answer, "labels": sorted(answer["labels"])} if "labels" in answer else answer

@@ -11,15 +11,20 @@ from pocketlm.report.figures import figure, part
 from pocketlm.report.markup import Markup, element
 from pocketlm.units import format_size, parse_size
 
+# The fields of an answer that the example prints, by task.
+_SHOWN = {
+    "multi-label": ("labels", "scores"),
+    "understanding": ("intent", "entities"),
+    "tagging": ("entities",),
+    "word-tagging": ("words",),
+}
+
 
 def commands(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(what it does, the command) for the result's Pocket, or for a stand-in name where none was written."""
     pocket = str(result.get("pocket") or "model.pocket")
     quoted = shlex.quote(pocket)
-    understanding = result.get("task") == "understanding"
-    shown = 'answer["intent"], answer["entities"]' if understanding else 'answer["label"], answer["score"]'
-    if result.get("task") == "multi-label":
-        shown = 'answer["labels"], answer["scores"]'
+    shown = ", ".join(f'answer["{key}"]' for key in _SHOWN.get(str(result.get("task")), ("label", "score")))
     code = f'import pocketlm\n\nmodel = pocketlm.load({pocket!r})\nanswer = model.predict("your text")\nprint({shown})'
     return [
         ("One text", f'pocketlm run {quoted} "your text"'),

@@ -13,6 +13,8 @@ from pocketlm.report.plots import passes_figure, planes
 
 # Lost examples shown at once; the rest unfold.
 _SHOWN_LOST = 10
+# What a task's labels are called.
+_NOUNS = {"understanding": "intent", "tagging": "type of span", "word-tagging": "tag"}
 
 HOW_TAKEN = (
     "Dev chose: every candidate was trained on train, exported, and measured on dev. The plots and the table of "
@@ -83,7 +85,7 @@ def labels(result: Mapping[str, Any]) -> Markup:
     """Per class, and per slot where the task has slots."""
     test = part(part(result, "chosen"), "test")
     classes, slots = rows(test, "per_class"), rows(test, "per_slot")
-    noun = "intent" if result.get("task") == "understanding" else "class"
+    noun = _NOUNS.get(str(result.get("task")), "class")
     made = [
         tables.labels_table(f"Per {noun}, on test", noun, classes),
         tables.labels_table("Per slot, on test", "slot", slots),

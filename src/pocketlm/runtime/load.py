@@ -17,6 +17,7 @@ from pocketlm.runtime.bag import BagModel
 from pocketlm.runtime.decode import Prediction, decode
 from pocketlm.runtime.graph import GraphModel
 from pocketlm.runtime.inputs import Arrays, Inputs, Text, inputs_from_json
+from pocketlm.runtime.whole import in_parts
 
 
 class RunnableModel(Protocol):
@@ -59,7 +60,8 @@ class Pocket:
         """The prediction for one text, or a list of them for a list of texts (or of token lists).
 
         A prediction has "label" and "score"; or "labels" and "scores"; or "intent", "score", "tokens",
-        "slots" (a BIO tag a token) and "entities" (slot, value, start, end in characters).
+        "slots" (a BIO tag a token) and "entities" (slot, value, start, end in characters); or "tokens", "tags" and
+        "entities" (label, value, start, end), with "words" in place of "entities" where tags are no spans.
         """
         if isinstance(texts, str):
             return predict_all(self.inputs, self.model, self.outputs, [texts], 1)[0]
@@ -77,8 +79,13 @@ def predict_all(
     done: list[Prediction] = []
     for begin in range(0, len(texts), batch_size):
         batch = texts[begin : begin + batch_size]
-        encoded = inputs.encode(batch)
-        done.extend(decode(batch, outputs, model.run(inputs.collate(encoded)), [one.words for one in encoded]))
+        parts = in_parts(inputs, outputs, batch)
+        every = [part for own in parts for part in own]
+        logits = model.run(inputs.collate([part.encoded for part in every]))
+        if any(part.again for part in every):
+            new = np.concatenate([np.arange(part.encoded.words) >= part.again for part in every])
+            logits = {name: rows[new] for name, rows in logits.items()}
+        done.extend(decode(batch, outputs, logits, [sum(part.words for part in own) for own in parts]))
     return done
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketlm.runtime.tags import Span, tag_spans
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -69,21 +71,9 @@ def multi_counts(gold: Floats, predicted: Floats, weights: Floats) -> Counts:
     return Counts(weights @ (gold * predicted), weights @ predicted, weights @ gold)
 
 
-def spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
-    """(slot, first word, last word) of each span, as seqeval's get_entities reads BIO tags.
-
-    An I- tag that continues nothing begins a span of its own.
-    """
-    found: set[tuple[str, int, int]] = set()
-    slot, begin = "", -1
-    for place, tag in enumerate([*tags, "O"]):
-        mark, _, kind = tag.partition("-")
-        if begin >= 0 and (mark != "I" or kind != slot):
-            found.add((slot, begin, place - 1))
-            begin = -1
-        if mark in ("B", "I") and (mark == "B" or begin < 0):
-            slot, begin = kind, place
-    return found
+def spans(tags: Sequence[str]) -> set[Span]:
+    """(type, first word, last word) of each span, as seqeval's get_entities reads BIO, IOB and IOBES tags."""
+    return set(tag_spans(tags))
 
 
 def span_counts(

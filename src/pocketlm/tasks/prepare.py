@@ -33,7 +33,7 @@ class Prepared:
 def prepare(job: Job) -> Prepared:
     """The job's data, read, checked and split. Raises DataError."""
     source = load(job.data, job.dev, job.test, job.unlabelled, job.seed)
-    columns = detect(source.splits["train"], job.text, job.label, job.slots, job.multi_label)
+    columns = detect(source.splits["train"], job.text, job.label, job.slots, job.multi_label, job.tags)
     names = {"train": job.data, "dev": job.dev or f"{job.data} (dev)", "test": job.test or f"{job.data} (test)"}
     # every row is checked before any is split off, so that messages speak of the user's own file
     whole = {name: examples(source.splits[name], columns, names[name]) for name in SPLITS if name in source.splits}
@@ -81,11 +81,16 @@ def complete_splits(source: Source, columns: Columns, seed: int) -> tuple[dict[s
     return splits, notes
 
 
-def read_labelled(spec: str, task: str, text: str | None, label: str | None, slots: str | None) -> list[Example]:
+def read_labelled(
+    spec: str, task: str, text: str | None, label: str | None, slots: str | None, tags: str | None = None
+) -> list[Example]:
     """The labelled rows called `spec` as examples of `task`: its test split where it has one, else all of it."""
     source = load(spec)
     rows = source.splits.get("test", source.splits["train"])
-    columns = detect(rows, text, label, slots, multi_label=task == "multi-label")
+    columns = detect(rows, text, label, slots, task == "multi-label", tags)
     if columns.task != task:
-        raise DataError(f"{spec}: holds {columns.task} rows ({columns.chosen}), the Pocket does {task}")
+        raise DataError(
+            f"{spec}: holds {columns.task} rows ({columns.chosen}), the Pocket does {task}; name the columns that "
+            "are meant with --text, --label, --slots or --tags"
+        )
     return examples(rows, columns, spec)

@@ -15,6 +15,8 @@ TASKS = Table(
         "classification": "pocketlm.tasks.classification:CLASSIFICATION",
         "multi-label": "pocketlm.tasks.classification:MULTI_LABEL",
         "understanding": "pocketlm.tasks.understanding:UNDERSTANDING",
+        "tagging": "pocketlm.tasks.tagging:TAGGING",
+        "word-tagging": "pocketlm.tasks.tagging:WORD_TAGGING",
     },
 )
 

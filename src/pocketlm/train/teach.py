@@ -18,6 +18,7 @@ from pocketlm.outputs import Example, Output
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.decode import Prediction, decode
 from pocketlm.runtime.inputs import Text
+from pocketlm.runtime.whole import in_parts, only_words
 from pocketlm.tasks.table import Task
 from pocketlm.train.lesson import Taught, lesson, tensors, text_of
 from pocketlm.train.loop import History, Schedule, gains_from_bf16, train
@@ -67,6 +68,20 @@ def ask(
     return Taught(logits, states)
 
 
+def ask_whole(model: TaskModel, texts: Sequence[Text]) -> Taught:
+    """As `ask`, with long texts read to their end where words are all that is tagged, as the runtime does it."""
+    if not only_words(model.spec.outputs):
+        return ask(model, texts)
+    parts = in_parts(model.inputs, model.spec.outputs, texts)
+    every = [part for own in parts for part in own]
+    ends = np.cumsum([len(own) for own in parts]).tolist()
+    logits = {}
+    for name, rows in ask(model, [part.text for part in every]).logits.items():
+        new = [row[part.again :] for row, part in zip(rows, every, strict=True)]
+        logits[name] = [np.concatenate(new[end - len(own) : end]) for end, own in zip(ends, parts, strict=True)]
+    return Taught(logits)
+
+
 def predictions(said: Taught, texts: Sequence[Text], outputs: Sequence[Output]) -> list[Prediction]:
     """Logits decoded, as the runtime does it."""
     words = [0] * len(texts)
@@ -96,7 +111,7 @@ class DevFigure:
 
     def __call__(self, model: TaskModel) -> float:
         """The figure, in [0, 1]."""
-        said = ask(model, [text_of(example, model.spec.outputs) for example in self.examples])
+        said = ask_whole(model, [text_of(example, model.spec.outputs) for example in self.examples])
         return judge(said, self.examples, model.spec.outputs, self.task)[self.task.main_metric]
 
 

@@ -21,7 +21,16 @@ from pocketlm.tasks.table import Task
 from pocketlm.train.lesson import Lesson, lesson, text_of
 from pocketlm.train.loop import gains_from_bf16
 from pocketlm.train.neighbours import neighbours
-from pocketlm.train.teach import ask, fine_tune, judge, keeps_hidden, load_taught, save_taught, teacher_schedule
+from pocketlm.train.teach import (
+    ask,
+    ask_whole,
+    fine_tune,
+    judge,
+    keeps_hidden,
+    load_taught,
+    save_taught,
+    teacher_schedule,
+)
 
 # Part of the time left that fine-tuning may take.
 TIME_SHARE = 0.5
@@ -76,7 +85,8 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
             model, room.train, room.dev, room.task, seed=room.seed, checkpoint=step.folder / "training.checkpoint",
             progress=room.progress, deadline=deadline,
         )  # fmt: skip
-        quality = judge(ask(model, [text_of(one, room.outputs) for one in room.dev]), room.dev, room.outputs, room.task)
+        said = ask_whole(model, [text_of(one, room.outputs) for one in room.dev])
+        quality = judge(said, room.dev, room.outputs, room.task)
         notes = [f"fine-tuned for {len(history.figures)} epochs, best after {history.best_epoch + 1}; {history.ended}"]
         done = {"quality": quality, "seconds": time.monotonic() - began, "notes": notes}
         if deadline.passed:
