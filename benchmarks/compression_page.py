@@ -122,8 +122,9 @@ def classified(found: dict[str, Any]) -> list[str]:
     names = ", ".join(f"[{name}]({recipe_link(f'minilm-{name}')})" for name in compress_minilm.BARS)
     return [
         f"MiniLM-L6 (22.7 million weights) fine-tuned on Banking77, then compressed by {names}; accuracy on its "
-        f"{rows:,} test rows, which each system read once. Sizes are whole folders, tokenizer included. Settings were "
-        "chosen on a tenth of the training rows. Seconds are of compression; the teacher's training is not in them.",
+        f"{rows:,} test rows, which each system read once in this run. Sizes are whole folders, tokenizer included. "
+        "Settings were chosen on a tenth of the training rows. Seconds are of compression; the teacher's training is "
+        "not in them.",
         "",
         *compress_minilm.table(found["systems"], rows).splitlines(), "",
         f"Written by `python benchmarks/compress_minilm.py`; {said_of(about)}; "
