@@ -264,7 +264,7 @@ def _check(room: Classroom) -> None:
         raise RecipeError(f"{name}: {room.student.spec.architecture} has no logits; give hidden or relations a weight")
     if settings.relations and not all(len(one) == 3 for one in said.relations):
         raise RecipeError(f"{name}: relations need query, key and value layers, and not all blocks have them")
-    if settings.on_policy and room.student.spec.kind != "decoder":
+    if settings.on_policy and (room.student.spec.kind != "decoder" or said.per_row):
         raise RecipeError(f"{name}: on_policy is for models that write on; this is an {room.student.spec.kind}")
     widths = [getattr(one, "hidden_size", None) or getattr(one, "d_model", None) for one in config]
     if settings.hidden and widths[0] != widths[1]:
