@@ -185,7 +185,7 @@ def _word_ends(word_ids: Sequence[int | None]) -> NDArray[np.int64]:
     """Place of the last piece of each word; a word that gave no piece shares that of the next."""
     starts = _word_starts(word_ids)
     last = {word: place for place, word in enumerate(word_ids) if word is not None}
-    return np.array([last[word_ids[place]] for place in starts], np.int64)  # type: ignore[index]
+    return np.array([last[word_ids[place]] for place in starts], np.int64)
 
 
 class PieceBagInputs:
