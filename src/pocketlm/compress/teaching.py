@@ -276,8 +276,7 @@ def improve(model: Model, trained: Trainable, room: Classroom, context: Context,
 
     before: the loss to beat, where it is known.
     """
-    if before is None:
-        before = room.judged()
+    before = room.judged() if before is None else before
     kept: list[Any] = trained.values()
     done = room.teach(trained, context)
     after = _rounded(model, trained, room)

@@ -162,7 +162,7 @@ def difference(model: Model, path: Path) -> float:
         if found.shape != wanted.shape:
             return float("inf")
         mask = inputs["attention_mask"].bool()
-        if wanted.shape[:2] == mask.shape:
+        if wanted.ndim == 3 and wanted.shape[:2] == mask.shape:
             found, wanted = found[mask], wanted[mask]
         worst = max(worst, float((found - wanted).norm() / wanted.norm().clamp(min=1e-30)))
     return worst if worst == worst else float("inf")
