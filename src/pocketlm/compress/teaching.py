@@ -239,7 +239,7 @@ def _written(batch: dict[str, Tensor]) -> Tensor:
 def classroom(model: Model, settings: Training, context: Context) -> Classroom:
     """Everything that training needs. Raises RecipeError where a loss cannot be had from these models."""
     teacher, calibration = context.taught(settings.name), context.calibrated(settings.name)
-    rows = rows_of(calibration, context.labels)
+    rows = rows_of(calibration, context.labels, getattr(model.module.config, "pad_token_id", None) or 0)
     learn, judge = held_out(len(rows), settings.held_out, context.seed)
     answers = Answers(teacher, rows, settings.top, settings.temperature, context.fast, context.disk)
     room = Classroom(
