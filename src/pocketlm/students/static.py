@@ -58,13 +58,13 @@ def _piece_vectors(teacher: EncoderModule, pieces: Pieces, context: FitContext) 
     """The teacher's pooled state of each piece between its special tokens: (pieces, teacher's width)."""
     assert pieces.old is not None and context.pretrained is not None
     frame = context.teacher.inputs.tokenizer.encode("").ids  # type: ignore[union-attr]
-    half = (len(frame) + 1) // 2
+    half = len(frame) // 2  # of a single one, it comes after the text
     ids = np.array([[*frame[:half], piece, *frame[half:]] for piece in pieces.old], np.int64)
     vectors = []
     for begin in range(0, len(ids), 512):
         batch = torch.from_numpy(ids[begin : begin + 512])
         mask = torch.ones_like(batch)
-        vectors.append(pool(teacher.hidden(batch, mask), mask))
+        vectors.append(pool(teacher.hidden(batch, mask), mask, teacher.readout.last))
     return torch.cat(vectors)
 
 
