@@ -60,9 +60,7 @@ class Beams:
         return Beams(*(np.concatenate(pair, axis=1) for pair in both))
 
 
-def beam_search(
-    rows: Rows, logits: Floats, seen: Sequence[Ids], how: Writing, limits: Limits
-) -> list[list[int]]:
+def beam_search(rows: Rows, logits: Floats, seen: Sequence[Ids], how: Writing, limits: Limits) -> list[list[int]]:
     """The best sequence of each text, its end token among it. logits: (texts, words) after what each text begins with.
 
     rows: of the texts; become `beams` rows a text. seen: tokens that each text begins with.

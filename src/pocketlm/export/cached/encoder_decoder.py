@@ -1,7 +1,7 @@
 """Encoder-decoders, T5's kind and Marian's and BART's: a graph for the source, read once, and one for the target.
 
-The encoder's graph puts out keys and values that every block of the decoder reads, (texts, heads, tokens, size). Rows of
-the target may be more than texts: the beams of a text are neighbours, and share its keys and values.
+The encoder's graph puts out keys and values that every block of the decoder reads, (texts, heads, tokens, size). Rows
+of the target may be more than texts: the beams of a text are neighbours, and share its keys and values.
 """
 
 from __future__ import annotations

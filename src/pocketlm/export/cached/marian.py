@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-
 from pocketlm.errors import ModelError
 from pocketlm.export.cached.attention import Heads, Places, full_attention, self_attention
 from pocketlm.export.cached.graph import Graph
