@@ -14,7 +14,7 @@ from pocketlm.errors import ModelError
 from pocketlm.export.compressed import layer_nodes
 from pocketlm.export.forms import NBITS, Forms, opsets
 from pocketlm.export.onnx import OPSET
-from pocketlm.model.layers import packed
+from pocketlm.model.layers import PackedEmbedding, PackedLinear, packed
 
 FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
 # Activations by their names in configs: node, domain, attributes.
@@ -38,6 +38,7 @@ class Graph:
         self.forms = Forms(accuracy_level=INTEGER_INPUTS if rounded else 1)
         self._inputs: list[ValueInfoProto] = []
         self._outputs: list[ValueInfoProto] = []
+        self._plain: dict[int, Any] = {}
 
     def input(self, name: str, kind: int, shape: Sequence[int | str]) -> str:
         """A new input of the graph."""
@@ -80,11 +81,18 @@ class Graph:
 
     def linear(self, layer: Any, x: str) -> str:
         """X Wᵀ + b, whatever form the weight has."""
-        return layer_nodes(self.forms, packed(layer), x)
+        return layer_nodes(self.forms, self._owner(layer), x)
 
     def rows(self, layer: Any, ids: str) -> str:
         """Rows of an embedding, or of a head, for token ids of any shape."""
-        return self.forms.rows(packed(layer).stored, ids)
+        return self.forms.rows(self._owner(layer).stored, ids)
+
+    def _owner(self, layer: Any) -> PackedLinear | PackedEmbedding:
+        """The layer, packed: plain layers that share a matrix share its packed form, too."""
+        owner = packed(layer)
+        if owner is not layer:
+            owner.stored = self._plain.setdefault(id(layer.weight), owner.stored)
+        return owner
 
     def rms(self, norm: nn.Module, x: str) -> str:
         """X over its root mean square, times the norm's weight."""

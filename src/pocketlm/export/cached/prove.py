@@ -19,7 +19,7 @@ LENGTHS, STEPS = (9, 5), 3
 
 @dataclass(frozen=True)
 class Difference:
-    """‖graph − torch‖ / ‖torch‖ of logits. plain: of a graph with float products. rounded: of the one that is written."""
+    """‖graph − torch‖ / ‖torch‖ of logits. plain: of one with float products. rounded: of the graph as written."""
 
     plain: float
     rounded: float
