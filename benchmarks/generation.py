@@ -4,9 +4,9 @@ FOLDER of --models holds smollm2-135m, a Hugging Face folder of SmolLM2-135M-Ins
 FOLDER of --data holds wikitext2/test.raw.txt and wikitext2/valid.raw.txt (Merity et al. 2016, CC BY-SA).
 
 Pockets in float32, 8 and 4 bits (to nearest, and fitted to validation text): bytes, bits a weight, tokens a second of
-prompts and of text on 1 and 2 threads, perplexity by the runtime itself. The float32 one is compared with torch's greedy
-text, token by token. llama.cpp's Q4_0, made by its own quantizer, is timed in turn with ours where `llama_cpp` is
-there. Every system is timed in a process of its own, in several rounds, and its best round counts: other work on the
+prompts and of text on 1 and 2 threads, perplexity by the runtime itself. The float32 one is compared with torch's
+greedy text, token by token. llama.cpp's Q4_0, made by its own quantizer, is timed in turn with ours where `llama_cpp`
+is there. Every system is timed in a process of its own, in several rounds, and its best round counts: other work on the
 machine only makes it slower.
 """
 
