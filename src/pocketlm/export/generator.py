@@ -194,7 +194,7 @@ def _texts(model: Model) -> dict[str, bytes]:
 
 def _manifest(model: Model, packing: Packing, task: str, about: Mapping[str, Any]) -> dict[str, Any]:
     name = "translation" if task == "translation" else "generated"
-    done = [{"pass": str(one["pass"])} for one in model.records]
+    done: list[dict[str, Any]] = [{"pass": str(one["pass"])} for one in model.records]
     if packing.bits < 32:
         done.append({"pass": "pack", "bits": packing.bits, "group_size": packing.group_size})
     return {

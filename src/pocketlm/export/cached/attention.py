@@ -52,7 +52,7 @@ def token_inputs(graph: Graph) -> Places:
 
 def self_attention(graph: Graph, number: int, heads: Heads, qkv: tuple[str, str, str], places: Places) -> str:
     """What block `number` attends to: (rows, tokens, heads · size); its cache is past_… and present_… of the graph."""
-    shape = ["rows", heads.keys, "room", heads.size]
+    shape: list[int | str] = ["rows", heads.keys, "room", heads.size]
     pasts = [graph.input(f"past_{kind}.{number}", FLOAT, shape) for kind in ("key", "value")]
     names = [f"attended.{number}", f"made_key.{number}", f"made_value.{number}"]
     inputs = [*qkv, *pasts, places.lasts, places.total]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
-from torch import Tensor, nn
+from torch import Tensor
 
 from pocketlm.errors import ModelError
 from pocketlm.export.compressed import layer_nodes
@@ -94,28 +94,28 @@ class Graph:
             owner.stored = self._plain.setdefault(id(layer.weight), owner.stored)
         return owner
 
-    def rms(self, norm: nn.Module, x: str) -> str:
+    def rms(self, norm: Any, x: str) -> str:
         """X over its root mean square, times the norm's weight."""
         return self.node(
             "SimplifiedLayerNormalization", x, self.vector(norm.weight), axis=-1, epsilon=_epsilon(norm), stash_type=1
-        )  # type: ignore[arg-type]
+        )
 
-    def layer_norm(self, norm: nn.Module, x: str) -> str:
+    def layer_norm(self, norm: Any, x: str) -> str:
         """X less its mean, over its deviation, times the norm's weight, plus its bias."""
-        weights = self.vector(norm.weight), self.vector(norm.bias)  # type: ignore[arg-type]
+        weights = self.vector(norm.weight), self.vector(norm.bias)
         return self.node("LayerNormalization", x, *weights, axis=-1, epsilon=_epsilon(norm))
 
-    def added_rms(self, norm: nn.Module, x: str, more: str) -> tuple[str, str]:
+    def added_rms(self, norm: Any, x: str, more: str) -> tuple[str, str]:
         """The norm of x + more, and x + more."""
         names = [f"{more}.normed", "", "", f"{more}.added"]
-        weight = self.vector(norm.weight)  # type: ignore[arg-type]
+        weight = self.vector(norm.weight)
         self.nodes("SkipSimplifiedLayerNormalization", [x, more, weight], names, epsilon=_epsilon(norm))
         return names[0], names[3]
 
-    def added_layer_norm(self, norm: nn.Module, x: str, more: str) -> tuple[str, str]:
+    def added_layer_norm(self, norm: Any, x: str, more: str) -> tuple[str, str]:
         """The norm of x + more, and x + more."""
         names = [f"{more}.normed", "", "", f"{more}.added"]
-        weights = [self.vector(norm.weight), self.vector(norm.bias)]  # type: ignore[arg-type]
+        weights = [self.vector(norm.weight), self.vector(norm.bias)]
         self.nodes("SkipLayerNormalization", [x, more, *weights], names, epsilon=_epsilon(norm))
         return names[0], names[3]
 
