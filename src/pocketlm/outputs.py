@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 # single: one label a text (softmax); multi: any number of labels a text (a sigmoid each);
-# tags: one tag a word (softmax each); whether tags are of spans, their labels say (runtime.tags).
-Kind = Literal["single", "multi", "tags"]
+# tags: one tag a word (softmax each); whether tags are of spans, their labels say (runtime.tags);
+# text: written token by token, without labels.
+Kind = Literal["single", "multi", "tags", "text"]
 
 
 @dataclass(frozen=True)

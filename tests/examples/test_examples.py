@@ -71,3 +71,11 @@ def test_compress_a_model(tmp_path):
     assert small < whole / 7
     assert len(likeness) == 4
     assert all(float(line.split()[0]) > 0.95 for line in likeness)
+
+
+@pytest.mark.slow
+def test_write_text(family_folder, tmp_path):
+    said = run(EXAMPLES / "05_write_text.py", family_folder("llama"), tmp_path, "turn on the", folder=tmp_path)
+    size, first, second = said.split("\n", 2)
+    assert "bits a weight" in size and (tmp_path / "model.pocket").is_file()
+    assert first.strip() and second.strip() and first.strip() != second.strip()

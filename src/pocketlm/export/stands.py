@@ -119,7 +119,9 @@ def fill(traced: ModelProto, parts: Sequence[Part], plain: bool) -> tuple[ModelP
             continue
         before = len(forms.nodes)
         part = parts[node.attribute[0].i]
-        found = _mixed(forms, part, *node.input) if isinstance(part, Mixture) else _layer(forms, part, node.input[0])
+        found = (
+            _mixed(forms, part, *node.input) if isinstance(part, Mixture) else layer_nodes(forms, part, node.input[0])
+        )
         forms.nodes.append(onnx.helper.make_node("Identity", [found], list(node.output)))
         nodes += forms.nodes[before:]
     del graph.graph.node[:]
@@ -131,7 +133,8 @@ def fill(traced: ModelProto, parts: Sequence[Part], plain: bool) -> tuple[ModelP
     return graph, forms
 
 
-def _layer(forms: Forms, layer: PackedLinear | PackedEmbedding, x: str) -> str:
+def layer_nodes(forms: Forms, layer: PackedLinear | PackedEmbedding, x: str) -> str:
+    """What a layer makes of x, or rows of an embedding for token ids, as new nodes of `forms`."""
     if isinstance(layer, PackedEmbedding):
         return forms.rows(layer.stored, x)
     if layer.rounding is None or forms.plain:
@@ -161,8 +164,8 @@ def _mixed(forms: Forms, mixture: Mixture, hidden: str, routes: str, weights: st
         tokens = forms.node("Squeeze", [places, forms.constant(np.array([0], np.int64))])
         share = forms.node("ReduceSum", [forms.node("Mul", [weights, taken]), last], keepdims=1)
         x = forms.node("Gather", [hidden, tokens])
-        opened = _activated(forms, mixture.activation, _layer(forms, gate, x))
-        out = _layer(forms, down, forms.node("Mul", [opened, _layer(forms, up, x)]))
+        opened = _activated(forms, mixture.activation, layer_nodes(forms, gate, x))
+        out = layer_nodes(forms, down, forms.node("Mul", [opened, layer_nodes(forms, up, x)]))
         out = forms.node("Mul", [out, forms.node("Gather", [share, tokens])])
         indices = forms.node("Transpose", [places], perm=[1, 0])
         total = forms.node("ScatterND", [total, indices, out], reduction="add")

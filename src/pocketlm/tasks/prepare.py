@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pocketlm.data.columns import Columns, check_labels, detect, examples
+from pocketlm.data.documents import documents
 from pocketlm.data.read import Row
 from pocketlm.data.source import Source, load
 from pocketlm.data.splits import DEV_SHARE, MOST_DEV_ROWS, TEST_SHARE, describe_split, drop_shared, split_off
@@ -85,6 +86,8 @@ def read_labelled(
     spec: str, task: str, text: str | None, label: str | None, slots: str | None, tags: str | None = None
 ) -> list[Example]:
     """The labelled rows called `spec` as examples of `task`: its test split where it has one, else all of it."""
+    if task == "generation":
+        return [Example(one) for one in documents(spec, text)]
     source = load(spec)
     rows = source.splits.get("test", source.splits["train"])
     columns = detect(rows, text, label, slots, task == "multi-label", tags)
