@@ -47,10 +47,7 @@ class Service:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in (JSON, *LINES):
             raise HTTPException(415, f"the Content-Type is {JSON} or {LINES[0]} (JSON Lines), got {kind or 'none'}")
-        try:
-            body = await asyncio.wait_for(_body(request), BODY_SECONDS)
-        except asyncio.TimeoutError:
-            raise HTTPException(408, f"the body did not come within {BODY_SECONDS} s") from None
+        body = await _body_in_time(request)
         if kind in LINES:
             lines = [(number, line.rstrip("\r")) for number, line in enumerate(body.split("\n"), 1) if line.strip()]
             rows = [read_line(line, f"line {number}") for number, line in lines]
@@ -65,7 +62,7 @@ class Service:
 
     async def generate(self, request: Request) -> Response:
         """What the Pocket writes for {"text", setting: value, …}, in JSON Lines as it is written."""
-        value = parse_json(await asyncio.wait_for(_body(request), BODY_SECONDS), "the body is not JSON")
+        value = parse_json(await _body_in_time(request), "the body is not JSON")
         text, how = asked(self.model.generator, value)
         return await streamed(self.model.generator, text, how, self._turn)
 
@@ -100,6 +97,14 @@ def make_app(model: Pocket) -> Starlette:
         ],
         exception_handlers={HTTPException: _refused, UserError: _refused, ClientDisconnect: _refused, 500: _failed},
     )
+
+
+async def _body_in_time(request: Request) -> str:
+    """The body as text. Raises HTTPException where it takes too long."""
+    try:
+        return await asyncio.wait_for(_body(request), BODY_SECONDS)
+    except asyncio.TimeoutError:
+        raise HTTPException(408, f"the body did not come within {BODY_SECONDS} s") from None
 
 
 async def _body(request: Request) -> str:
