@@ -17,8 +17,8 @@ from pocketlm.units import parse_duration
 class Job:
     """A fit. Sizes, times and shares are texts with units, as on the command line.
 
-    data: a file, a folder, smart-home:LANG or a hub name; dev, test, unlabelled: files. text, label, slots,
-    tags: columns. teacher: a folder, hub name or pypi:PACKAGE. output: the Pocket to write. work: folder for what
+    data: a file, two aligned ones (train.en,train.sw), a folder, smart-home:LANG or a hub name; dev, test,
+    unlabelled: files. text, label, slots, tags; source, target: columns. task: guessed from the columns. teacher: a folder, hub name or pypi:PACKAGE. output: the Pocket to write. work: folder for what
     can be resumed (default: beside the output). variants: unlabelled variants a training text, labelled by
     the teacher. refit: train the chosen recipe again on train and dev rows before the test rows are read.
     max_length: pieces read of a text. keep_best: write the nearest miss too. force: replace files.
@@ -33,6 +33,9 @@ class Job:
     slots: str | None = None
     tags: str | None = None
     multi_label: bool = False
+    task: str | None = None
+    source: str | None = None
+    target: str | None = None
     teacher: str | None = None
     max_size: str | None = None
     max_latency: str | None = None

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 # single: one label a text (softmax); multi: any number of labels a text (a sigmoid each);
-# tags: one tag a word (softmax each); whether tags are of spans, their labels say (runtime.tags).
-Kind = Literal["single", "multi", "tags"]
+# tags: one tag a word (softmax each); whether tags are of spans, their labels say (runtime.tags); text: written.
+Kind = Literal["single", "multi", "tags", "text"]
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,11 @@ class Example:
 
     labels: one for single-label tasks and intents, any number for multi-label ones; empty for unlabelled text
     and where words alone are tagged. tokens, tags: the words and their tags, equally many; empty where the task
-    has none.
+    has none. target: the text to write, where one is written.
     """
 
     text: str
     labels: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    target: str = ""
