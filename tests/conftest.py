@@ -11,6 +11,7 @@ import random
 
 import pytest
 from families import byte_tokenizer, calibrated, family, family_folder  # noqa: F401  fixtures: tiny models of every family
+from generators import writer  # noqa: F401
 
 COLOURS = ("red", "green", "blue", "white")
 ROOMS = ("kitchen", "bedroom", "garage", "hall", "office", "attic")

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 # single: one label a text (softmax); multi: any number of labels a text (a sigmoid each);
-# tags: one tag a word (softmax each); whether tags are of spans, their labels say (runtime.tags); text: written.
+# tags: one tag a word (softmax each); whether tags are of spans, their labels say (runtime.tags);
+# text: written token by token, without labels.
 Kind = Literal["single", "multi", "tags", "text"]
 
 

@@ -13,14 +13,17 @@ from pocketlm.cli.show import print_json
 
 def command(
     pocket: Annotated[str, typer.Argument(help="The Pocket.")],
-    data: Annotated[str, typer.Argument(help="Labelled rows: a file, a folder, smart-home:LANG or a hub name.")],
+    data: Annotated[str, typer.Argument(help="Labelled rows, or text: a file, a folder, smart-home:LANG, a hub name.")],
     text: Annotated[str | None, typer.Option(help="Column with the text; several joined by commas.")] = None,
     label: Annotated[str | None, typer.Option(help="Column with the label or intent.")] = None,
     slots: Annotated[str | None, typer.Option(help="Column with BIO tags beside an intent.")] = None,
     tags: Annotated[str | None, typer.Option(help="Column with a tag a word, by name or number.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> int:
-    """Judge a Pocket on labelled rows: every metric with its 95 % interval, per class and per slot."""
+    """Judge a Pocket on labelled rows: every metric with its 95 % interval, per class and per slot.
+
+    A Pocket that does generation reads plain text (a .txt file, or the rows of a table): perplexity and bits a byte.
+    """
     from pocketlm.measure.quality import evaluate
     from pocketlm.runtime.load import load
     from pocketlm.tasks.prepare import read_labelled

@@ -1,4 +1,4 @@
-"""pocketlm export: a model's folder in, a graph that onnxruntime runs or a file that llama.cpp loads out."""
+"""pocketlm export: a model's folder in; a Pocket that writes, a graph for onnxruntime or a file for llama.cpp out."""
 
 from __future__ import annotations
 
@@ -15,25 +15,42 @@ from pocketlm.units import format_size
 def command(
     model: Annotated[str, typer.Argument(help="A folder that compress wrote, a transformers folder, a hub name.")],
     output: Annotated[
-        str, typer.Option("-o", "--output", help="The file to write: model.onnx, or model.gguf for llama.cpp.")
+        str,
+        typer.Option("-o", "--output", help="The file to write: model.pocket, model.onnx, or model.gguf for llama.cpp."),
     ],
+    bits: Annotated[
+        int | None, typer.Option(help="Of a Pocket's weights that are not quantized yet: 4, 8, 16 or 32 (as they are).")
+    ] = None,
+    group_size: Annotated[int | None, typer.Option(help="Columns that share a scale at 4 and 8 bits; 64 without.")] = None,
+    calibration: Annotated[
+        str | None, typer.Option(help="UTF-8 text by which 4 and 8 bits are fitted; without, weights are rounded.")
+    ] = None,
     allow_no_effect: Annotated[
         bool, typer.Option("--allow-no-effect", help="Accept 8-bit layers that are slower than float ones here.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> int:
-    """Write a model as an ONNX graph, whatever forms its weights have, and prove that it answers as torch does.
+    """Write a model as a Pocket that writes, as ONNX or as GGUF, and prove that it answers as torch does.
 
-    Example: pocketlm export small -o small.onnx
+    Examples: pocketlm export small -o small.pocket --bits 4; pocketlm export small -o small.onnx
+
+    A name that ends in .pocket makes a file that `pocketlm run` writes text with, of a causal language model or an
+    encoder-decoder; one that ends in .onnx a plain graph, whatever forms the weights have.
 
     Layers with 8-bit inputs are timed beside float ones on this machine; slower ones are a failure. A name that ends in
     .gguf makes a file that llama.cpp loads, of a Llama, Mistral or Qwen2 that the pass ggml-quantize made or none.
     """
     path = Path(output)
-    write = {".onnx": _onnx, ".gguf": _gguf}.get(path.suffix)
+    write: Any = {".pocket": _pocket, ".onnx": _onnx, ".gguf": _gguf}.get(path.suffix)
     if write is None:
-        raise UserError(f"output {output}: ONNX or GGUF is written; give a name that ends in .onnx or .gguf")
+        raise UserError(
+            f"output {output}: a Pocket, ONNX or GGUF is written; give a name that ends in .pocket, .onnx or .gguf"
+        )
+    settings = {"bits": bits, "group_size": group_size, "calibration": calibration, "force": force or None}
+    named = [f"--{key.replace('_', '-')}" for key, value in settings.items() if value is not None and key != "force"]
+    if named and write is not _pocket:
+        raise UserError(f"{named[0]} is for a Pocket; {output} is none: use pocketlm compress before")
     if path.is_dir() or (path.exists() and not force):
         raise OutputError(f"{output}: {'is a folder' if path.is_dir() else 'exists already; --force replaces it'}")
     try:
@@ -42,13 +59,35 @@ def command(
         raise MissingExtraError("export", "build") from None
     from pocketlm.model.pretrained import load_model
 
-    found, lines = write(load_model(model), path, allow_no_effect)
+    loaded = load_model(model)
+    found, lines = write(loaded, path, settings if write is _pocket else allow_no_effect)
     if json_output:
         print_json({"output": output, **found})
         return 0
     for line in lines:
         say(line)
     return 0
+
+
+def _pocket(model: Any, path: Path, settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The Pocket written: what is so of it, and lines for people."""
+    from pocketlm.compress.calibration import read_calibration
+    from pocketlm.export.generator import Packing, export_generator
+
+    given = {key: value for key, value in settings.items() if value is not None}
+    force = bool(given.pop("force", False))
+    if "calibration" in given:
+        given["calibration"] = read_calibration(given["calibration"], model)
+    found = export_generator(model, path, Packing(**given), force=force)
+    other = found.difference.rounded
+    lines = [
+        f"wrote {path}: {format_size(found.size_bytes)}, {found.bits_per_weight:.2f} bits a weight; does "
+        f"{found.facts['task']}, {found.facts['context']:,} tokens of context",
+        f"logits differ from torch's with these weights by {found.difference.plain:.1g}"
+        + (f", with inputs rounded to 8 bits by {other:.1g}" if other != found.difference.plain else ""),
+    ]
+    about = {"size_bytes": found.size_bytes, "bits_per_weight": found.bits_per_weight, **found.facts}
+    return {**about, "difference": vars(found.difference)}, lines
 
 
 def _onnx(model: Any, path: Path, allow_no_effect: bool) -> tuple[dict[str, Any], list[str]]:

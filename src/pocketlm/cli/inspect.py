@@ -158,6 +158,9 @@ def _pocket(pocket: str, json_output: bool) -> int:
         "every hash matches"
     )
     for output in manifest["outputs"]:
+        if output["kind"] == "text":
+            say(f"  writes {output['name']}: {_writer(manifest, file.size_bytes)}")
+            continue
         shown = ", ".join(output["labels"][:8]) + (", …" if len(output["labels"]) > 8 else "")
         say(f"  predicts {output['name']} ({output['kind']}, {len(output['labels'])}): {shown}")
     test = manifest.get("quality", {}).get("test", {})
@@ -167,6 +170,18 @@ def _pocket(pocket: str, json_output: bool) -> int:
     for name, about in manifest["members"].items():
         say(f"  member {name}: {format_size(about['bytes'])}")
     return 0
+
+
+def _writer(manifest: Mapping[str, Any], size: int) -> str:
+    """What is so of a model that writes."""
+    about = manifest["model"]
+    cache = sum(8 * heads * width for heads, width in about["caches"])
+    parameters = manifest["provenance"]["parameters"]
+    return (
+        f"{manifest['provenance']['architecture']} ({about['form']}), {parameters:,} parameters at "
+        f"{8 * size / parameters:.2f} bits, {about['words']:,} tokens, context {about['context']:,}, "
+        f"{format_size(cache)} of cache a token"
+    )
 
 
 def _provenance(about: dict[str, Any]) -> None:

@@ -46,8 +46,8 @@ class Columns:
 
     text: joined by a space where there are several. label: None where words alone are tagged. tokens, tags: set
     where words are tagged; without tokens, the words are those of the text. scheme: of the tags, where there is
-    no label; None for plain ones. target: the text to write. separator: between the labels of a cell, for multi-label data in plain text.
-    chosen: one line for people.
+    no label; None for plain ones. separator: between the labels of a cell, for multi-label data in plain text.
+    chosen: one line for people. target: the text to write, where one is written.
     """
 
     text: tuple[str, ...]

@@ -155,7 +155,7 @@ def fill(traced: ModelProto, layers: list[PackedLinear | PackedEmbedding], plain
             continue
         before = len(forms.nodes)
         layer = layers[node.attribute[0].i]
-        found = _layer(forms, layer, node.input[0])
+        found = layer_nodes(forms, layer, node.input[0])
         forms.nodes.append(onnx.helper.make_node("Identity", [found], list(node.output)))
         nodes += forms.nodes[before:]
     del graph.graph.node[:]
@@ -167,7 +167,8 @@ def fill(traced: ModelProto, layers: list[PackedLinear | PackedEmbedding], plain
     return graph, forms
 
 
-def _layer(forms: Forms, layer: PackedLinear | PackedEmbedding, x: str) -> str:
+def layer_nodes(forms: Forms, layer: PackedLinear | PackedEmbedding, x: str) -> str:
+    """What a layer makes of x, or rows of an embedding for token ids, as new nodes of `forms`."""
     if isinstance(layer, PackedEmbedding):
         return forms.rows(layer.stored, x)
     if layer.rounding is None or forms.plain:

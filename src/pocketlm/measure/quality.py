@@ -7,6 +7,7 @@ from typing import Any
 
 from pocketlm.outputs import Example
 from pocketlm.runtime.decode import Prediction
+from pocketlm.runtime.likelihood import likelihoods
 from pocketlm.runtime.load import Pocket
 from pocketlm.tasks.scores import Scores
 from pocketlm.tasks.table import TASKS, Task
@@ -21,6 +22,9 @@ def texts_for(pocket: Pocket, examples: Sequence[Example]) -> list[str | tuple[s
 def evaluate(pocket: Pocket, examples: Sequence[Example], seed: int = 0) -> Scores:
     """The Pocket's scores on labelled examples, one text at a time, as it is mostly used."""
     task: Task = TASKS[pocket.task]
+    if pocket.task == "generation":
+        said: list[Prediction] = list(likelihoods(pocket.generator, [one.text for one in examples]))
+        return task.score(examples, said, pocket.outputs, seed)
     return task.score(examples, pocket.predict(texts_for(pocket, examples), batch_size=1), pocket.outputs, seed)
 
 

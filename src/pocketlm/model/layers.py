@@ -140,10 +140,14 @@ class SinusoidTable(nn.Module):
 
     def __init__(self, positions: int, width: int) -> None:
         super().__init__()
-        places = torch.arange(positions, dtype=torch.float64)[:, None]
-        angles = places / 10_000 ** (2 * torch.arange((width + 1) // 2, dtype=torch.float64) / width)
+        self.width = width
+        angles = torch.arange(positions, dtype=torch.float64)[:, None] * self.rates()
         # a plain attribute: neither a parameter nor a buffer
         self.weight = torch.cat([angles.sin(), angles[:, : width // 2].cos()], dim=1).float()
+
+    def rates(self) -> Tensor:
+        """Radians a place, of each sine: (half the width,) in float64."""
+        return 10_000 ** (-2 * torch.arange((self.width + 1) // 2, dtype=torch.float64) / self.width)
 
     def forward(self, shape: torch.Size, past_key_values_length: int = 0, position_ids: Tensor | None = None) -> Tensor:
         """Rows of the places of sequences of `shape` (sequences, tokens) after so many past ones, or of others."""

@@ -10,13 +10,15 @@ from typing import Any, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketlm.errors import PocketFileError
+from pocketlm.errors import PocketFileError, UserError
 from pocketlm.outputs import Output
 from pocketlm.pocket.format import read_pocket
 from pocketlm.runtime.bag import BagModel
+from pocketlm.runtime.choose import Writing
 from pocketlm.runtime.decode import Prediction, decode
+from pocketlm.runtime.generate import Generator
 from pocketlm.runtime.graph import GraphModel
-from pocketlm.runtime.inputs import Arrays, Inputs, Text, inputs_from_json
+from pocketlm.runtime.inputs import Arrays, Inputs, Text, inputs_from_json, plain_text
 from pocketlm.runtime.whole import in_parts
 
 
@@ -43,6 +45,11 @@ class Pocket:
         self.outputs = tuple(Output.from_json(output) for output in manifest["outputs"])
         self.size_bytes = size_bytes
         about = manifest["model"]
+        self._generator: Generator | None = None
+        if about["kind"] == "generator":
+            # no labels are predicted: nothing below is there
+            self._generator = Generator(about, members, threads)
+            return
         self.inputs = inputs_from_json(about["inputs"], members)
         self.model: RunnableModel
         if about["kind"] == "bag":
@@ -61,15 +68,43 @@ class Pocket:
 
         A prediction has "label" and "score"; or "labels" and "scores"; or "intent", "score", "tokens",
         "slots" (a BIO tag a token) and "entities" (slot, value, start, end in characters); or "tokens", "tags" and
-        "entities" (label, value, start, end), with "words" in place of "entities" where tags are no spans.
+        "entities" (label, value, start, end), with "words" in place of "entities" where tags are no spans; or, of a
+        Pocket that writes, its text under the name of its output, "tokens" (how many) and "finish".
         """
+        if self._generator is not None:
+            batch = [texts] if isinstance(texts, str) else [plain_text(text) for text in texts]
+            said = write_all(self.generator, self.outputs[0].name, batch, batch_size)
+            return said[0] if isinstance(texts, str) else said
         if isinstance(texts, str):
             return predict_all(self.inputs, self.model, self.outputs, [texts], 1)[0]
         return predict_all(self.inputs, self.model, self.outputs, texts, batch_size)
 
+    @property
+    def generator(self) -> Generator:
+        """What writes text. Raises UserError for a Pocket that does not."""
+        if self._generator is None:
+            raise UserError(f"this Pocket does {self.task} and writes no text")
+        return self._generator
+
+    @property
+    def writes(self) -> bool:
+        """Whether it writes text."""
+        return self._generator is not None
+
     def logits(self, texts: Sequence[Text]) -> dict[str, NDArray[np.float32]]:
         """Raw logits of one batch: (texts, labels), or (words of all texts, labels) for tags."""
         return self.model.run(self.inputs.collate(self.inputs.encode(texts)))
+
+
+def write_all(
+    generator: Generator, name: str, texts: Sequence[str], batch_size: int = 32, how: Writing | None = None
+) -> list[Prediction]:
+    """One prediction a text, in order: the text written under `name`, how many tokens, and why it ends."""
+    done: list[Prediction] = []
+    for begin in range(0, len(texts), batch_size):
+        for one in generator.write(texts[begin : begin + batch_size], how):
+            done.append({name: one.text, "tokens": len(one.ids), "finish": one.finish})
+    return done
 
 
 def predict_all(

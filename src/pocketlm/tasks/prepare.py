@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pocketlm.data.columns import Columns, check_labels, detect, examples, pair_columns
+from pocketlm.data.documents import documents
 from pocketlm.data.parallel import odd_pairs, pair_groups
 from pocketlm.data.read import Row
 from pocketlm.data.source import Source, load
@@ -123,6 +124,8 @@ def read_labelled(
 
     Where a text is written, `text` is the source's column and `label` the target's.
     """
+    if task == "generation":
+        return [Example(one) for one in documents(spec, text)]
     source = load(spec)
     rows = source.splits.get("test", source.splits["train"])
     pairs = pair_columns(rows, text, label, sure=True) if task == "translation" else None

@@ -36,6 +36,8 @@ from pocketlm.train.write import write
 VERSION = 1
 # Weight of the word-level teacher beside the labels.
 WORD_ALPHA = 0.5
+# Texts that a teacher writes before the time is looked at.
+AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,9 @@ def teach(
     above 0; its vocabulary is the model's.
     """
     key: dict[str, Any] = {
-        "version": VERSION, "data": desk.data_hash, "seed": desk.seed, "longest": desk.longest, "lecture": _plain(lecture),
-        "pairs": digest([list(pairs.sources), list(pairs.targets)]), "teacher": teacher and teacher.key, **about,
+        "version": VERSION, "data": desk.data_hash, "seed": desk.seed, "longest": desk.longest,
+        "lecture": _plain(lecture), "pairs": digest([list(pairs.sources), list(pairs.targets)]),
+        "teacher": teacher and teacher.key, **about,
     }  # fmt: skip
     step = desk.work.step(name, key)
     done, folder = step.result, step.folder / "model"
@@ -200,7 +203,7 @@ def train_student(
 
 
 def dictated(desk: Desk, teacher: Translator, sources: Sequence[str], beams: int = 4) -> Pairs:
-    """Sources with what the teacher's beam search writes for each; empty texts are left out.
+    """Sources with what the teacher's beam search writes for each, as many as time allows; empty texts are left out.
 
     Sequence-level distillation, Kim and Rush 2016, arXiv:1606.07947, section 3.2.
     """
@@ -208,7 +211,17 @@ def dictated(desk: Desk, teacher: Translator, sources: Sequence[str], beams: int
     done = step.result
     if done is None:
         desk.progress.stage(f"the teacher writes {len(sources):,} texts")
-        done = {"texts": write(teacher.model, sources, beams=beams, progress=desk.progress.step)}
-        step.finish(done)
+        order = np.random.default_rng(desk.seed).permutation(len(sources)).tolist()
+        texts = [""] * len(sources)
+        for begin in range(0, len(order), AT_ONCE):
+            if desk.deadline.passed:
+                break
+            own = order[begin : begin + AT_ONCE]
+            for place, text in zip(own, write(teacher.model, [sources[one] for one in own], beams=beams), strict=True):
+                texts[place] = text
+            desk.progress.step(begin + len(own), len(order))
+        done = {"texts": texts}
+        if not desk.deadline.passed:
+            step.finish(done)
     kept = [place for place, text in enumerate(done["texts"]) if text]
     return Pairs(tuple(sources), tuple(done["texts"])).at(kept)
