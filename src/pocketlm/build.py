@@ -91,7 +91,8 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         teacher = prepare_teacher(room, pretrained) if pretrained else None
         context = FitContext(
             prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev,
-            job.longest(LONGEST), pretrained, teacher.model if teacher else None, job.seed, progress=progress, deadline=deadline,
+            job.longest(LONGEST), pretrained, teacher.model if teacher else None, job.seed, progress=progress,
+            deadline=deadline,
         )  # fmt: skip
         more = lesson(prepared.dev, prepared.outputs)
         if teacher is not None and _worth_hearing(teacher, context, prepared):

@@ -44,7 +44,7 @@ SAME = 0.98
 
 @dataclass(frozen=True)
 class Exported:
-    """A student as a Pocket. measured: what it costs and reaches on dev. costs: all of the former. details: the rest."""
+    """A student as a Pocket. measured: on dev. costs: all that measuring in a fresh process said. details: the rest."""
 
     path: Path
     measured: Measurement
@@ -58,7 +58,10 @@ def fit_writer(job: Job, prepared: Prepared, progress: Progress, deadline: Deadl
     pairs, dev = (pairs_of(rows) for rows in (prepared.train, prepared.dev))
     with work.locked():
         hashes = (prepared.about["splits"][name]["sha256"] for name in ("train", "dev"))
-        desk = Desk(dev, "".join(hashes), job.longest(LONGEST), job.seed, work, progress, deadline)
+        desk = Desk(
+            dev, "".join(hashes), job.longest(LONGEST), job.seed, work, progress, deadline,
+            job.time_limit or "",
+        )  # fmt: skip
         teacher = _teacher(replace(desk, deadline=deadline.share(TEACHER_SHARE)), job, pairs)
         sources = (*pairs.sources, *prepared.unlabelled)
         heard = dictated(replace(desk, deadline=deadline.share(DICTATION_SHARE)), teacher, sources)
@@ -182,7 +185,7 @@ def _candidate(name: str, verdict: Verdict, exported: Exported, student: Transla
 def _sentence(name: str, verdict: Verdict, metrics: Any, teacher: dict[str, float]) -> str:
     """The verdict in a sentence: what was reached on test beside the teacher."""
     figures = "; ".join(
-        f"{key} {100 * one.value:.1f} ({100 * one.low:.1f} to {100 * one.high:.1f}), the teacher's {100 * teacher[key]:.1f}"
+        f"{key} {100 * one.value:.1f} ({100 * one.low:.1f} to {100 * one.high:.1f}), teacher {100 * teacher[key]:.1f}"
         for key, one in metrics.items()
     )
     if not verdict.limits:

@@ -71,3 +71,12 @@ def test_compress_a_model(tmp_path):
     assert small < whole / 7
     assert len(likeness) == 4
     assert all(float(line.split()[0]) > 0.95 for line in likeness)
+
+
+@pytest.mark.slow
+def test_translate(tmp_path):
+    verdict, said = run(EXAMPLES / "05_translate.py", tmp_path, folder=tmp_path).splitlines()
+    assert "meets the budget" in verdict
+    assert "chrf++" in verdict
+    assert set(said.split()) <= set("sifuri moja mbili tatu nne tano sita saba nane tisa".split())
+    assert (tmp_path / "numbers.pocket").stat().st_size <= 2_000_000

@@ -6,6 +6,7 @@ no text has an unknown piece; words keep combining marks and apostrophes whateve
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections import Counter
@@ -102,7 +103,7 @@ def merged(word: str, ranks: dict[tuple[str, ...], int], dropout: float, chance:
     pieces = list(word)
     while len(pieces) > 1:
         best, place = len(ranks), -1
-        for at, pair in enumerate(zip(pieces, pieces[1:], strict=False)):
+        for at, pair in enumerate(itertools.pairwise(pieces)):
             rank = ranks.get(pair)
             if rank is not None and rank < best and (dropout == 0 or chance.random() >= dropout):
                 best, place = rank, at

@@ -57,7 +57,10 @@ class Lecture:
 
 @dataclass(frozen=True)
 class Desk:
-    """What every training of a job needs. dev: pairs that choose. data_hash: of training and dev rows."""
+    """What every training of a job needs. dev: pairs that choose. data_hash: of training and dev rows.
+
+    limit: the bound on the work as it was asked for; what it cuts short is remembered under it.
+    """
 
     dev: Pairs
     data_hash: str
@@ -66,6 +69,7 @@ class Desk:
     work: WorkFolder
     progress: Progress
     deadline: Deadline
+    limit: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def teach(
     above 0; its vocabulary is the model's.
     """
     key: dict[str, Any] = {
-        "version": VERSION, "data": desk.data_hash, "seed": desk.seed, "longest": desk.longest,
+        "version": VERSION, "data": desk.data_hash, "seed": desk.seed, "longest": desk.longest, "limit": desk.limit,
         "lecture": _plain(lecture), "pairs": digest([list(pairs.sources), list(pairs.targets)]),
         "teacher": teacher and teacher.key, **about,
     }  # fmt: skip
@@ -116,8 +120,8 @@ def teach(
     model.module.requires_grad_(False)
     notes = [f"trained for {len(history.figures)} epochs, best after {history.best_epoch + 1}; {history.ended}"]
     done = {"dev_loss": -history.best, "seconds": time.monotonic() - began, "notes": notes}
-    if desk.deadline.passed:
-        # training that time cut short is used now, and not remembered as what this key gives
+    if desk.deadline.passed and not (desk.limit and len(history.figures) > 1):
+        # training that time cut short without a word of it in the key is used now, and not remembered
         key = {**key, "cut_after": history.figures}
     else:
         save_plain(model, folder)
@@ -207,7 +211,9 @@ def dictated(desk: Desk, teacher: Translator, sources: Sequence[str], beams: int
 
     Sequence-level distillation, Kim and Rush 2016, arXiv:1606.07947, section 3.2.
     """
-    step = desk.work.step("dictated", {"teacher": teacher.key, "sources": digest(list(sources)), "beams": beams})
+    step = desk.work.step("dictated", {
+        "teacher": teacher.key, "sources": digest(list(sources)), "beams": beams, "limit": desk.limit,
+    })  # fmt: skip
     done = step.result
     if done is None:
         desk.progress.stage(f"the teacher writes {len(sources):,} texts")
@@ -221,7 +227,7 @@ def dictated(desk: Desk, teacher: Translator, sources: Sequence[str], beams: int
                 texts[place] = text
             desk.progress.step(begin + len(own), len(order))
         done = {"texts": texts}
-        if not desk.deadline.passed:
+        if desk.limit or not desk.deadline.passed:
             step.finish(done)
     kept = [place for place, text in enumerate(done["texts"]) if text]
     return Pairs(tuple(sources), tuple(done["texts"])).at(kept)
