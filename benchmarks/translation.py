@@ -61,10 +61,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--target", help="the target's column")
     parser.add_argument("--out", default="results/translation.json")
     parser.add_argument("--work", default="translation.work", help="folder of unfinished and finished parts")
-    parser.add_argument("--teacher-time", default="90m", help="bound on the teacher's training")
+    parser.add_argument("--teacher-time", default="3h", help="bound on the teacher's training")
     parser.add_argument("--writing-time", default="45m", help="bound on what the teacher writes for the student")
-    parser.add_argument("--student-time", default="60m", help="bound on the training of each student")
+    parser.add_argument("--student-time", default="2h", help="bound on the training of each student")
     parser.add_argument("--student", type=int, default=0, help="which of the students' shapes, the largest first")
+    parser.add_argument("--sentences-only", action="store_true", help="a student without word-level distillation too")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of training")
     parser.add_argument("--rows", type=int, default=0, help="training rows, and a tenth of each other split; 0: all")
     return parser.parse_args()
@@ -89,9 +90,10 @@ def run(prepared: Prepared, given: argparse.Namespace, progress: Progress) -> di
     shape = replace(STUDENTS[given.student], pieces=len(tokenizer))
     lessons: dict[str, tuple[Pairs, Translator | None]] = {
         "student": (pairs + heard, teacher),
-        "student, sentences only": (pairs + heard, None),
         "student without distillation": (pairs, None),
     }
+    if given.sentences_only:
+        lessons["student, sentences only"] = (pairs + heard, None)
     models = {"teacher": teacher}
     for name, (lesson, taught) in lessons.items():
         step = name.replace(", ", "-").replace(" ", "-")

@@ -17,12 +17,12 @@ from pocketlm.job import Job
 from pocketlm.measure.fresh import measure_pocket
 from pocketlm.measure.machine import describe
 from pocketlm.model.subwords import learn_subwords, pieces_for
-from pocketlm.model.translator import STUDENTS, student_shape
+from pocketlm.model.translator import POSITIONS, STUDENTS, student_shape
 from pocketlm.outputs import Example
 from pocketlm.pocket.format import read_pocket, write_pocket
 from pocketlm.pocket.work import WorkFolder
 from pocketlm.progress import Deadline, Progress
-from pocketlm.runtime.load import load
+from pocketlm.runtime.load import load, write_all
 from pocketlm.runtime.shortlist import MEMBER
 from pocketlm.tasks.prepare import Prepared
 from pocketlm.tasks.translation import OUTPUT, compare
@@ -106,17 +106,18 @@ def _exported(desk: Desk, prepared: Prepared, student: Translator, pairs: Pairs,
     path = work.path / "student.pocket"
     made = export_generator(student.model, path, Packing(BITS), task=prepared.task.name, force=True)
     texts = [one.text for one in prepared.dev]
-    said = load(path).predict(texts)
+    said = _said(path, texts, 32)
     rows = [piece_ids(student.model.tokenizer, side) for side in (pairs.sources, pairs.targets)]
     shortlist = make_shortlist(*rows, pieces=len(student.model.tokenizer))
     file = read_pocket(path)
     short = path.with_name("short.pocket")
     write_pocket(short, file.manifest, {**file.members, MEMBER: shortlist.to_bytes()}, replace=True)
-    again = load(short).predict(texts)
+    again = _said(short, texts, 32)
     same = sum(a[OUTPUT] == b[OUTPUT] for a, b in zip(said, again, strict=True)) / len(texts)
     if same >= SAME:
         path, said = short, again
-    costs = measure_pocket(path, texts)
+    read = piece_ids(student.model.tokenizer, texts)
+    costs = measure_pocket(path, [text for text, row in zip(texts, read, strict=True) if len(row) <= POSITIONS])
     quality = prepared.task.figures(prepared.dev, said, prepared.outputs)
     measured = Measurement(
         quality, costs["size_bytes"], costs["latency_p50_ms"], costs["latency_p95_ms"], costs["memory_bytes"]
@@ -129,12 +130,18 @@ def _exported(desk: Desk, prepared: Prepared, student: Translator, pairs: Pairs,
     return Exported(path, measured, costs, details)
 
 
+def _said(path: Path, texts: Sequence[str], batch_size: int) -> list[dict[str, Any]]:
+    """What the Pocket writes for each text; one longer than it has places for is cut, as the teacher's is."""
+    generator = load(path).generator
+    return write_all(generator, OUTPUT, texts, batch_size, replace(generator.writing, cut=True))
+
+
 def _conclude(
     job: Job, prepared: Prepared, teacher: Translator, student: Translator, exported: Exported
 ) -> dict[str, Any]:
     """Read the test rows once, write the Pocket if it may be, and gather the result."""
     texts = [one.text for one in prepared.test]
-    said = load(exported.path).predict(texts, batch_size=1)
+    said = _said(exported.path, texts, 1)
     taught = [{OUTPUT: text} for text in write(teacher.model, texts, beams=4)]
     scores = prepared.task.score(prepared.test, said, prepared.outputs)
     theirs = prepared.task.figures(prepared.test, taught, prepared.outputs)

@@ -49,7 +49,7 @@ def command(
     refit: Annotated[
         bool | None, _option("Train the chosen recipe again on train and dev.", "--refit/--no-refit")
     ] = None,
-    max_length: Annotated[int | None, _option("Subword pieces read of a text.")] = None,
+    max_length: Annotated[int | None, _option("Pieces read of a text (64), or of each side of a pair (256).")] = None,
     time_limit: Annotated[str | None, _option('Bound on the work, such as "10m".')] = None,
     keep_best: Annotated[bool | None, _option("Write the nearest miss too.", "--keep-best")] = None,
     force: Annotated[bool | None, _option("Replace files that exist.", "--force")] = None,

@@ -295,12 +295,3 @@ def _labels(row: Row, columns: Columns) -> tuple[str, ...]:
         return tuple(str(label).strip() for label in cell)
     cut = str(cell).split(columns.separator) if columns.separator else [str(cell)]
     return tuple(part.strip() for part in cut if part.strip())
-
-
-def check_labels(train: Sequence[Example], held: Sequence[Example], where: str) -> None:
-    """Raise DataError where held-out examples have a label that training never showed."""
-    known = {label for example in train for label in example.labels}
-    unseen = sorted({label for example in held for label in example.labels} - known)
-    if unseen:
-        shown = ", ".join(map(repr, unseen[:5])) + (", …" if len(unseen) > 5 else "")
-        raise DataError(f"{where}: has {len(unseen)} label{'s' * (len(unseen) > 1)} that no training row has: {shown}")

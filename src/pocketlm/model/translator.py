@@ -25,8 +25,8 @@ class TranslatorShape:
     pieces: int
     width: int = 256
     encoder: int = 5
-    decoder: int = 3
-    ffn: int = 1024
+    decoder: int = 2
+    ffn: int = 512
     heads: int = 4
 
     @property
@@ -40,11 +40,11 @@ class TranslatorShape:
 
 # Deep encoder, shallow decoder: as good as a balanced model and far faster (Kasai et al. 2020, arXiv:2006.10369).
 STUDENTS = (
-    TranslatorShape(0, 256, 6, 1, 1024, 4),
-    TranslatorShape(0, 192, 6, 1, 768, 4),
-    TranslatorShape(0, 128, 5, 1, 512, 4),
-    TranslatorShape(0, 96, 4, 1, 384, 4),
-    TranslatorShape(0, 64, 3, 1, 256, 4),
+    TranslatorShape(0, 256, 6, 1, 512, 4),
+    TranslatorShape(0, 192, 6, 1, 384, 4),
+    TranslatorShape(0, 128, 5, 1, 256, 4),
+    TranslatorShape(0, 96, 4, 1, 192, 4),
+    TranslatorShape(0, 64, 3, 1, 128, 4),
 )
 
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pocketlm.data.columns import Columns, check_labels, detect, examples, pair_columns
+from pocketlm.data.columns import Columns, detect, examples, pair_columns
 from pocketlm.data.documents import documents
 from pocketlm.data.parallel import odd_pairs, pair_groups
 from pocketlm.data.read import Row
 from pocketlm.data.source import Source, load
-from pocketlm.data.splits import DEV_SHARE, MOST_DEV_ROWS, TEST_SHARE, describe_split, drop_shared, split_off
+from pocketlm.data.splits import (
+    DEV_SHARE,
+    MOST_DEV_ROWS,
+    TEST_SHARE,
+    check_labels,
+    describe_split,
+    drop_shared,
+    split_off,
+)
 from pocketlm.errors import DataError
 from pocketlm.job import Job
 from pocketlm.outputs import Example, Output

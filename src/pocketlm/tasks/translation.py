@@ -79,19 +79,19 @@ def compare(references: Sequence[str], systems: Mapping[str, Sequence[str]]) -> 
         test_type="bs", n_samples=RESAMPLES,
     )  # fmt: skip
     signatures, results = test()
+    # sacrebleu has names of its own for the metrics, in the same order
+    called = dict(zip(metrics, signatures, strict=True))
     return {
-        "signatures": {name: str(one) for name, one in signatures.items()},
+        "signatures": {name: str(signatures[own]) for name, own in called.items()},
         "systems": {
-            system: {
-                name: {
-                    "value": results[name][place].score / 100, "mean": results[name][place].mean / 100,
-                    "spread": results[name][place].ci / 100, "p": results[name][place].p_value,
-                }
-                for name in metrics
-            }
+            system: {name: _result(results[own][place]) for name, own in called.items()}
             for place, system in enumerate(systems)
         },
-    }  # fmt: skip
+    }
+
+
+def _result(found: Any) -> dict[str, float | None]:
+    return {"value": found.score / 100, "mean": found.mean / 100, "spread": found.ci / 100, "p": found.p_value}
 
 
 def _metrics() -> dict[str, Any]:

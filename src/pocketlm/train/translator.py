@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pocketlm.model.encoder import quiet
 from pocketlm.model.pretrained import Model, load_model
 from pocketlm.model.subwords import learn_subwords, pieces_for
 from pocketlm.model.translator import TranslatorShape, new_translator
@@ -83,14 +84,14 @@ class Translator:
     notes: tuple[str, ...] = field(default=())
 
 
-def lecture_for(pairs: int, *, fine_tune: bool = False, alpha: float = 0.0, rate: float = 1e-3) -> Lecture:
+def lecture_for(pairs: int, *, fine_tune: bool = False, alpha: float = 0.0, rate: float = 7e-4) -> Lecture:
     """The usual way: some 30 to 200 epochs on few pairs, fewer on many; small batches on little data.
 
     Sennrich and Zhang 2019 (arXiv:1905.11901), Araabi and Monz 2020 (arXiv:2011.02266).
     """
     epochs = 5 if fine_tune else min(200, max(30, 1_500_000 // max(1, pairs)))
     schedule = Schedule(
-        epochs, 2e-4 if fine_tune else rate, warmup=0.05, patience=max(5, epochs // 8), decay=1e-4,
+        epochs, 2e-4 if fine_tune else rate, warmup=0.08, patience=max(5, epochs // 8), decay=1e-4,
         second_moment=0.98, average=5, to_deadline=True, autocast=gains_from_bf16(),
     )  # fmt: skip
     return Lecture(schedule, 0.0 if fine_tune else 0.1, alpha=alpha, tokens=1_024 if pairs < 5_000 else 2_048)
@@ -136,8 +137,9 @@ def _plain(lecture: Lecture) -> dict[str, Any]:
 
 def save_plain(model: Model, folder: Any) -> None:
     """Write the model as a folder of `transformers`, weights in float32."""
-    model.module.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
+    with quiet():
+        model.module.save_pretrained(folder)
+        model.tokenizer.save_pretrained(folder)
 
 
 def _train(desk: Desk, model: Model, pairs: Pairs, lecture: Lecture, teacher: Translator | None, step: Step) -> History:
@@ -175,7 +177,7 @@ def _epoch(
 def train_teacher(desk: Desk, pairs: Pairs, shape: TranslatorShape | None = None) -> Translator:
     """A translator made of these pairs alone. shape: all but its pieces; absent, by the number of pairs."""
     pieces = pieces_for(len(pairs))
-    shape = shape or (TranslatorShape(0) if len(pairs) >= 5_000 else TranslatorShape(0, 128, 3, 2, 512, 4))
+    shape = shape or (TranslatorShape(0) if len(pairs) >= 5_000 else TranslatorShape(0, 128, 3, 2, 256, 4))
     desk.progress.stage("learning a vocabulary")
     tokenizer = learn_subwords([*pairs.sources, *pairs.targets], pieces)
     sized = TranslatorShape(len(tokenizer), *list(vars(shape).values())[1:])
