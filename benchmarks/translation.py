@@ -110,7 +110,7 @@ def make_pockets(student: Translator, pairs: Pairs, work: Path) -> dict[str, Pat
     for name, bits in (("float", 32), ("8 bits", 8)):
         export_generator(student.model, paths[name], Packing(bits), task="translation", force=True)
     rows = [piece_ids(student.model.tokenizer, side) for side in (pairs.sources, pairs.targets)]
-    shortlist = make_shortlist(*rows, pieces=len(student.model.tokenizer))
+    shortlist = make_shortlist(rows[0], rows[1], len(student.model.tokenizer))
     file = read_pocket(paths["8 bits"])
     members = {**file.members, MEMBER: shortlist.to_bytes()}
     write_pocket(paths["8 bits with shortlist"], file.manifest, members, replace=True)

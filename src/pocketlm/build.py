@@ -12,7 +12,8 @@ from typing import Any
 from pocketlm import __version__
 from pocketlm.budget import Measurement, Verdict
 from pocketlm.errors import BudgetMissed, MissingExtraError
-from pocketlm.job import Job, Result
+from pocketlm.job import Job
+from pocketlm.job import Result as Result
 from pocketlm.measure.fresh import measure_pocket
 from pocketlm.measure.machine import describe
 from pocketlm.measure.quality import texts_for

@@ -108,7 +108,7 @@ def _exported(desk: Desk, prepared: Prepared, student: Translator, pairs: Pairs,
     texts = [one.text for one in prepared.dev]
     said = _said(path, texts, 32)
     rows = [piece_ids(student.model.tokenizer, side) for side in (pairs.sources, pairs.targets)]
-    shortlist = make_shortlist(*rows, pieces=len(student.model.tokenizer))
+    shortlist = make_shortlist(rows[0], rows[1], len(student.model.tokenizer))
     file = read_pocket(path)
     short = path.with_name("short.pocket")
     write_pocket(short, file.manifest, {**file.members, MEMBER: shortlist.to_bytes()}, replace=True)

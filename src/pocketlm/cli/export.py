@@ -16,12 +16,16 @@ def command(
     model: Annotated[str, typer.Argument(help="A folder that compress wrote, a transformers folder, a hub name.")],
     output: Annotated[
         str,
-        typer.Option("-o", "--output", help="The file to write: model.pocket, model.onnx, or model.gguf for llama.cpp."),
+        typer.Option(
+            "-o", "--output", help="The file to write: model.pocket, model.onnx, or model.gguf for llama.cpp."
+        ),
     ],
     bits: Annotated[
         int | None, typer.Option(help="Of a Pocket's weights that are not quantized yet: 4, 8, 16 or 32 (as they are).")
     ] = None,
-    group_size: Annotated[int | None, typer.Option(help="Columns that share a scale at 4 and 8 bits; 64 without.")] = None,
+    group_size: Annotated[
+        int | None, typer.Option(help="Columns that share a scale at 4 and 8 bits; 64 without.")
+    ] = None,
     calibration: Annotated[
         str | None, typer.Option(help="UTF-8 text by which 4 and 8 bits are fitted; without, weights are rounded.")
     ] = None,

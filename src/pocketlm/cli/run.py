@@ -82,9 +82,7 @@ def _how(model: Pocket, name: str, given: dict[str, Any], spoken: bool) -> Writi
     return None
 
 
-def _answer(
-    model: Pocket, batch: Sequence[tuple[Row, Text]], how: Writing | None, stream: bool, chat: bool
-) -> None:
+def _answer(model: Pocket, batch: Sequence[tuple[Row, Text]], how: Writing | None, stream: bool, chat: bool) -> None:
     if how is None:
         texts = [text for _, text in batch]
         for (row, _), prediction in zip(batch, model.predict(texts, batch_size=len(batch)), strict=True):

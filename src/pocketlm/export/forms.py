@@ -19,7 +19,15 @@ from torch import Tensor
 
 from pocketlm.model.block_weight import BlockWeight
 from pocketlm.model.layers import InputRounding
-from pocketlm.model.weights import CodebookWeight, GridWeight, ProductWeight, ScaledWeight, StepWeight, SumWeight
+from pocketlm.model.weights import (
+    CodebookWeight,
+    DenseWeight,
+    GridWeight,
+    ProductWeight,
+    ScaledWeight,
+    StepWeight,
+    SumWeight,
+)
 
 NBITS = "com.microsoft"
 LEAST_BLOCK = 16
@@ -95,6 +103,8 @@ class Forms:
         return self._grids[key]
 
     def _transposed(self, weight: Any) -> str:
+        if isinstance(weight, DenseWeight) and (id(weight), "matrix") not in self._names:
+            return self.floats(weight.matrix().t())  # as it is multiplied: nothing is left to do when it is loaded
         return self.node("Transpose", [self.once(weight, "matrix", lambda: self.matrix(weight))], perm=[1, 0])
 
     def matrix(self, weight: Any) -> str:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-
 from pocketlm import __version__
 from pocketlm.compress.calibration import Calibration
 from pocketlm.compress.context import Context
@@ -26,8 +25,8 @@ from pocketlm.runtime.choose import Writing
 from pocketlm.runtime.generate import TEMPLATE
 
 BITS = (4, 8, 16, 32)
-# Rows of places are read by every token and are few: they keep 8 bits.
-PLACES = ("*wpe", "*embed_positions", "*relative_attention_bias")
+# Rows of places are few and every token reads them: they keep 8 bits, or 16 where the module reads no ids.
+PLACES, SHAPED = ("*wpe", "*relative_attention_bias"), ".embed_positions"
 # ‖onnx − torch‖ / ‖torch‖ of logits: float sums in another order.
 FLOAT_DIFFERENCE = 1e-3
 
@@ -84,7 +83,9 @@ def export_generator(
     members |= _texts(packed)
     found = difference(packed, about, members, lambda: _drawn(packed, replace(packing, rounded=False))[1])
     if not found.plain < FLOAT_DIFFERENCE:
-        raise ModelError(f"{path}: differs from torch by {found.plain:.2g} of its logits, more than {FLOAT_DIFFERENCE:g}")
+        raise ModelError(
+            f"{path}: differs from torch by {found.plain:.2g} of its logits, more than {FLOAT_DIFFERENCE:g}"
+        )
     name = task or ("translation" if about["form"] == "encoder-decoder" else "generation")
     members["CARD.md"] = _card(name, packed).encode()
     manifest = _manifest(packed, packing, name, about)
@@ -102,10 +103,14 @@ def _packed(model: Model, packing: Packing) -> Model:
             weight.data = weight.data.half().float()
         return small
     # of layers that share a matrix, one is enough
-    again = tuple(name for group in model.spec.ties for name in group[1:])
+    again = [name for group in model.spec.ties for name in group[1:]]
+    for name, weight in small.module.named_parameters():
+        if name.endswith(f"{SHAPED}.weight"):
+            weight.data = weight.data.half().float()
+            again.append(name.removesuffix(".weight"))
     bits = {"*": packing.bits, **dict.fromkeys(PLACES, 8)}
     settings: dict[str, Any] = {
-        "bits": bits, "group_size": packing.group_size, "symmetric": True, "layers": ("all",), "exclude": again,
+        "bits": bits, "group_size": packing.group_size, "symmetric": True, "layers": ("all",), "exclude": tuple(again),
     }  # fmt: skip
     if packing.calibration is not None:
         return Gptq(**settings)(small, Context(calibration=packing.calibration))
@@ -147,7 +152,9 @@ def _words(model: Model, writing: Writing) -> dict[str, Any]:
         raise ModelError(f"{model.spec.architecture}: its config names no decoder_start_token_id to begin a text with")
     begins = _ids(said.bos_token_id)
     named = {
-        name: str(one) for name, one in tokenizer.special_tokens_map.items() if isinstance(one, str) and name[-5:] == "token"
+        name: str(one)
+        for name, one in tokenizer.special_tokens_map.items()
+        if isinstance(one, str) and name[-5:] == "token"
     }
     return {
         "ends": ends, "never": sorted(set(never)), "pad": pad, "starts": starts + _ids(said.forced_bos_token_id),
@@ -187,7 +194,7 @@ def _texts(model: Model) -> dict[str, bytes]:
 
 def _manifest(model: Model, packing: Packing, task: str, about: Mapping[str, Any]) -> dict[str, Any]:
     name = "translation" if task == "translation" else "generated"
-    done = [{"pass": str(one["pass"])} for one in model.records]
+    done: list[dict[str, Any]] = [{"pass": str(one["pass"])} for one in model.records]
     if packing.bits < 32:
         done.append({"pass": "pack", "bits": packing.bits, "group_size": packing.group_size})
     return {

@@ -60,9 +60,7 @@ class Beams:
         return Beams(*(np.concatenate(pair, axis=1) for pair in both))
 
 
-def beam_search(
-    rows: Rows, logits: Floats, seen: Sequence[Ids], how: Writing, limits: Limits
-) -> list[list[int]]:
+def beam_search(rows: Rows, logits: Floats, seen: Sequence[Ids], how: Writing, limits: Limits) -> list[list[int]]:
     """The best sequence of each text, its end token among it. logits: (texts, words) after what each text begins with.
 
     rows: of the texts; become `beams` rows a text. seen: tokens that each text begins with.
@@ -86,11 +84,12 @@ def beam_search(
         tried.lengths = np.full(best.shape, step + 1)
         over = np.isin(best % words, limits.ends) | (step + 1 >= most)
         done = _update(done, tried, over, better, how, step + 1)
-        going = _greatest(tried.scores + over * NEVER, count)
-        scores = np.take_along_axis(tried.scores + over * NEVER, going, axis=1)
+        open_ = np.where(over, tried.scores + NEVER, tried.scores)
+        going = _greatest(open_, count)
+        scores = np.take_along_axis(open_, going, axis=1)
         running, parents = tried.picked(going), np.take_along_axis(parents, going, axis=1)
         running.scores = scores
-        better &= _improvable(running, done, how, step + 1, most)
+        better = np.logical_and(better, _improvable(running, done, how, step + 1, most))
         if not better.any() or over.all() or (how.early_stopping is True and done.done.all()):
             break
         rows.take((parents + np.arange(texts)[:, None] * count).reshape(-1))
@@ -132,7 +131,7 @@ def _improvable(running: Beams, done: Beams, how: Writing, length: int, most: in
         length = most
     reachable = running.scores[:, :1] / np.float32(length**how.length_penalty)
     worst = np.where(done.done, done.scores.min(axis=1, keepdims=True), NEVER)
-    found: NDArray[np.bool_] = (reachable > worst).any(axis=1, keepdims=True)
+    found: NDArray[np.bool_] = np.any(reachable > worst, axis=1, keepdims=True)
     return found
 
 

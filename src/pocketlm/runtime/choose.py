@@ -125,9 +125,9 @@ def filtered(logits: Row, seen: Ids, how: Writing) -> Row:
 
 def choose(logits: Rows, seen: Sequence[Ids], how: Writing, draws: Sequence[Any]) -> NDArray[np.int64]:
     """The next token of every row. logits: (rows, words). seen: tokens of each row so far. draws: a generator a row."""
+    found: NDArray[np.int64] = np.argmax(logits, axis=1)
     if not how.temperature and how.repetition_penalty == 1:
-        return logits.argmax(axis=1)
-    found = np.empty(len(logits), np.int64)
+        return found
     for row, (own, tokens, draw) in enumerate(zip(logits, seen, draws, strict=True)):
         kept = filtered(own, tokens, how)
         found[row] = _drawn(kept, draw) if how.temperature else kept.argmax()

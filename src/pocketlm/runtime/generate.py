@@ -44,7 +44,7 @@ class Generator:
 
         self.about = dict(about)
         self.context = int(about["context"])
-        self.writing = Writing(**{key: tuple(one) if key == "stop" else one for key, one in about["writing"].items()})
+        self.writing = Writing(**{**about["writing"], "stop": tuple(about["writing"]["stop"])})
         self.tokenizer = Tokenizer.from_str(members["tokenizer.json"].decode())
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()

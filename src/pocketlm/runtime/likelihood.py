@@ -33,7 +33,9 @@ def likelihoods(model: Generator, texts: Sequence[str], window: int = WINDOW) ->
 
 def _windows(model: Generator, text: str, window: int, number: int) -> list[Window]:
     read = model.tokenizer.encode(text)
-    ids, ends = np.array(read.ids, np.int64), [end for _, end in read.offsets]
+    ids = np.array(read.ids, np.int64)
+    # special tokens stand for no characters, wherever they are
+    ends = np.maximum.accumulate([end for _, end in read.offsets]) if len(ids) else ids
     found = []
     for begin in range(0, len(ids), window):
         part = ids[begin : begin + window]

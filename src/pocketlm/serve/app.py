@@ -1,4 +1,4 @@
-"""The HTTP face of a Pocket: POST /predict, GET /health, GET /manifest."""
+"""The HTTP face of a Pocket: POST /predict, POST /generate of one that writes, GET /health, GET /manifest."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pocketlm.errors import DataError
+from pocketlm.errors import DataError, UserError
 from pocketlm.runtime.decode import Prediction
 from pocketlm.runtime.inputs import Text
 from pocketlm.runtime.lines import is_text, parse_json, read_line, row_and_text
 from pocketlm.runtime.load import Pocket
+from pocketlm.serve.writing import asked, streamed
 
 LARGEST_BODY_BYTES = 1_000_000
 MOST_TEXTS = 1000
@@ -62,6 +63,12 @@ class Service:
         row, text = row_and_text(value, "the body")
         return _json({**row, **(await self._answers([text]))[0]})
 
+    async def generate(self, request: Request) -> Response:
+        """What the Pocket writes for {"text", setting: value, …}, in JSON Lines as it is written."""
+        value = parse_json(await asyncio.wait_for(_body(request), BODY_SECONDS), "the body is not JSON")
+        text, how = asked(self.model.generator, value)
+        return await streamed(self.model.generator, text, how, self._turn)
+
     async def health(self, request: Request) -> Response:
         """That it runs, and what it predicts."""
         return _json({"status": "ok", "task": self.model.task})
@@ -83,13 +90,15 @@ class Service:
 def make_app(model: Pocket) -> Starlette:
     """The ASGI application that serves a Pocket; every refusal is {"error": one line}."""
     service = Service(model)
+    writes = [Route("/generate", service.generate, methods=["POST"])] if model.writes else []
     return Starlette(
         routes=[
             Route("/predict", service.predict, methods=["POST"]),
+            *writes,
             Route("/health", service.health),
             Route("/manifest", service.manifest),
         ],
-        exception_handlers={HTTPException: _refused, DataError: _refused, ClientDisconnect: _refused, 500: _failed},
+        exception_handlers={HTTPException: _refused, UserError: _refused, ClientDisconnect: _refused, 500: _failed},
     )
 
 

@@ -48,9 +48,7 @@ class Generation:
         """Every metric with its interval; n is of documents, or of windows."""
         counts = _counts(examples, predictions)
         times = np.ones(len(counts), np.int64)
-        return Scores(
-            len(counts), figures_with_intervals(lambda weights: _measure(weights, counts), times, seed), []
-        )
+        return Scores(len(counts), figures_with_intervals(lambda weights: _measure(weights, counts), times, seed), [])
 
 
 def _counts(examples: Sequence[Example], predictions: Predictions) -> Floats:

@@ -130,7 +130,7 @@ def piece_loss(model: Model, pairs: Pairs, tokens: int = 4_096) -> float:
     sources, targets = (piece_ids(model.tokenizer, side) for side in (pairs.sources, pairs.targets))
     total, count = 0.0, 0
     for own in token_batches(sources, targets, tokens, np.random.default_rng(0)):
-        batch = pair_batch(model, *([side[place] for place in own] for side in (sources, targets)))
+        batch = pair_batch(model, [sources[place] for place in own], [targets[place] for place in own])
         pieces = int((batch.labels != IGNORED).sum())
         total += float(pair_loss(module, batch, 0.0)) * pieces
         count += pieces
@@ -147,7 +147,7 @@ def word_shares(
     found: list[TopTail | None] = [None] * len(sources)
     done = 0
     for own in token_batches(sources, targets, tokens, np.random.default_rng(0)):
-        batch = pair_batch(model, *([side[place] for place in own] for side in (sources, targets)))
+        batch = pair_batch(model, [sources[place] for place in own], [targets[place] for place in own])
         logits = module(**batch.arguments, use_cache=False).logits
         for row, place in enumerate(own):
             found[place] = top_tail(logits[row, : len(targets[place])], k)

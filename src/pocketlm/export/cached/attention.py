@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pocketlm.export.cached.graph import FLOAT, INT32, INT64, Graph
 from pocketlm.export.forms import NBITS
 
-
 # Heads whose width is a multiple of it are rotated by attention itself.
 ROTATED = 16
 
@@ -30,7 +29,8 @@ class Heads:
 class Places:
     """What attention is told of where tokens are.
 
-    cosines, sines: of rotated positions, "" without. positions: of tokens, (rows, tokens), where they are needed. bias: added to scores, (1, heads, tokens, total), "" without.
+    cosines, sines: of rotated positions, "" without. positions: of tokens, (rows, tokens), where they are needed.
+    bias: added to scores, (1, heads, tokens, total), "" without.
     """
 
     lasts: str
@@ -52,13 +52,15 @@ def token_inputs(graph: Graph) -> Places:
 
 def self_attention(graph: Graph, number: int, heads: Heads, qkv: tuple[str, str, str], places: Places) -> str:
     """What block `number` attends to: (rows, tokens, heads · size); its cache is past_… and present_… of the graph."""
-    shape = ["rows", heads.keys, "room", heads.size]
+    shape: list[int | str] = ["rows", heads.keys, "room", heads.size]
     pasts = [graph.input(f"past_{kind}.{number}", FLOAT, shape) for kind in ("key", "value")]
     names = [f"attended.{number}", f"made_key.{number}", f"made_value.{number}"]
     inputs = [*qkv, *pasts, places.lasts, places.total]
     turned = bool(places.cosines) and not places.positions
     if places.positions:
-        inputs[:2] = [_turned(graph, one, count, places) for one, count in zip(qkv, (heads.queries, heads.keys), strict=False)]
+        inputs[:2] = [
+            _turned(graph, one, count, places) for one, count in zip(qkv, (heads.queries, heads.keys), strict=False)
+        ]
     elif turned:
         inputs += [places.cosines, places.sines]
     elif places.bias:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from pocketlm.errors import ModelError
 from pocketlm.export.cached.attention import ROTATED, Heads, Places, read_out, self_attention, token_inputs
 from pocketlm.export.cached.graph import FLOAT, INT64, Graph
@@ -122,4 +121,3 @@ def _gpt2(module: Any, graph: Graph) -> tuple[str, Caches]:
 def _gpt2_scale(attention: Any, size: int, number: int) -> float:
     scale = size**-0.5 if attention.scale_attn_weights else 1.0
     return scale / (number + 1) if attention.scale_attn_by_inverse_layer_idx else scale
-

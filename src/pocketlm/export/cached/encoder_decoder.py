@@ -1,7 +1,7 @@
 """Encoder-decoders, T5's kind and Marian's and BART's: a graph for the source, read once, and one for the target.
 
-The encoder's graph puts out keys and values that every block of the decoder reads, (texts, heads, tokens, size). Rows of
-the target may be more than texts: the beams of a text are neighbours, and share its keys and values.
+The encoder's graph puts out keys and values that every block of the decoder reads, (texts, heads, tokens, size). Rows
+of the target may be more than texts: the beams of a text are neighbours, and share its keys and values.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def draw_encoder_decoder(module: Any, rounded: bool = True) -> Drawn:
         raise ModelError(f"model type {kind!r} cannot be drawn with a cache; there is {', '.join(BODIES)}")
     body = BODIES[kind](module)
     decoder, short = Graph(rounded), Graph(rounded)
-    caches = []
+    caches: list[tuple[int, int]] = []
     for graph in (decoder, short):
         states, caches = _decoder(body, graph)
         words = int(body.head.out_features)
@@ -89,7 +89,7 @@ def token_places(graph: Graph, places: Places) -> str:
 def _cross(body: Any, graph: Graph, number: int, x: str, mask: str) -> str:
     """What rows of the target, beams of a text together, attend to in its source: (rows, tokens, heads · size)."""
     heads: Heads = body.cross_heads(number)
-    shape = ["texts", heads.queries, "source", heads.size]
+    shape: list[int | str] = ["texts", heads.queries, "source", heads.size]
     keys, values = (graph.input(f"cross_{kind}.{number}", FLOAT, shape) for kind in ("key", "value"))
     queries = graph.linear(body.cross_query(number), x)
     texts = graph.node("Shape", keys, start=0, end=1)

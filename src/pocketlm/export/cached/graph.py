@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
-from torch import Tensor, nn
+from torch import Tensor
 
 from pocketlm.errors import ModelError
 from pocketlm.export.compressed import layer_nodes
 from pocketlm.export.forms import NBITS, Forms, opsets
 from pocketlm.export.onnx import OPSET
-from pocketlm.model.layers import packed
+from pocketlm.model.layers import PackedEmbedding, PackedLinear, packed
 
 FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
 # Activations by their names in configs: node, domain, attributes.
@@ -38,6 +38,7 @@ class Graph:
         self.forms = Forms(accuracy_level=INTEGER_INPUTS if rounded else 1)
         self._inputs: list[ValueInfoProto] = []
         self._outputs: list[ValueInfoProto] = []
+        self._plain: dict[int, Any] = {}
 
     def input(self, name: str, kind: int, shape: Sequence[int | str]) -> str:
         """A new input of the graph."""
@@ -80,34 +81,41 @@ class Graph:
 
     def linear(self, layer: Any, x: str) -> str:
         """X Wᵀ + b, whatever form the weight has."""
-        return layer_nodes(self.forms, packed(layer), x)
+        return layer_nodes(self.forms, self._owner(layer), x)
 
     def rows(self, layer: Any, ids: str) -> str:
         """Rows of an embedding, or of a head, for token ids of any shape."""
-        return self.forms.rows(packed(layer).stored, ids)
+        return self.forms.rows(self._owner(layer).stored, ids)
 
-    def rms(self, norm: nn.Module, x: str) -> str:
+    def _owner(self, layer: Any) -> PackedLinear | PackedEmbedding:
+        """The layer, packed: plain layers that share a matrix share its packed form, too."""
+        owner = packed(layer)
+        if owner is not layer:
+            owner.stored = self._plain.setdefault(id(layer.weight), owner.stored)
+        return owner
+
+    def rms(self, norm: Any, x: str) -> str:
         """X over its root mean square, times the norm's weight."""
         return self.node(
             "SimplifiedLayerNormalization", x, self.vector(norm.weight), axis=-1, epsilon=_epsilon(norm), stash_type=1
-        )  # type: ignore[arg-type]
+        )
 
-    def layer_norm(self, norm: nn.Module, x: str) -> str:
+    def layer_norm(self, norm: Any, x: str) -> str:
         """X less its mean, over its deviation, times the norm's weight, plus its bias."""
-        weights = self.vector(norm.weight), self.vector(norm.bias)  # type: ignore[arg-type]
+        weights = self.vector(norm.weight), self.vector(norm.bias)
         return self.node("LayerNormalization", x, *weights, axis=-1, epsilon=_epsilon(norm))
 
-    def added_rms(self, norm: nn.Module, x: str, more: str) -> tuple[str, str]:
+    def added_rms(self, norm: Any, x: str, more: str) -> tuple[str, str]:
         """The norm of x + more, and x + more."""
         names = [f"{more}.normed", "", "", f"{more}.added"]
-        weight = self.vector(norm.weight)  # type: ignore[arg-type]
+        weight = self.vector(norm.weight)
         self.nodes("SkipSimplifiedLayerNormalization", [x, more, weight], names, epsilon=_epsilon(norm))
         return names[0], names[3]
 
-    def added_layer_norm(self, norm: nn.Module, x: str, more: str) -> tuple[str, str]:
+    def added_layer_norm(self, norm: Any, x: str, more: str) -> tuple[str, str]:
         """The norm of x + more, and x + more."""
         names = [f"{more}.normed", "", "", f"{more}.added"]
-        weights = [self.vector(norm.weight), self.vector(norm.bias)]  # type: ignore[arg-type]
+        weights = [self.vector(norm.weight), self.vector(norm.bias)]
         self.nodes("SkipLayerNormalization", [x, more, *weights], names, epsilon=_epsilon(norm))
         return names[0], names[3]
 

@@ -29,9 +29,7 @@ def _routed(block: Any, graph: Graph, flat: str) -> tuple[str, str]:
     router, mapping = block.gate, block.experts.mapping
     chances = graph.node("Softmax", graph.linear(router.proj, flat), axis=-1)
     weights, routes = f"{chances}.weights", f"{chances}.routes"
-    graph.forms.nodes.append(
-        helper.make_node("TopK", [chances, graph.whole(router.top_k)], [weights, routes], axis=-1)
-    )
+    graph.forms.nodes.append(helper.make_node("TopK", [chances, graph.whole(router.top_k)], [weights, routes], axis=-1))
     if router.normalize:
         whole = graph.node("ReduceSum", weights, graph.whole(-1), keepdims=1)
         weights = graph.node("Div", weights, whole)

@@ -19,7 +19,7 @@ LENGTHS, STEPS = (9, 5), 3
 
 @dataclass(frozen=True)
 class Difference:
-    """‖graph − torch‖ / ‖torch‖ of logits. plain: of the graph with float products. rounded: of the graph as written."""
+    """‖graph − torch‖ / ‖torch‖ of logits. plain: of one with float products. rounded: of the graph as written."""
 
     plain: float
     rounded: float

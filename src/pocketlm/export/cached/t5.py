@@ -18,7 +18,9 @@ class T5Body:
     def __init__(self, module: Any) -> None:
         self.module, self.config = module, module.config
         self.width, self.head, self.head_bias = int(module.config.d_model), module.lm_head, None
-        self.crossed = [(one.layer[1].EncDecAttention.k, one.layer[1].EncDecAttention.v) for one in module.decoder.block]
+        self.crossed = [
+            (one.layer[1].EncDecAttention.k, one.layer[1].EncDecAttention.v) for one in module.decoder.block
+        ]
 
     def cross_heads(self, number: int) -> Heads:
         """Heads with which block `number` reads the source."""
@@ -98,9 +100,7 @@ def distance_bias(graph: Graph, attention: Any, places: tuple[str, str]) -> str:
     Beyond the greatest distance they do not change, so that a table of the distances up to it says all.
     """
     most, table = distance_table(attention)
-    queries, keys = (
-        graph.node("Unsqueeze", one, graph.whole(axis)) for one, axis in zip(places, (1, 0), strict=True)
-    )
+    queries, keys = (graph.node("Unsqueeze", one, graph.whole(axis)) for one, axis in zip(places, (1, 0), strict=True))
     away = graph.node("Sub", keys, queries)
     ends = [graph.number(one) for one in (-most, most)]
     numbers = graph.node("Add", graph.node("Clip", away, *ends), ends[1])

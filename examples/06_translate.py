@@ -1,4 +1,4 @@
-"""A translator from pairs of texts alone, in under a minute: python examples/05_translate.py FOLDER
+"""A translator from pairs of texts alone, in under a minute: python examples/06_translate.py FOLDER
 
 Real languages need tens of thousands of pairs and hours; this one has twenty words. `pocketlm.fit("train.en,train.sw")`
 reads two files line by line, and TMX is read too.
