@@ -125,7 +125,7 @@ def _exported(desk: Desk, prepared: Prepared, student: Translator, pairs: Pairs,
     sizes = [len(shortlist.allowed(row)) for row in rows[0][:500]]
     details = {
         "shortlist": {"used": same >= SAME, "same": same, "mean_pieces": sum(sizes) / len(sizes)},
-        "difference": vars(made.difference), "bits": BITS,
+        "difference": {key: float(value) for key, value in vars(made.difference).items()}, "bits": BITS,
     }  # fmt: skip
     return Exported(path, measured, costs, details)
 

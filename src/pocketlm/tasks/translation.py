@@ -80,18 +80,22 @@ def compare(references: Sequence[str], systems: Mapping[str, Sequence[str]]) -> 
     )  # fmt: skip
     signatures, results = test()
     # sacrebleu has names of its own for the metrics, in the same order
+    first = list(next(iter(systems.values())))
     called = dict(zip(metrics, signatures, strict=True))
     return {
         "signatures": {name: str(signatures[own]) for name, own in called.items()},
         "systems": {
-            system: {name: _result(results[own][place]) for name, own in called.items()}
-            for place, system in enumerate(systems)
+            system: {name: _result(results[own][place], list(said) == first) for name, own in called.items()}
+            for place, (system, said) in enumerate(systems.items())
         },
     }
 
 
-def _result(found: Any) -> dict[str, float | None]:
-    return {"value": found.score / 100, "mean": found.mean / 100, "spread": found.ci / 100, "p": found.p_value}
+def _result(found: Any, same: bool) -> dict[str, float | None]:
+    """The figures of a system. same: whether it says what the first one says, whose p sacrebleu has as the least."""
+    shares = {"value": found.score, "mean": found.mean, "spread": found.ci}
+    p_value = None if found.p_value is None else 1.0 if same else float(found.p_value)
+    return {**{name: float(one) / 100 for name, one in shares.items()}, "p": p_value}
 
 
 def _metrics() -> dict[str, Any]:

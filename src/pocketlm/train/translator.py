@@ -38,7 +38,7 @@ VERSION = 1
 # Weight of the word-level teacher beside the labels.
 WORD_ALPHA = 0.5
 # Texts that a teacher writes before the time is looked at.
-AT_ONCE = 500
+AT_ONCE = 200
 
 
 @dataclass(frozen=True)
