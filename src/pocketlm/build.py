@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pocketlm import __version__
 from pocketlm.budget import Measurement, Verdict
 from pocketlm.errors import BudgetMissed, MissingExtraError
 from pocketlm.job import Job
+from pocketlm.job import Result as Result
 from pocketlm.measure.fresh import measure_pocket
 from pocketlm.measure.machine import describe
 from pocketlm.measure.quality import texts_for
@@ -47,6 +48,7 @@ try:
         teacher_latency,
         word_neighbours,
     )
+    from pocketlm.writing import fit_writer
 except ModuleNotFoundError as error:
     raise MissingExtraError(f"fit (the package {error.name})", "build") from None
 
@@ -57,20 +59,8 @@ HOPELESS = 1.25
 # Texts that the n-grams see with which a teacher is compared.
 BASELINE_TEXTS = 60_000
 LOST_EXAMPLES = 20
-
-
-@dataclass(frozen=True)
-class Result:
-    """What `fit` did. pocket: the file written, or None. data: all of it, as the report shows it."""
-
-    pocket: Path | None
-    report: Path
-    data: dict[str, Any]
-
-    @property
-    def met(self) -> bool:
-        """Whether the Pocket meets every limit that was set."""
-        return bool(self.data["status"] != "missed")
+# Pieces read of a text, where the job does not say.
+LONGEST = 64
 
 
 def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) -> Result:
@@ -88,19 +78,22 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     if job.teacher:
         find_teacher(job.teacher)
     prepared = prepare(job)
+    if any(output.kind == "text" for output in prepared.outputs):
+        return finished(fit_writer(job, prepared, progress, deadline), job, began)
     pretrained = load_pretrained(job.teacher) if job.teacher else None
     work = WorkFolder(job.work_folder)
     with work.locked():
         room = Classroom(
-            prepared.task, prepared.outputs, prepared.train, prepared.dev, _data_hash(prepared), job.max_length,
+            prepared.task, prepared.outputs, prepared.train, prepared.dev, _data_hash(prepared), job.longest(LONGEST),
             job.seed, work, progress, deadline,
         )  # fmt: skip
         # before the teacher is fine-tuned, which changes the encoder
         near = word_neighbours(room, pretrained) if pretrained and job.variants else {}
         teacher = prepare_teacher(room, pretrained) if pretrained else None
         context = FitContext(
-            prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev, job.max_length,
-            pretrained, teacher.model if teacher else None, job.seed, progress=progress, deadline=deadline,
+            prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev,
+            job.longest(LONGEST), pretrained, teacher.model if teacher else None, job.seed, progress=progress,
+            deadline=deadline,
         )  # fmt: skip
         more = lesson(prepared.dev, prepared.outputs)
         if teacher is not None and _worth_hearing(teacher, context, prepared):
@@ -118,6 +111,11 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             final = _refit(final, _runner(job, prepared, teacher, whole, work, ("train", "dev")), judged)
         progress.stage("measuring the chosen Pocket")
         result = _conclude(job, prepared, teacher, outcomes, judged, chosen, final)
+    return finished(result, job, began)
+
+
+def finished(result: dict[str, Any], job: Job, began: float) -> Result:
+    """The result with its report written. Raises BudgetMissed where nothing met the budget."""
     result["seconds"] = time.monotonic() - began
     write_report(result, job.report, replace=job.force)
     done = Result(Path(result["pocket"]) if result["pocket"] else None, job.report, result)
@@ -181,7 +179,7 @@ def _runner(
         "teacher": teacher.key if teacher else None, "data": _data_hash(prepared), "seed": job.seed,
         "texts": digest([plain_text(text) for text in context.lesson.texts]),
         "taught": context.lesson.taught is not None,
-        "max_length": job.max_length, "pocketlm": __version__, "head": head,
+        "max_length": job.longest(LONGEST), "pocketlm": __version__, "head": head,
     }  # fmt: skip
 
     def run(recipe: Recipe) -> Trial:

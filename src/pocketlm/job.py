@@ -17,11 +17,12 @@ from pocketlm.units import parse_duration
 class Job:
     """A fit. Sizes, times and shares are texts with units, as on the command line.
 
-    data: a file, a folder, smart-home:LANG or a hub name; dev, test, unlabelled: files. text, label, slots,
-    tags: columns. teacher: a folder, hub name or pypi:PACKAGE. output: the Pocket to write. work: folder for what
-    can be resumed (default: beside the output). variants: unlabelled variants a training text, labelled by
-    the teacher. refit: train the chosen recipe again on train and dev rows before the test rows are read.
-    max_length: pieces read of a text. keep_best: write the nearest miss too. force: replace files.
+    data: a file, two aligned ones (train.en,train.sw), a folder, smart-home:LANG or a hub name; dev, test,
+    unlabelled: files. text, label, slots, tags, source, target: columns. task: guessed from the columns where it is
+    not said. teacher: a folder, hub name or pypi:PACKAGE. output: the Pocket to write. work: folder for what can be
+    resumed (default: beside the output). variants: unlabelled variants a training text, labelled by the teacher.
+    refit: train the chosen recipe again on train and dev rows before the test rows are read. max_length: pieces read
+    of a text (64), or of each side of a pair (256). keep_best: write the nearest miss too. force: replace files.
     """
 
     data: str
@@ -33,6 +34,9 @@ class Job:
     slots: str | None = None
     tags: str | None = None
     multi_label: bool = False
+    task: str | None = None
+    source: str | None = None
+    target: str | None = None
     teacher: str | None = None
     max_size: str | None = None
     max_latency: str | None = None
@@ -43,13 +47,13 @@ class Job:
     seed: int = 0
     variants: int = 8
     refit: bool = True
-    max_length: int = 64
+    max_length: int | None = None
     time_limit: str | None = None
     keep_best: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:
-        if self.variants < 0 or self.max_length < 8:
+        if self.variants < 0 or (self.max_length is not None and self.max_length < 8):
             raise RecipeError("variants is at least 0 and max_length at least 8")
         if not self.output.endswith(".pocket"):
             raise RecipeError(f"the output {self.output!r} must end in .pocket")
@@ -64,6 +68,10 @@ class Job:
         """The time limit in seconds."""
         return None if self.time_limit is None else parse_duration(self.time_limit)
 
+    def longest(self, usual: int) -> int:
+        """Pieces read of a text: as many as the job says, or the usual."""
+        return usual if self.max_length is None else self.max_length
+
     @property
     def report(self) -> Path:
         """Where the report goes: report.html beside the Pocket, named after it."""
@@ -73,6 +81,20 @@ class Job:
     def work_folder(self) -> Path:
         """Where unfinished and measured work is kept."""
         return Path(self.work) if self.work else Path(self.output).with_suffix(".work")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `fit` did. pocket: the file written, or None. data: all of it, as the report shows it."""
+
+    pocket: Path | None
+    report: Path
+    data: dict[str, Any]
+
+    @property
+    def met(self) -> bool:
+        """Whether the Pocket meets every limit that was set."""
+        return bool(self.data["status"] != "missed")
 
 
 def job_from_mapping(value: Mapping[str, Any], where: str = "job") -> Job:

@@ -40,10 +40,11 @@ class Example:
 
     labels: one for single-label tasks and intents, any number for multi-label ones; empty for unlabelled text
     and where words alone are tagged. tokens, tags: the words and their tags, equally many; empty where the task
-    has none.
+    has none. target: the text to write, where one is written.
     """
 
     text: str
     labels: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    target: str = ""

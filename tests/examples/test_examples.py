@@ -79,3 +79,12 @@ def test_write_text(family_folder, tmp_path):
     size, first, second = said.split("\n", 2)
     assert "bits a weight" in size and (tmp_path / "model.pocket").is_file()
     assert first.strip() and second.strip() and first.strip() != second.strip()
+
+
+@pytest.mark.slow
+def test_translate(tmp_path):
+    verdict, said = run(EXAMPLES / "06_translate.py", tmp_path, folder=tmp_path).splitlines()
+    assert "meets the budget" in verdict
+    assert "chrf++" in verdict
+    assert set(said.split()) <= {"sifuri", "moja", "mbili", "tatu", "nne", "tano", "sita", "saba", "nane", "tisa"}
+    assert (tmp_path / "numbers.pocket").stat().st_size <= 2_000_000

@@ -15,7 +15,7 @@ def command(
     pocket: Annotated[str, typer.Argument(help="The Pocket.")],
     data: Annotated[str, typer.Argument(help="Labelled rows, or text: a file, a folder, smart-home:LANG, a hub name.")],
     text: Annotated[str | None, typer.Option(help="Column with the text; several joined by commas.")] = None,
-    label: Annotated[str | None, typer.Option(help="Column with the label or intent.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column with the label, the intent, or the text to write.")] = None,
     slots: Annotated[str | None, typer.Option(help="Column with BIO tags beside an intent.")] = None,
     tags: Annotated[str | None, typer.Option(help="Column with a tag a word, by name or number.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
@@ -38,7 +38,7 @@ def command(
                 "n": scores.n,
                 **flat,
                 "intervals": about["metrics"],
-                **{k: about[k] for k in ("per_class", "per_slot", "confusion")},
+                **{k: about[k] for k in ("per_class", "per_slot", "confusion", "signatures")},
             }
         )
         return 0
@@ -54,6 +54,8 @@ def _print(rows: int, about: dict[str, Any]) -> None:
     for name, one in about["metrics"].items():
         table.add_row(name, f"{one['value']:.4f}", f"{one['low']:.4f} to {one['high']:.4f}")
     out.print(table)
+    for name, signature in about["signatures"].items():
+        out.print(f"{name}: sacrebleu {signature}", markup=False)
     for title in ("per_class", "per_slot"):
         if about[title]:
             out.print(_labels(title.removeprefix("per_"), about[title]))

@@ -21,7 +21,9 @@ def _option(help_text: str, *names: str) -> Any:
 
 def command(
     context: typer.Context,
-    data: Annotated[str, typer.Argument(help="A file, a folder, smart-home:LANG, a hub data set, or a job.yaml.")],
+    data: Annotated[
+        str, typer.Argument(help="A file, two (a.en,a.sw), a folder, smart-home:LANG, a hub data set, or a job.yaml.")
+    ],
     dev: Annotated[str | None, _option("File with rows that choose between candidates.")] = None,
     test: Annotated[str | None, _option("File with rows that are read once, at the end.")] = None,
     unlabelled: Annotated[str | None, _option("File with more text for the teacher to label.")] = None,
@@ -29,6 +31,9 @@ def command(
     label: Annotated[str | None, _option("Column with the label or intent.")] = None,
     slots: Annotated[str | None, _option("Column with BIO tags beside an intent.")] = None,
     tags: Annotated[str | None, _option("Column with a tag a word, by name or number; no label then.")] = None,
+    task: Annotated[str | None, _option("The task, where columns do not say it, such as translation.")] = None,
+    source: Annotated[str | None, _option("Column with the text to translate.")] = None,
+    target: Annotated[str | None, _option("Column with the text to write.")] = None,
     multi_label: Annotated[bool | None, _option("Rows have any number of labels.", "--multi-label")] = None,
     teacher: Annotated[str | None, _option("A transformers folder, a hub name, or pypi:PACKAGE.")] = None,
     max_size: Annotated[str | None, _option('Largest file, such as "1MB".')] = None,
@@ -44,7 +49,7 @@ def command(
     refit: Annotated[
         bool | None, _option("Train the chosen recipe again on train and dev.", "--refit/--no-refit")
     ] = None,
-    max_length: Annotated[int | None, _option("Subword pieces read of a text.")] = None,
+    max_length: Annotated[int | None, _option("Pieces read of a text (64), or of each side of a pair (256).")] = None,
     time_limit: Annotated[str | None, _option('Bound on the work, such as "10m".')] = None,
     keep_best: Annotated[bool | None, _option("Write the nearest miss too.", "--keep-best")] = None,
     force: Annotated[bool | None, _option("Replace files that exist.", "--force")] = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from pocketlm.data.guess import (
     named_label,
     refuse_numbers,
 )
+from pocketlm.data.parallel import find_sides
 from pocketlm.data.read import Row
 from pocketlm.data.tagged import (
     SLOT_NAMES,
@@ -46,7 +47,7 @@ class Columns:
     text: joined by a space where there are several. label: None where words alone are tagged. tokens, tags: set
     where words are tagged; without tokens, the words are those of the text. scheme: of the tags, where there is
     no label; None for plain ones. separator: between the labels of a cell, for multi-label data in plain text.
-    chosen: one line for people.
+    chosen: one line for people. target: the text to write, where one is written.
     """
 
     text: tuple[str, ...]
@@ -57,10 +58,13 @@ class Columns:
     multi_label: bool = False
     separator: str | None = None
     chosen: str = ""
+    target: str | None = None
 
     @property
     def task(self) -> str:
         """The name of the task these columns are for."""
+        if self.target:
+            return "translation"
         if self.tags:
             return "understanding" if self.label else "tagging" if self.scheme else "word-tagging"
         return "multi-label" if self.multi_label else "classification"
@@ -75,8 +79,19 @@ class Columns:
         """The text of a row with the spaces at its ends."""
         return " ".join("" if _is_null(row.get(name)) else str(row[name]) for name in self.text)
 
+    def target_of(self, row: Row) -> str:
+        """The text to write."""
+        return str(row[self.target]).strip() if self.target and not _is_null(row.get(self.target)) else ""
+
+    @property
+    def sides(self) -> tuple[Callable[[Row], str], ...]:
+        """What no two splits may share: the text, and the text to write."""
+        return (self.text_of, self.target_of) if self.target else (self.text_of,)
+
     def class_of(self, row: Row) -> str:
-        """What splits are stratified by: the label, or the first tag that is not O."""
+        """What splits are stratified by: the label, or the first tag that is not O; nothing where a text is written."""
+        if self.target:
+            return ""
         return first_type(row.get(self.tags or "")) if self.label is None else str(row.get(self.label))
 
 
@@ -111,6 +126,16 @@ def detect(
     scheme = find_scheme(rows, found_tags) if found_tags and not found_label else None
     columns = Columns(found_text, found_label, tokens, found_tags, scheme, multi_label or lists, separator)
     return replace(columns, chosen=_reasons(rows, columns, text is not None, label is not None))
+
+
+def pair_columns(rows: Sequence[Row], source: str | None, target: str | None, sure: bool = False) -> Columns | None:
+    """The columns of pairs of texts, named or found, as `find_sides` has it; None where rows are no pairs."""
+    found = find_sides(rows, source, target, sure)
+    if found is None:
+        return None
+    whys = [_why(asked is not None, True, "") for asked in (source, target)]
+    chosen = f"source from {found[0]!r} ({whys[0]}), target from {found[1]!r} ({whys[1]})"
+    return Columns((found[0],), None, target=found[1], chosen=chosen)
 
 
 def _tagged(
@@ -194,6 +219,10 @@ def examples(rows: Sequence[Row], columns: Columns, where: str) -> list[Example]
     """
     _refuse_absent(where, rows, columns)
     what = "without text" if columns.label else "without words; leave empty sentences out"
+    if columns.target:
+        what = f"without a source in column {columns.text[0]!r}"
+        bare = [place for place, row in enumerate(rows) if not columns.target_of(row)]
+        _refuse(where, f"without a target in column {columns.target!r}", bare)
     _refuse(where, what, [place for place, row in enumerate(rows) if not columns.text_of(row)])
     if columns.label:
         empty = [place for place, row in enumerate(rows) if _unlabelled(row.get(columns.label), columns.multi_label)]
@@ -211,7 +240,7 @@ def _refuse(where: str, what: str, places: Sequence[int]) -> None:
 def _refuse_absent(where: str, rows: Sequence[Row], columns: Columns) -> None:
     """Raise DataError where a column that is needed is in none of the rows."""
     there = {name: None for row in rows for name in row}
-    for name in (*columns.text, columns.label, columns.tokens, columns.tags):
+    for name in (*columns.text, columns.label, columns.tokens, columns.tags, columns.target):
         if rows and name is not None and name not in there:
             raise DataError(
                 f"{where}: has no column {name!r}; it has {', '.join(there)}.{did_you_mean(name, list(there))}"
@@ -235,6 +264,8 @@ def _unlabelled(value: Any, multi_label: bool) -> bool:
 
 def _example(row: Row, columns: Columns, where: str) -> Example:
     text, labels = columns.text_of(row), _labels(row, columns)
+    if columns.target:
+        return Example(text, target=columns.target_of(row))
     if not columns.tags:
         return Example(text, labels)
     cell = row.get(columns.tags)
@@ -264,12 +295,3 @@ def _labels(row: Row, columns: Columns) -> tuple[str, ...]:
         return tuple(str(label).strip() for label in cell)
     cut = str(cell).split(columns.separator) if columns.separator else [str(cell)]
     return tuple(part.strip() for part in cut if part.strip())
-
-
-def check_labels(train: Sequence[Example], held: Sequence[Example], where: str) -> None:
-    """Raise DataError where held-out examples have a label that training never showed."""
-    known = {label for example in train for label in example.labels}
-    unseen = sorted({label for example in held for label in example.labels} - known)
-    if unseen:
-        shown = ", ".join(map(repr, unseen[:5])) + (", …" if len(unseen) > 5 else "")
-        raise DataError(f"{where}: has {len(unseen)} label{'s' * (len(unseen) > 1)} that no training row has: {shown}")

@@ -10,6 +10,8 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from pocketlm.data.read import Row
+from pocketlm.errors import DataError
+from pocketlm.outputs import Example
 
 DEV_SHARE = 0.1
 TEST_SHARE = 0.15
@@ -78,6 +80,15 @@ def drop_shared(
     example = next(text_of(row) for row in rows if normal_text(text_of(row)) in texts)
     count = len(rows) - len(kept)
     return kept, f"{count} {own} row{'s' * (count > 1)} also in {name} left out of {own}, such as {example[:60]!r}"
+
+
+def check_labels(train: Sequence[Example], held: Sequence[Example], where: str) -> None:
+    """Raise DataError where held-out examples have a label that training never showed."""
+    known = {label for example in train for label in example.labels}
+    unseen = sorted({label for example in held for label in example.labels} - known)
+    if unseen:
+        shown = ", ".join(map(repr, unseen[:5])) + (", …" if len(unseen) > 5 else "")
+        raise DataError(f"{where}: has {len(unseen)} label{'s' * (len(unseen) > 1)} that no training row has: {shown}")
 
 
 def describe_split(rows: Sequence[Row]) -> dict[str, Any]:

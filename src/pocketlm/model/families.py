@@ -139,20 +139,18 @@ _T5 = Family(
 )  # fmt: skip
 
 
-def _whisper_attention(path: str) -> Attention:
+def _bart_attention(path: str) -> Attention:
     names = tuple(f"{path}.{name}_proj" for name in "qkv")
     return Attention(path, names, f"{path}.out_proj", "head_dim", ("num_heads",))
 
 
-_WHISPER = Family(
-    (_whisper_attention("self_attn"), _whisper_attention("encoder_attn")), (FeedForward(("fc1",), "fc2"),)
-)
+_BART = Family((_bart_attention("self_attn"), _bart_attention("encoder_attn")), (FeedForward(("fc1",), "fc2"),))
 
 FAMILIES: dict[str, Family] = {
     "bert": _BERT, "roberta": _BERT, "xlm-roberta": _BERT, "distilbert": _DISTILBERT, "gpt2": _GPT2,
     "llama": _LLAMA, "mistral": _LLAMA, "qwen2": _LLAMA, "qwen3": _LLAMA,
     "mixtral": _EXPERTS, "qwen2_moe": _EXPERTS, "qwen3_moe": _EXPERTS,
-    "t5": _T5, "mt5": _T5, "whisper": _WHISPER,
+    "t5": _T5, "mt5": _T5, "whisper": _BART, "marian": _BART,
 }  # fmt: skip
 
 

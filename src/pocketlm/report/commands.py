@@ -17,6 +17,7 @@ _SHOWN = {
     "understanding": ("intent", "entities"),
     "tagging": ("entities",),
     "word-tagging": ("words",),
+    "translation": ("translation",),
 }
 
 

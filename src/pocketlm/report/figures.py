@@ -12,6 +12,8 @@ ABSENT = "–"
 # A figure and its unit stay on one line.
 _HOLD = "\u00a0"
 _METRICS = {
+    "chrf++": "chrF++",
+    "bleu": "BLEU",
     "f1_macro": "macro F1",
     "f1_micro": "micro F1",
     "f1_weighted": "weighted F1",

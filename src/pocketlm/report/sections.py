@@ -90,9 +90,10 @@ def labels(result: Mapping[str, Any]) -> Markup:
         tables.labels_table(f"Per {noun}, on test", noun, classes),
         tables.labels_table("Per slot, on test", "slot", slots),
     ]
-    if not any(made):
+    signatures = {f"{metric_name(key)} by sacrebleu": one for key, one in part(test, "signatures").items()}
+    if not any(made) and not signatures:
         return Markup("")
-    others = {metric_name(key): _with_interval(one) for key, one in part(test, "metrics").items()}
+    others = {metric_name(key): _with_interval(one) for key, one in part(test, "metrics").items()} | signatures
     return _section("labels", "Quality on test", tables.facts(others), *made)
 
 

@@ -13,6 +13,7 @@ from pocketlm.runtime.beams import Limits, beam_search
 from pocketlm.runtime.cached import Decoder, Graphs, Run
 from pocketlm.runtime.chat import chat_prompt
 from pocketlm.runtime.choose import Ids, Rows, Writing, choose
+from pocketlm.runtime.shortlist import MEMBER, Shortlist
 from pocketlm.runtime.unfold import Unfolding
 
 # Tokens of a text that are read at once: bounds the memory of attention and of logits.
@@ -47,6 +48,7 @@ class Generator:
         self.tokenizer = Tokenizer.from_str(members["tokenizer.json"].decode())
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
+        self.shortlist = Shortlist.from_bytes(members[MEMBER]) if MEMBER in members else None
         self.template = members[TEMPLATE].decode() if TEMPLATE in members else None
         self.ends = frozenset(about["ends"])
         self.translates = about["form"] == "encoder-decoder"
@@ -64,14 +66,18 @@ class Generator:
         """What is written for each prompt or source, all of them at once.
 
         chosen: of an encoder-decoder, the only tokens that may be written (a vocabulary shortlist), which spares the
-        rest of the head; the tokens that end a text are among them whether named or not. Raises UserError for a prompt
+        rest of the head; the tokens that end a text are among them whether named or not. Where the Pocket holds a
+        shortlist of its own, absent ones are what that allows these texts together. Raises UserError for a prompt
         that is longer than the context, unless `how.cut`.
         """
         how = how or self.writing
         if not texts:
             return []
+        prompts = [self.read(text) for text in texts]
+        if chosen is None and self.shortlist is not None:
+            chosen = self.shortlist.allowed([piece for prompt in prompts for piece in prompt]).tolist()
         words = self._shortlist(chosen)
-        begun = self._begin([self.read(text) for text in texts], how, words)
+        begun = self._begin(prompts, how, words)
         if how.beams > 1:
             found = beam_search(begun, begun.logits, begun.seen, how, begun.limits)
             return [self._ended(begun.ids_of(one), how, begun.before(row)) for row, one in enumerate(found)]

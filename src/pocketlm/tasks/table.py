@@ -18,6 +18,7 @@ TASKS = Table(
         "tagging": "pocketlm.tasks.tagging:TAGGING",
         "word-tagging": "pocketlm.tasks.tagging:WORD_TAGGING",
         "generation": "pocketlm.tasks.generation:GENERATION",
+        "translation": "pocketlm.tasks.translation:TRANSLATION",
     },
 )
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from pocketlm.errors import ModelError
 from pocketlm.export.cached.attention import Heads, Places, full_attention, self_attention
-from pocketlm.export.cached.graph import Graph
+from pocketlm.export.cached.graph import FLOAT, Graph
+from pocketlm.model.layers import SinusoidTable
 
 
 class MarianBody:
@@ -73,8 +74,17 @@ class MarianBody:
         offset = 2 if self.config.model_type == "bart" else 0  # BART's first two rows are no place's
         if offset:
             places = graph.node("Add", places, graph.number(offset))
-        hidden = graph.node("Add", rows, graph.rows(stack.embed_positions, places))
+        hidden = graph.node("Add", rows, self._places(graph, stack.embed_positions, places))
         return graph.layer_norm(stack.layernorm_embedding, hidden) if hasattr(stack, "layernorm_embedding") else hidden
+
+    def _places(self, graph: Graph, positions: Any, places: str) -> str:
+        """Rows of places: of a table, or sines and cosines worked out, which take no room in the file."""
+        if not isinstance(positions, SinusoidTable):
+            return graph.rows(positions, places)
+        floats = graph.node("Unsqueeze", graph.node("Cast", places, to=FLOAT), graph.whole(-1))
+        angles = graph.node("Mul", floats, graph.vector(positions.rates()))
+        sines, cosines = graph.node("Sin", angles), graph.node("Cos", angles)
+        return graph.node("Concat", sines, cosines, axis=-1)
 
     def _added(self, graph: Graph, norm: Any, x: str, more: str) -> str:
         return graph.added_layer_norm(norm, x, more)[0]
