@@ -18,9 +18,10 @@ class Job:
     """A fit. Sizes, times and shares are texts with units, as on the command line.
 
     data: a file, a folder, smart-home:LANG or a hub name; dev, test, unlabelled: files. text, label, slots,
-    tags: columns. teacher: a folder, hub name or pypi:PACKAGE. output: the Pocket to write. work: folder for what
-    can be resumed (default: beside the output). variants: unlabelled variants a training text, labelled by
-    the teacher. refit: train the chosen recipe again on train and dev rows before the test rows are read.
+    tags, pair, score: columns. task: where the columns do not say it, such as similarity for texts with labels or
+    alone. width: dimensions of vectors. teacher: a folder, hub name or pypi:PACKAGE. output: the Pocket to write.
+    work: folder for what can be resumed (default: beside the output). variants: unlabelled variants a training text,
+    labelled by the teacher. refit: train the chosen recipe again on train and dev rows before the test rows are read.
     max_length: pieces read of a text. keep_best: write the nearest miss too. force: replace files.
     """
 
@@ -32,6 +33,10 @@ class Job:
     label: str | None = None
     slots: str | None = None
     tags: str | None = None
+    pair: str | None = None
+    score: str | None = None
+    task: str | None = None
+    width: int | None = None
     multi_label: bool = False
     teacher: str | None = None
     max_size: str | None = None
@@ -51,6 +56,8 @@ class Job:
     def __post_init__(self) -> None:
         if self.variants < 0 or self.max_length < 8:
             raise RecipeError("variants is at least 0 and max_length at least 8")
+        if self.width is not None and self.width < 2:
+            raise RecipeError(f"width is at least 2 dimensions, got {self.width}")
         if not self.output.endswith(".pocket"):
             raise RecipeError(f"the output {self.output!r} must end in .pocket")
 

@@ -71,3 +71,12 @@ def test_compress_a_model(tmp_path):
     assert small < whole / 7
     assert len(likeness) == 4
     assert all(float(line.split()[0]) > 0.95 for line in likeness)
+
+
+@pytest.mark.slow
+def test_similar_texts(tmp_path):
+    verdict, near, far, found = run(EXAMPLES / "05_similar_texts.py", tmp_path, folder=tmp_path).splitlines()
+    assert "spearman" in verdict
+    assert float(near) > float(far) + 0.2
+    assert "password" in found
+    assert (tmp_path / "alike.pocket").stat().st_size <= 300_000

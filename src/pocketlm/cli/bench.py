@@ -29,6 +29,8 @@ def command(
     label: Annotated[str | None, typer.Option(help="Column with the label or intent.")] = None,
     slots: Annotated[str | None, typer.Option(help="Column with BIO tags beside an intent.")] = None,
     tags: Annotated[str | None, typer.Option(help="Column with a tag a word, by name or number.")] = None,
+    pair: Annotated[str | None, typer.Option(help="Column with the second text of a pair.")] = None,
+    score: Annotated[str | None, typer.Option(help="Column with how alike the texts of a pair are.")] = None,
     max_size: Annotated[str | None, typer.Option(help='Largest file, such as "1MB".')] = None,
     max_latency: Annotated[str | None, typer.Option(help='Slowest median answer on one thread, such as "1ms".')] = None,
     max_memory: Annotated[str | None, typer.Option(help='Largest peak memory, such as "100MB".')] = None,
@@ -52,7 +54,7 @@ def command(
     if budget.min_quality is not None and data is None:
         raise typer.BadParameter("--min-quality needs --data: quality is measured on labelled rows")
     model = load(pocket)
-    examples = read_labelled(data, model.task, text, label, slots, tags) if data else []
+    examples = read_labelled(data, model.task, text, label, (slots, tags), (pair, score)) if data else []
     taken = measure_pocket(Path(pocket), texts_for(model, examples) or list(_EXAMPLES))
     quality: dict[str, float] = {}
     if budget.min_quality is not None:

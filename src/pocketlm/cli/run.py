@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pocketlm.cli.show import print_json
-from pocketlm.errors import DataError
+from pocketlm.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from pocketlm.runtime.inputs import Text
@@ -22,18 +22,24 @@ def command(
     texts: Annotated[
         list[str] | None, typer.Argument(help="Texts; without any, JSON Lines are read from stdin.")
     ] = None,
+    pair: Annotated[str | None, typer.Option(help="Say how alike each text is to this one.")] = None,
     batch_size: Annotated[int, typer.Option(help="Lines predicted at once from stdin.", min=1)] = 32,
 ) -> int:
     """Predict, one JSON object a text on stdout.
 
     From stdin each line is a JSON string, an object with "text" or "tokens" (its other fields come back), or
-    plain text. Answers stream: a batch is answered as soon as it is full or the input pauses at its end.
+    plain text. With "text" and "pair", a Pocket that makes vectors says how alike the two are.
+    Answers stream: a batch is answered as soon as it is full or the input pauses at its end.
     """
+    from pocketlm.runtime.inputs import Pair
     from pocketlm.runtime.load import load
 
     model = load(pocket)
     if texts:
-        for prediction in model.predict(texts):
+        if pair is not None and all(output.kind != "vector" for output in model.outputs):
+            raise UserError(f"{pocket}: does {model.task}; --pair is for a Pocket whose task is similarity")
+        asked = texts if pair is None else [Pair(text, pair) for text in texts]
+        for prediction in model.predict(asked):
             print_json(prediction)
         return 0
     batch: list[tuple[Row, Text]] = []

@@ -34,14 +34,18 @@ class Source:
 
 
 def load(
-    spec: str, dev: str | None = None, test: str | None = None, unlabelled: str | None = None, seed: int = 0
-) -> Source:
-    """The data called `spec`, with splits from files of their own where these are named. Raises DataError."""
-    source = _by_split_column(_load(spec, seed))
+    spec: str, dev: str | None = None, test: str | None = None, unlabelled: str | None = None, seed: int = 0,
+    *, lines: bool = False,
+) -> Source:  # fmt: skip
+    """The data called `spec`, with splits from files of their own where these are named. Raises DataError.
+
+    lines: whether a .txt file holds a text a line, rather than columns of words.
+    """
+    source = _by_split_column(_load(spec, seed, lines))
     splits = dict(source.splits)
     for name, file in (("dev", dev), ("test", test)):
         if file is not None:
-            splits[name] = read_rows(Path(file))
+            splits[name] = _rows(Path(file), lines)
     if unlabelled is not None:
         splits["unlabelled"] = [{"text": text} for text in iter_texts(Path(unlabelled))]
     if not splits.get("train"):
@@ -49,7 +53,13 @@ def load(
     return Source(source.name, splits, source.notes)
 
 
-def _load(spec: str, seed: int) -> Source:
+def _rows(path: Path, lines: bool) -> list[Row]:
+    if lines and path.suffix.lower() == ".txt":
+        return [{"text": text} for text in iter_texts(path)]
+    return read_rows(path)
+
+
+def _load(spec: str, seed: int, lines: bool) -> Source:
     if spec.startswith(SMART_HOME) or spec == SMART_HOME.rstrip(":"):
         from pocketlm.data.smart_home import smart_home
 
@@ -57,7 +67,7 @@ def _load(spec: str, seed: int) -> Source:
         return Source(spec, dict(made.splits), made.notes)
     path = Path(spec).expanduser()
     if path.suffix.lower() in ENDINGS and not path.is_dir():
-        return Source(spec, {"train": read_rows(path)})
+        return Source(spec, {"train": _rows(path, lines)})
     if os.path.isdir(path):
         return _folder(path)
     if os.path.exists(path) or spec.startswith((".", "/", "~")):

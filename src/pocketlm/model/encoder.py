@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pocketlm.errors import MissingExtraError, TeacherError
 from pocketlm.model.readout import Readout
+from pocketlm.model.sentence import sentence_pooling
 from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.outputs import Output
 from pocketlm.runtime.inputs import PieceInputs
@@ -44,14 +45,19 @@ class Pretrained:
         """The encoder's own configuration."""
         return self.backbone.config
 
+    @property
+    def pooling(self) -> str:
+        """How it makes one vector of a text. Raises TeacherError where that is no way PocketLM knows."""
+        return sentence_pooling(find_teacher(self.name))
+
 
 class EncoderModule(nn.Module):
     """A pretrained encoder with a readout."""
 
-    def __init__(self, backbone: PreTrainedModel, outputs: Sequence[Output]) -> None:
+    def __init__(self, backbone: PreTrainedModel, outputs: Sequence[Output], pooling: str = "mean") -> None:
         super().__init__()
         self.backbone = backbone
-        self.readout = Readout(outputs, backbone.config.hidden_size, DROPOUT)
+        self.readout = Readout(outputs, backbone.config.hidden_size, DROPOUT, pooling)
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Last hidden states: (texts, pieces, width)."""
@@ -160,7 +166,8 @@ def teacher_model(pretrained: Pretrained, outputs: Sequence[Output], max_length:
         pad_id=pretrained.pad_id,
     )
     _check_pretokenized(inputs, pretrained)
-    module = EncoderModule(pretrained.backbone, outputs)
+    vectors = any(output.kind == "vector" for output in outputs)
+    module = EncoderModule(pretrained.backbone, outputs, pretrained.pooling if vectors else "mean")
     return TaskModel(module, inputs, TaskSpec("encoder", tuple(outputs), settings={"name": pretrained.name}))
 
 

@@ -17,6 +17,8 @@ _SHOWN = {
     "understanding": ("intent", "entities"),
     "tagging": ("entities",),
     "word-tagging": ("words",),
+    "similarity": ("vector",),
+    "retrieval": ("vector",),
 }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pocketlm.data.columns import Columns, check_labels, detect, examples
+from pocketlm.data.pairs import TASKS_OF_PAIRS, Asked, PairColumns, detect_pairs, has_pairs, pair_examples
 from pocketlm.data.read import Row
 from pocketlm.data.source import Source, load
 from pocketlm.data.splits import DEV_SHARE, MOST_DEV_ROWS, TEST_SHARE, describe_split, drop_shared, split_off
@@ -32,17 +34,18 @@ class Prepared:
 
 def prepare(job: Job) -> Prepared:
     """The job's data, read, checked and split. Raises DataError."""
-    source = load(job.data, job.dev, job.test, job.unlabelled, job.seed)
-    columns = detect(source.splits["train"], job.text, job.label, job.slots, job.multi_label, job.tags)
+    source = load(job.data, job.dev, job.test, job.unlabelled, job.seed, lines=job.task in TASKS_OF_PAIRS)
+    columns = _columns(source.splits["train"], job)
     names = {"train": job.data, "dev": job.dev or f"{job.data} (dev)", "test": job.test or f"{job.data} (test)"}
     # every row is checked before any is split off, so that messages speak of the user's own file
-    whole = {name: examples(source.splits[name], columns, names[name]) for name in SPLITS if name in source.splits}
+    whole = {name: _examples(source.splits[name], columns, names[name]) for name in SPLITS if name in source.splits}
     task: Task = TASKS[columns.task]
     task.outputs(whole["train"])
     splits, notes = complete_splits(source, columns, job.seed)
-    read = {name: examples(splits[name], columns, names[name]) for name in SPLITS}
+    read = {name: _examples(splits[name], columns, names[name]) for name in SPLITS}
     outputs = task.outputs(read["train"])
-    for name in ("dev", "test"):
+    # texts of labels that training never showed can be alike, too
+    for name in ("dev", "test") if isinstance(columns, Columns) else ():
         check_labels(read["train"], read[name], names[name])
     about = {
         "source": source.name,
@@ -54,25 +57,48 @@ def prepare(job: Job) -> Prepared:
     return Prepared(task, outputs, read["train"], read["dev"], read["test"], unlabelled, about)
 
 
-def complete_splits(source: Source, columns: Columns, seed: int) -> tuple[dict[str, list[Row]], list[str]]:
+def _columns(rows: Sequence[Row], job: Job) -> Columns | PairColumns:
+    """The columns of the job's task. Raises DataError where they are for another task than the one asked for."""
+    labelled = job.slots or job.tags or job.multi_label
+    if job.task is not None:
+        TASKS[job.task]  # an unknown name is said before anything else
+    if job.task in TASKS_OF_PAIRS or job.pair or job.score:
+        if labelled:
+            raise DataError("slots, tags and several labels are not for similarity; give pairs, scores or one label")
+        return detect_pairs(rows, Asked(job.text, job.pair, job.score, job.label))
+    if job.task is None and not (labelled or job.label) and has_pairs(rows):
+        return detect_pairs(rows, Asked(job.text))
+    columns = detect(rows, job.text, job.label, job.slots, job.multi_label, job.tags)
+    if job.task not in (None, columns.task):
+        raise DataError(f"{job.data}: holds {columns.task} rows ({columns.chosen}), the task asked for is {job.task}")
+    return columns
+
+
+def _examples(rows: Sequence[Row], columns: Columns | PairColumns, where: str) -> list[Example]:
+    return pair_examples(rows, columns, where) if isinstance(columns, PairColumns) else examples(rows, columns, where)
+
+
+def complete_splits(
+    source: Source, columns: Columns | PairColumns, seed: int
+) -> tuple[dict[str, list[Row]], list[str]]:
     """Train, dev and test rows, the missing ones split off training, and notes on what was done."""
     splits, notes = dict(source.splits), []
     train = splits["train"]
-    text_of, class_of = columns.text_of, columns.class_of
+    texts_of, class_of = columns.texts_of, columns.class_of
     if "test" not in splits:
-        train, splits["test"] = split_off(train, TEST_SHARE, text_of=text_of, class_of=class_of, seed=seed)
+        train, splits["test"] = split_off(train, TEST_SHARE, texts_of=texts_of, class_of=class_of, seed=seed)
         notes.append(f"test: {len(splits['test'])} rows split off training, stratified")
-    train, note = drop_shared(train, splits["test"], text_of=text_of, name="test")
+    train, note = drop_shared(train, splits["test"], texts_of=texts_of, name="test")
     notes += [note] if note else []
     if "dev" not in splits:
         train, splits["dev"] = split_off(
-            train, DEV_SHARE, text_of=text_of, class_of=class_of, seed=seed, most=MOST_DEV_ROWS
+            train, DEV_SHARE, texts_of=texts_of, class_of=class_of, seed=seed, most=MOST_DEV_ROWS
         )
         notes.append(f"dev: {len(splits['dev'])} rows split off training, stratified")
     else:
-        train, note = drop_shared(train, splits["dev"], text_of=text_of, name="dev")
+        train, note = drop_shared(train, splits["dev"], texts_of=texts_of, name="dev")
         notes += [note] if note else []
-        splits["dev"], note = drop_shared(splits["dev"], splits["test"], text_of=text_of, name="test", own="dev")
+        splits["dev"], note = drop_shared(splits["dev"], splits["test"], texts_of=texts_of, name="test", own="dev")
         notes += [note] if note else []
     splits["train"] = train
     for name in SPLITS:
@@ -82,12 +108,20 @@ def complete_splits(source: Source, columns: Columns, seed: int) -> tuple[dict[s
 
 
 def read_labelled(
-    spec: str, task: str, text: str | None, label: str | None, slots: str | None, tags: str | None = None
-) -> list[Example]:
-    """The labelled rows called `spec` as examples of `task`: its test split where it has one, else all of it."""
-    source = load(spec)
+    spec: str, task: str, text: str | None, label: str | None, tags: tuple[str | None, str | None] = (None, None),
+    pair: tuple[str | None, str | None] = (None, None),
+) -> list[Example]:  # fmt: skip
+    """The labelled rows called `spec` as examples of `task`: its test split where it has one, else all of it.
+
+    text, label: columns, as far as they were named; so are tags, of words (beside a label, alone), and pair, of second
+    texts and of scores.
+    """
+    alike = task in TASKS_OF_PAIRS
+    source = load(spec, lines=alike)
     rows = source.splits.get("test", source.splits["train"])
-    columns = detect(rows, text, label, slots, task == "multi-label", tags)
+    if alike:  # whatever was the form of the data it was made for, vectors can be judged by any
+        return pair_examples(rows, detect_pairs(rows, Asked(text, pair[0], pair[1], label)), spec)
+    columns = detect(rows, text, label, tags[0], task == "multi-label", tags[1])
     if columns.task != task:
         raise DataError(
             f"{spec}: holds {columns.task} rows ({columns.chosen}), the Pocket does {task}; name the columns that "

@@ -17,6 +17,8 @@ TASKS = Table(
         "understanding": "pocketlm.tasks.understanding:UNDERSTANDING",
         "tagging": "pocketlm.tasks.tagging:TAGGING",
         "word-tagging": "pocketlm.tasks.tagging:WORD_TAGGING",
+        "similarity": "pocketlm.tasks.similarity:SIMILARITY",
+        "retrieval": "pocketlm.tasks.similarity:RETRIEVAL",
     },
 )
 
