@@ -33,6 +33,9 @@ MORE_ROWS = 2
 MOST_ROWS = 40_000
 LARGEST_TABLE = 3_000_000
 
+# Transformers from small to large: layers, one of so many heads and feed-forward units, rank of the embeddings.
+LADDER = ((1, 2, 4, 64), (2, 2, 4, 64), (2, 1, 2, 96), (3, 1, 2, 96), (4, 1, 2, 96), (6, 1, 1, 256))
+
 Sized = tuple[Recipe, int]
 
 
@@ -94,24 +97,12 @@ def _convnet(facts: Facts, size: int | None) -> list[Sized]:
 
 def _transformers(facts: Facts, size: int | None) -> list[Sized]:
     """The largest of a ladder that fits; without a limit, a small and a middle one."""
-    ladder = [
-        (depth, share, rank)
-        for depth, share, rank in (
-            (1, 4, 64),
-            (2, 4, 64),
-            (2, 2, 96),
-            (3, 2, 128),
-            (4, 2, 128),
-            (5, 2, 128),
-            (6, 1, 256),
-        )
-        if depth <= facts.layers
-    ]
     made: list[Sized] = []
-    for depth, share, rank in ladder:
-        student = SmallTransformer(
-            depth, heads=max(1, facts.heads // min(share, 2)), ffn=max(1, facts.ffn // share), rank=rank, dropout=0.0
-        )
+    for depth, fewer_heads, fewer_units, rank in LADDER:
+        if depth > facts.layers:
+            break
+        heads, ffn = max(1, facts.heads // fewer_heads), max(1, facts.ffn // fewer_units)
+        student = SmallTransformer(depth, heads=heads, ffn=ffn, rank=rank, dropout=0.0)
         layer = 4 * facts.width * student.heads * (facts.width // facts.heads) + 2 * facts.width * student.ffn
         name = f"transformer {depth} layers, {student.heads} heads, ffn {student.ffn}"
         made += _encoder(name, student, facts, size, depth * layer + rank * facts.width)
