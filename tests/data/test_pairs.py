@@ -160,6 +160,13 @@ def test_texts_with_labels_or_alone_are_similarity_where_it_is_asked_for(csv_fil
     [
         (("text1", "text2", "score"), [(f"t{n}", f"u{n}", 3) for n in range(9)], {}, "every pair has the score 3"),
         (("text", "label"), [(f"t{n}", "x") for n in range(9)], {"task": "similarity"}, "one label only \\(x\\)"),
+        (("text", "label"), [(f"t{n}", f"l{n % 4}") for n in range(20)], {"task": "similarity"}, "no two of its texts"),
+        (
+            ("text1", "text2", "score"),
+            [(f"t{n}", f"u{n}", int(n > 17)) for n in range(20)],
+            {},
+            "has the same score, so",
+        ),
         (("text", "label"), [("a", "x"), ("b", "y")], {"task": "tagging"}, "holds classification rows"),
         (("text", "label"), [("a", "x"), ("b", "y")], {"task": "similarity", "tags": "label"}, "not for similarity"),
     ],

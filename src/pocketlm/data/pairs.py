@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -146,6 +147,23 @@ def pair_examples(rows: Sequence[Row], columns: PairColumns, where: str) -> list
         )
         for row, score in zip(rows, scores, strict=True)
     ]
+
+
+def check_judgeable(examples: Sequence[Example], where: str) -> None:
+    """Raise DataError where held-out examples are too few, or too much alike, to judge by."""
+    scores = {example.score for example in examples}
+    labels = Counter(example.labels[0] for example in examples if example.labels)
+    seconds = {example.pair for example in examples}
+    if examples[0].score is not None:
+        wrong = f"every one of its {len(examples)} pairs has the same score" if len(scores) == 1 else ""
+    elif labels:
+        wrong = (
+            "" if len(labels) > 1 < max(labels.values()) else "no two of its texts have one label, and others another"
+        )
+    else:
+        wrong = "every pair has the same second text" if examples[0].pair and len(seconds) == 1 else ""
+    if wrong:
+        raise DataError(f"{where}: {wrong}, so nothing can be judged; give more rows or a file for each split")
 
 
 def _names(rows: Sequence[Row]) -> list[str]:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from pocketlm.data.columns import Columns, check_labels, detect, examples
-from pocketlm.data.pairs import TASKS_OF_PAIRS, Asked, PairColumns, detect_pairs, has_pairs, pair_examples
+from pocketlm.data.pairs import (
+    TASKS_OF_PAIRS,
+    Asked,
+    PairColumns,
+    check_judgeable,
+    detect_pairs,
+    has_pairs,
+    pair_examples,
+)
 from pocketlm.data.read import Row
 from pocketlm.data.source import Source, load
 from pocketlm.data.splits import DEV_SHARE, MOST_DEV_ROWS, TEST_SHARE, describe_split, drop_shared, split_off
@@ -44,9 +52,11 @@ def prepare(job: Job) -> Prepared:
     splits, notes = complete_splits(source, columns, job.seed)
     read = {name: _examples(splits[name], columns, names[name]) for name in SPLITS}
     outputs = task.outputs(read["train"])
-    # texts of labels that training never showed can be alike, too
-    for name in ("dev", "test") if isinstance(columns, Columns) else ():
-        check_labels(read["train"], read[name], names[name])
+    for name in ("dev", "test"):
+        if isinstance(columns, PairColumns):  # texts of labels that training never showed can be alike, too
+            check_judgeable(read[name], names[name])
+        else:
+            check_labels(read["train"], read[name], names[name])
     about = {
         "source": source.name,
         "columns": columns.chosen,
