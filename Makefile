@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DATA ?=
 MODELS ?=
 
-.PHONY: demo test check docs bench bench-compression bench-translation setup clean
+.PHONY: demo test check docs bench bench-compression bench-similarity bench-translation setup clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -59,6 +59,11 @@ bench-compression: $(VENV)/dev
 # make bench-translation DATA=folder: a translator from pairs alone, hours
 bench-translation: $(VENV)/dev
 	$(BIN)/python benchmarks/translation.py --data "$(DATA)" --out benchmarks/results/translation.json
+
+# make bench-similarity DATA=folder MODELS=folder: vectors of MiniLM's students beside their peers
+bench-similarity: $(VENV)/dev
+	$(PIP) -e '.[bench]'
+	$(BIN)/python benchmarks/similarity.py --models "$(MODELS)" --data "$(DATA)" --out benchmarks/results/similarity.json
 
 clean:
 	rm -rf $(VENV) site

@@ -11,13 +11,13 @@ from typing import Any
 
 from pocketlm import __version__
 from pocketlm.budget import Measurement, Verdict
-from pocketlm.errors import BudgetMissed, MissingExtraError
+from pocketlm.errors import BudgetMissed, MissingExtraError, RecipeError
 from pocketlm.job import Job
 from pocketlm.job import Result as Result
 from pocketlm.measure.fresh import measure_pocket
 from pocketlm.measure.machine import describe
 from pocketlm.measure.quality import texts_for
-from pocketlm.outputs import Example, Output
+from pocketlm.outputs import Example, Output, texts_of
 from pocketlm.pocket.format import check_output, read_pocket, write_pocket
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
@@ -38,7 +38,8 @@ try:
     from pocketlm.students.ngrams import HashedNgrams
     from pocketlm.students.pieces import student_pieces
     from pocketlm.train.context import FitContext
-    from pocketlm.train.lesson import join, lesson, text_of
+    from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
+    from pocketlm.train.lesson import join, lesson
     from pocketlm.train.teach import ask_whole, judge, predictions
     from pocketlm.train.teacher import (
         Classroom,
@@ -81,6 +82,13 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     if any(output.kind == "text" for output in prepared.outputs):
         return finished(fit_writer(job, prepared, progress, deadline), job, began)
     pretrained = load_pretrained(job.teacher) if job.teacher else None
+    vectors = any(output.kind == "vector" for output in prepared.outputs)
+    if vectors:
+        if pretrained is None:
+            raise RecipeError(f"{prepared.task.name} needs --teacher: a sentence encoder whose vectors students learn")
+        prepared = with_teachers_pairs(
+            sized(prepared, pretrained, job.width), pretrained, job.longest(LONGEST), job.seed
+        )
     work = WorkFolder(job.work_folder)
     with work.locked():
         room = Classroom(
@@ -89,16 +97,16 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         )  # fmt: skip
         # before the teacher is fine-tuned, which changes the encoder
         near = word_neighbours(room, pretrained) if pretrained and job.variants else {}
-        teacher = prepare_teacher(room, pretrained) if pretrained else None
+        teacher = (prepare_embedder if vectors else prepare_teacher)(room, pretrained) if pretrained else None
         context = FitContext(
             prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev,
             job.longest(LONGEST), pretrained, teacher.model if teacher else None, job.seed, progress=progress,
             deadline=deadline,
         )  # fmt: skip
         more = lesson(prepared.dev, prepared.outputs)
-        if teacher is not None and _worth_hearing(teacher, context, prepared):
+        if teacher is not None and (vectors or _worth_hearing(teacher, context, prepared)):
             taught = taught_lesson(room, teacher, room.train, prepared.unlabelled, job.variants, near)
-            dev_texts = [text_of(one, prepared.outputs) for one in prepared.dev]
+            dev_texts = texts_of(prepared.dev, prepared.outputs)
             said = predictions(ask_whole(teacher.model, dev_texts), dev_texts, prepared.outputs)
             context = replace(context, lesson=taught, taught_dev=said)
             more = taught_lesson(room, teacher, room.dev, [], job.variants, near)
@@ -224,7 +232,7 @@ def _conclude(
     chosen: Outcome | None, final: Trial | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Read the test split once for the final student, write the Pocket if it may be, and gather the result."""
-    test_texts = [text_of(one, prepared.outputs) for one in prepared.test]
+    test_texts = texts_of(prepared.test, prepared.outputs)
     said = ask_whole(teacher.model, test_texts) if teacher else None
     teacher_test = judge(said, prepared.test, prepared.outputs, prepared.task) if said else None
     result: dict[str, Any] = {
@@ -337,7 +345,7 @@ def _lost(
     prepared: Prepared, said: list[dict[str, Any]], teacher_said: list[dict[str, Any]] | None
 ) -> list[dict[str, str]]:
     """Test texts that the teacher gets right and the student wrong."""
-    if teacher_said is None:
+    if teacher_said is None or any(output.kind == "vector" for output in prepared.outputs):
         return []
     lost = []
     for example, own, theirs in zip(prepared.test, said, teacher_said, strict=True):

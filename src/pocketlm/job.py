@@ -18,11 +18,12 @@ class Job:
     """A fit. Sizes, times and shares are texts with units, as on the command line.
 
     data: a file, two aligned ones (train.en,train.sw), a folder, smart-home:LANG or a hub name; dev, test,
-    unlabelled: files. text, label, slots, tags, source, target: columns. task: guessed from the columns where it is
-    not said. teacher: a folder, hub name or pypi:PACKAGE. output: the Pocket to write. work: folder for what can be
-    resumed (default: beside the output). variants: unlabelled variants a training text, labelled by the teacher.
-    refit: train the chosen recipe again on train and dev rows before the test rows are read. max_length: pieces read
-    of a text (64), or of each side of a pair (256). keep_best: write the nearest miss too. force: replace files.
+    unlabelled: files. text, label, slots, tags, pair, score, source, target: columns. task: where the columns do not
+    say it, such as similarity for texts with labels or alone. width: dimensions of vectors. teacher: a folder, hub name
+    or pypi:PACKAGE. output: the Pocket to write. work: folder for what can be resumed (default: beside the output).
+    variants: unlabelled variants a training text, labelled by the teacher. refit: train the chosen recipe again on
+    train and dev rows before the test rows are read. max_length: pieces read of a text (64), or of each side of a pair
+    to translate (256). keep_best: write the nearest miss too. force: replace files.
     """
 
     data: str
@@ -33,8 +34,11 @@ class Job:
     label: str | None = None
     slots: str | None = None
     tags: str | None = None
-    multi_label: bool = False
+    pair: str | None = None
+    score: str | None = None
     task: str | None = None
+    width: int | None = None
+    multi_label: bool = False
     source: str | None = None
     target: str | None = None
     teacher: str | None = None
@@ -55,6 +59,8 @@ class Job:
     def __post_init__(self) -> None:
         if self.variants < 0 or (self.max_length is not None and self.max_length < 8):
             raise RecipeError("variants is at least 0 and max_length at least 8")
+        if self.width is not None and self.width < 2:
+            raise RecipeError(f"width is at least 2 dimensions, got {self.width}")
         if not self.output.endswith(".pocket"):
             raise RecipeError(f"the output {self.output!r} must end in .pocket")
 

@@ -88,3 +88,12 @@ def test_translate(tmp_path):
     assert "chrf++" in verdict
     assert set(said.split()) <= {"sifuri", "moja", "mbili", "tatu", "nne", "tano", "sita", "saba", "nane", "tisa"}
     assert (tmp_path / "numbers.pocket").stat().st_size <= 2_000_000
+
+
+@pytest.mark.slow
+def test_similar_texts(tmp_path):
+    verdict, near, far, found = run(EXAMPLES / "05_similar_texts.py", tmp_path, folder=tmp_path).splitlines()
+    assert "spearman" in verdict
+    assert float(near) > float(far)
+    assert "password" in found
+    assert (tmp_path / "alike.pocket").stat().st_size <= 300_000

@@ -36,14 +36,12 @@ def test_intervals_are_over_documents_or_the_windows_of_one():
 
 def test_texts_come_from_a_file_or_from_rows(tmp_path):
     (tmp_path / "a.txt").write_text("one\n\ntwo\n", "utf-8")
-    assert [one.text for one in read_labelled(str(tmp_path / "a.txt"), "generation", None, None, None)] == [
-        "one\n\ntwo\n"
-    ]
+    assert [one.text for one in read_labelled(str(tmp_path / "a.txt"), "generation", None, None)] == ["one\n\ntwo\n"]
     (tmp_path / "a.jsonl").write_text('{"text": "one", "body": "1"}\n{"text": "two", "body": "2"}\n', "utf-8")
-    found = read_labelled(str(tmp_path / "a.jsonl"), "generation", "body", None, None)
+    found = read_labelled(str(tmp_path / "a.jsonl"), "generation", "body", None)
     assert [one.text for one in found] == ["1", "2"]
     with pytest.raises(DataError, match="row 1: has no text in column 'words'; there is text, body"):
-        read_labelled(str(tmp_path / "a.jsonl"), "generation", "words", None, None)
+        read_labelled(str(tmp_path / "a.jsonl"), "generation", "words", None)
     (tmp_path / "empty.txt").write_text(" \n", "utf-8")
     with pytest.raises(DataError, match="has no text"):
-        read_labelled(str(tmp_path / "empty.txt"), "generation", None, None, None)
+        read_labelled(str(tmp_path / "empty.txt"), "generation", None, None)

@@ -29,6 +29,8 @@ def command(
     label: Annotated[str | None, typer.Option(help="Column with the label or intent.")] = None,
     slots: Annotated[str | None, typer.Option(help="Column with BIO tags beside an intent.")] = None,
     tags: Annotated[str | None, typer.Option(help="Column with a tag a word, by name or number.")] = None,
+    pair: Annotated[str | None, typer.Option(help="Column with the second text of a pair.")] = None,
+    score: Annotated[str | None, typer.Option(help="Column with how alike the texts of a pair are.")] = None,
     max_size: Annotated[str | None, typer.Option(help='Largest file, such as "1MB".')] = None,
     max_latency: Annotated[str | None, typer.Option(help='Slowest median answer on one thread, such as "1ms".')] = None,
     max_memory: Annotated[str | None, typer.Option(help='Largest peak memory, such as "100MB".')] = None,
@@ -56,7 +58,7 @@ def command(
     model = load(pocket)
     if threads != 1 and not model.writes:
         raise typer.BadParameter("--threads is for Pockets that write; others are timed on one thread")
-    examples = read_labelled(data, model.task, text, label, slots, tags) if data else []
+    examples = read_labelled(data, model.task, text, label, (slots, tags), (pair, score)) if data else []
     if model.writes:
         taken = measure_writing(Path(pocket), threads)
         taken |= {f"latency_{name}_ms": taken[f"token_{name}_ms"] for name in ("p50", "p95")}

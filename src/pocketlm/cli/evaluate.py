@@ -18,6 +18,8 @@ def command(
     label: Annotated[str | None, typer.Option(help="Column with the label, the intent, or the text to write.")] = None,
     slots: Annotated[str | None, typer.Option(help="Column with BIO tags beside an intent.")] = None,
     tags: Annotated[str | None, typer.Option(help="Column with a tag a word, by name or number.")] = None,
+    pair: Annotated[str | None, typer.Option(help="Column with the second text of a pair.")] = None,
+    score: Annotated[str | None, typer.Option(help="Column with how alike the texts of a pair are.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> int:
     """Judge a Pocket on labelled rows: every metric with its 95 % interval, per class and per slot.
@@ -29,7 +31,7 @@ def command(
     from pocketlm.tasks.prepare import read_labelled
 
     model = load(pocket)
-    scores = evaluate(model, read_labelled(data, model.task, text, label, slots, tags))
+    scores = evaluate(model, read_labelled(data, model.task, text, label, (slots, tags), (pair, score)))
     about = scores.to_json()
     if json_output:
         flat = {name: figure["value"] for name, figure in about["metrics"].items()}

@@ -162,7 +162,8 @@ def _pocket(pocket: str, json_output: bool) -> int:
             say(f"  writes {output['name']}: {_writer(manifest, file.size_bytes)}")
             continue
         shown = ", ".join(output["labels"][:8]) + (", …" if len(output["labels"]) > 8 else "")
-        say(f"  predicts {output['name']} ({output['kind']}, {len(output['labels'])}): {shown}")
+        count = output.get("width") or len(output["labels"])
+        say(f"  predicts {output['name']} ({output['kind']}, {count})" + (f": {shown}" if shown else ""))
     test = manifest.get("quality", {}).get("test", {})
     for name, one in test.get("metrics", {}).items():
         say(f"  {name} {one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f}) on {test['n']:,} test rows")

@@ -23,6 +23,7 @@ def command(
     texts: Annotated[
         list[str] | None, typer.Argument(help="Texts; without any, JSON Lines are read from stdin.")
     ] = None,
+    pair: Annotated[str | None, typer.Option(help="Say how alike each text is to this one.")] = None,
     batch_size: Annotated[int, typer.Option(help="Lines predicted at once from stdin.", min=1)] = 32,
     max_tokens: Annotated[int | None, typer.Option(help="Most tokens to write.")] = None,
     temperature: Annotated[
@@ -43,9 +44,11 @@ def command(
     """Predict, or write, one JSON object a text on stdout.
 
     From stdin each line is a JSON string, an object with "text" or "tokens" (its other fields come back), or
-    plain text. Answers stream: a batch is answered as soon as it is full or the input pauses at its end.
+    plain text. With "text" and "pair", a Pocket that makes vectors says how alike the two are.
+    Answers stream: a batch is answered as soon as it is full or the input pauses at its end.
     Options after --batch-size are for Pockets that write text.
     """
+    from pocketlm.runtime.inputs import Pair
     from pocketlm.runtime.load import load
 
     model = load(pocket)
@@ -56,7 +59,10 @@ def command(
     }  # fmt: skip
     how = _how(model, pocket, given, stream or chat)
     if texts:
-        _answer(model, [({}, text) for text in texts], how, stream, chat)
+        if pair is not None and all(output.kind != "vector" for output in model.outputs):
+            raise UserError(f"{pocket}: does {model.task}; --pair is for a Pocket whose task is similarity")
+        asked: list[Text] = [text if pair is None else Pair(text, pair) for text in texts]
+        _answer(model, [({}, one) for one in asked], how, stream, chat)
         return 0
     batch: list[tuple[Row, Text]] = []
     for one in _lines():

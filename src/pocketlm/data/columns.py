@@ -75,6 +75,10 @@ class Columns:
             return " ".join(parts(row.get(self.tokens or "")))
         return self.raw_text(row).strip()
 
+    def texts_of(self, row: Row) -> tuple[str, ...]:
+        """What may not stand on two sides of a split."""
+        return tuple(side(row) for side in self.sides)
+
     def raw_text(self, row: Row) -> str:
         """The text of a row with the spaces at its ends."""
         return " ".join("" if _is_null(row.get(name)) else str(row[name]) for name in self.text)
@@ -85,7 +89,7 @@ class Columns:
 
     @property
     def sides(self) -> tuple[Callable[[Row], str], ...]:
-        """What no two splits may share: the text, and the text to write."""
+        """The text, and the text to write where one is written."""
         return (self.text_of, self.target_of) if self.target else (self.text_of,)
 
     def class_of(self, row: Row) -> str:
@@ -217,30 +221,31 @@ def examples(rows: Sequence[Row], columns: Columns, where: str) -> list[Example]
 
     Raises DataError for a missing text, label (NaN, null or empty) or tag, with the numbers of the first rows.
     """
-    _refuse_absent(where, rows, columns)
+    refuse_absent(where, rows, (*columns.text, columns.label, columns.tokens, columns.tags, columns.target))
     what = "without text" if columns.label else "without words; leave empty sentences out"
     if columns.target:
         what = f"without a source in column {columns.text[0]!r}"
         bare = [place for place, row in enumerate(rows) if not columns.target_of(row)]
-        _refuse(where, f"without a target in column {columns.target!r}", bare)
-    _refuse(where, what, [place for place, row in enumerate(rows) if not columns.text_of(row)])
+        refuse(where, f"without a target in column {columns.target!r}", bare)
+    refuse(where, what, [place for place, row in enumerate(rows) if not columns.text_of(row)])
     if columns.label:
         empty = [place for place, row in enumerate(rows) if _unlabelled(row.get(columns.label), columns.multi_label)]
-        _refuse(where, f"without a label in column {columns.label!r} (empty, null or NaN)", empty)
+        refuse(where, f"without a label in column {columns.label!r} (empty, null or NaN)", empty)
     return [_example(row, columns, f"{where}, row {place + 1}") for place, row in enumerate(rows)]
 
 
-def _refuse(where: str, what: str, places: Sequence[int]) -> None:
+def refuse(where: str, what: str, places: Sequence[int]) -> None:
+    """Raise DataError where there are such rows, with the numbers of the first ones."""
     if places:
         first = ", ".join(str(place + 1) for place in places[:5])
         more = ", …" if len(places) > 5 else ""
         raise DataError(f"{where}: {len(places)} row{'s' * (len(places) > 1)} {what}: row {first}{more}")
 
 
-def _refuse_absent(where: str, rows: Sequence[Row], columns: Columns) -> None:
+def refuse_absent(where: str, rows: Sequence[Row], columns: Sequence[str | None]) -> None:
     """Raise DataError where a column that is needed is in none of the rows."""
     there = {name: None for row in rows for name in row}
-    for name in (*columns.text, columns.label, columns.tokens, columns.tags, columns.target):
+    for name in columns:
         if rows and name is not None and name not in there:
             raise DataError(
                 f"{where}: has no column {name!r}; it has {', '.join(there)}.{did_you_mean(name, list(there))}"
@@ -251,15 +256,16 @@ def _is_null(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _missing(value: Any) -> bool:
+def missing(value: Any) -> bool:
+    """Whether a cell holds nothing: null, NaN, or empty."""
     return _is_null(value) or (isinstance(value, str) and (not value.strip() or value.strip().lower() == "nan"))
 
 
 def _unlabelled(value: Any, multi_label: bool) -> bool:
     """Whether a cell is no label; where several are allowed, none is allowed too, but not null."""
     if isinstance(value, list):
-        return any(_missing(label) for label in value)
-    return _missing(value) and not (multi_label and value == "")
+        return any(missing(label) for label in value)
+    return missing(value) and not (multi_label and value == "")
 
 
 def _example(row: Row, columns: Columns, where: str) -> Example:

@@ -12,7 +12,6 @@ import numpy as np
 
 from pocketlm.data.guess import TEXT_NAMES, named_column
 from pocketlm.data.read import Row, read_text
-from pocketlm.data.splits import normal_text
 from pocketlm.errors import DataError
 
 SOURCE_NAMES = ("source", "src", "input", "source_text", "input_text", "original")
@@ -140,25 +139,6 @@ def _differ(rows: Sequence[Row], name: str) -> bool:
     """Whether most cells of a column differ, and few are numbers: labels do not."""
     cells = [str(row.get(name)) for row in rows[:500]]
     return len(set(cells)) > len(cells) / 2 and sum(cell.strip().isdecimal() for cell in cells) < len(cells) / 2
-
-
-def pair_groups(rows: Sequence[Row], sides: Sequence[Callable[[Row], str]]) -> Callable[[Row], str]:
-    """What rows that share a source or a target, themselves or through others, have in common: one text for all."""
-    parent: dict[str, str] = {}
-
-    def root(one: str) -> str:
-        while parent.setdefault(one, one) != one:
-            parent[one] = parent[parent[one]]
-            one = parent[one]
-        return one
-
-    def keys(row: Row) -> list[str]:
-        return [f"{place} {normal_text(side(row))}" for place, side in enumerate(sides)]
-
-    for row in rows:
-        first, second = sorted(map(root, keys(row)))
-        parent[second] = first
-    return lambda row: root(keys(row)[0])
 
 
 def odd_pairs(rows: Sequence[Row], sides: Sequence[Callable[[Row], str]], where: str) -> list[str]:

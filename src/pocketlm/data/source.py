@@ -35,14 +35,18 @@ class Source:
 
 
 def load(
-    spec: str, dev: str | None = None, test: str | None = None, unlabelled: str | None = None, seed: int = 0
-) -> Source:
-    """The data called `spec`, with splits from files of their own where these are named. Raises DataError."""
-    source = _by_split_column(_load(spec, seed))
+    spec: str, dev: str | None = None, test: str | None = None, unlabelled: str | None = None, seed: int = 0,
+    *, lines: bool = False,
+) -> Source:  # fmt: skip
+    """The data called `spec`, with splits from files of their own where these are named. Raises DataError.
+
+    lines: whether a .txt file holds a text a line, rather than columns of words.
+    """
+    source = _by_split_column(_load(spec, seed, lines))
     splits = dict(source.splits)
     for name, file in (("dev", dev), ("test", test)):
         if file is not None:
-            splits[name] = _rows(file)
+            splits[name] = _rows(file, lines)
     splits = {name: flattened(rows) for name, rows in splits.items()}
     if unlabelled is not None:
         splits["unlabelled"] = [{"text": text} for text in iter_texts(Path(unlabelled))]
@@ -51,13 +55,18 @@ def load(
     return Source(source.name, splits, source.notes)
 
 
-def _rows(spec: str) -> list[Row]:
+def _rows(spec: str, lines: bool) -> list[Row]:
     """The rows of a file, or of two that are aligned: "dev.en,dev.sw"."""
     files = two_files(spec)
-    return read_rows(Path(spec)) if files is None else aligned_rows(files)
+    if files is not None:
+        return aligned_rows(files)
+    path = Path(spec).expanduser()
+    if lines and path.suffix.lower() == ".txt":
+        return [{"text": text} for text in iter_texts(path)]
+    return read_rows(path)
 
 
-def _load(spec: str, seed: int) -> Source:
+def _load(spec: str, seed: int, lines: bool) -> Source:
     if spec.startswith(SMART_HOME) or spec == SMART_HOME.rstrip(":"):
         from pocketlm.data.smart_home import smart_home
 
@@ -67,7 +76,7 @@ def _load(spec: str, seed: int) -> Source:
         return Source(spec, {"train": aligned_rows(files)})
     path = Path(spec).expanduser()
     if path.suffix.lower() in ENDINGS and not path.is_dir():
-        return Source(spec, {"train": read_rows(path)})
+        return Source(spec, {"train": _rows(spec, lines)})
     if os.path.isdir(path):
         return _folder(path)
     if os.path.exists(path) or spec.startswith((".", "/", "~")):

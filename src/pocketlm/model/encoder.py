@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pocketlm.errors import MissingExtraError, TeacherError
 from pocketlm.model.readout import Readout
+from pocketlm.model.sentence import sentence_pooling
 from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.outputs import Output
 from pocketlm.runtime.inputs import PieceInputs
@@ -53,14 +54,26 @@ class Pretrained:
         """The model's own configuration."""
         return self.backbone.config
 
+    @property
+    def reads_at(self) -> str:
+        """How states of pieces are pooled for what is said of a text: the last where it alone has seen the others."""
+        return "last" if self.causal else "mean"
+
+    @property
+    def pooling(self) -> str:
+        """How it makes one vector of a text. Raises TeacherError where that is no way PocketLM knows."""
+        return sentence_pooling(find_teacher(self.name))
+
 
 class EncoderModule(nn.Module):
     """A pretrained encoder, or decoder where `causal`, with a readout."""
 
-    def __init__(self, backbone: PreTrainedModel, outputs: Sequence[Output], causal: bool = False) -> None:
+    def __init__(
+        self, backbone: PreTrainedModel, outputs: Sequence[Output], causal: bool = False, pooling: str = "mean"
+    ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.readout = Readout(outputs, backbone.config.hidden_size, DROPOUT, causal)
+        self.readout = Readout(outputs, backbone.config.hidden_size, DROPOUT, pooling)
         self.options = {"use_cache": False} if causal else {}
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -212,7 +225,9 @@ def teacher_model(pretrained: Pretrained, outputs: Sequence[Output], max_length:
         word_ends=pretrained.causal,
     )
     _check_pretokenized(inputs, pretrained)
-    module = EncoderModule(pretrained.backbone, outputs, pretrained.causal)
+    vectors = any(output.kind == "vector" for output in outputs)
+    pooling = pretrained.pooling if vectors else pretrained.reads_at
+    module = EncoderModule(pretrained.backbone, outputs, pretrained.causal, pooling)
     return TaskModel(module, inputs, TaskSpec("encoder", tuple(outputs), settings={"name": pretrained.name}))
 
 

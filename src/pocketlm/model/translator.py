@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from pocketlm.model import anatomy
-from pocketlm.model.pretrained import Model, ModelSpec
+from pocketlm.model.pretrained import Model
+from pocketlm.model.spec import ModelSpec
 from pocketlm.model.subwords import END_ID, PAD_ID
 
 POSITIONS = 512

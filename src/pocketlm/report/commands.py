@@ -18,6 +18,8 @@ _SHOWN = {
     "tagging": ("entities",),
     "word-tagging": ("words",),
     "translation": ("translation",),
+    "similarity": ("vector",),
+    "retrieval": ("vector",),
 }
 
 

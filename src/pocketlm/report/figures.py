@@ -23,6 +23,11 @@ _METRICS = {
     "recall_micro": "micro recall",
     "intent_f1_macro": "intent macro F1",
     "slot_f1": "slot F1",
+    "spearman": "Spearman",
+    "pearson": "Pearson",
+    "recall_at_1": "recall@1",
+    "recall_at_10": "recall@10",
+    "mrr": "MRR",
 }
 
 

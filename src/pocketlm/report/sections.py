@@ -13,6 +13,7 @@ from pocketlm.report.plots import passes_figure, planes
 
 # Lost examples shown at once; the rest unfold.
 _SHOWN_LOST = 10
+_WITHOUT_LABELS = ("similarity", "retrieval")
 # What a task's labels are called.
 _NOUNS = {"understanding": "intent", "tagging": "type of span", "word-tagging": "tag"}
 
@@ -91,7 +92,7 @@ def labels(result: Mapping[str, Any]) -> Markup:
         tables.labels_table("Per slot, on test", "slot", slots),
     ]
     signatures = {f"{metric_name(key)} by sacrebleu": one for key, one in part(test, "signatures").items()}
-    if not any(made) and not signatures:
+    if not any(made) and result.get("task") not in _WITHOUT_LABELS:
         return Markup("")
     others = {metric_name(key): _with_interval(one) for key, one in part(test, "metrics").items()} | signatures
     return _section("labels", "Quality on test", tables.facts(others), *made)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Text = str | Sequence[str]
+
+
+class Pair(NamedTuple):
+    """Two texts whose likeness is asked for."""
+
+    text: str
+    pair: str
+
+
 Arrays = dict[str, NDArray[Any]]
 
 

@@ -18,7 +18,8 @@ from pocketlm.runtime.choose import Writing
 from pocketlm.runtime.decode import Prediction, decode
 from pocketlm.runtime.generate import Generator
 from pocketlm.runtime.graph import GraphModel
-from pocketlm.runtime.inputs import Arrays, Inputs, Text, inputs_from_json, plain_text
+from pocketlm.runtime.inputs import Arrays, Inputs, Pair, Text, inputs_from_json, plain_text
+from pocketlm.runtime.vectors import DIGITS, cosine, to_int8, vectors_of
 from pocketlm.runtime.whole import in_parts
 
 
@@ -68,8 +69,9 @@ class Pocket:
 
         A prediction has "label" and "score"; or "labels" and "scores"; or "intent", "score", "tokens",
         "slots" (a BIO tag a token) and "entities" (slot, value, start, end in characters); or "tokens", "tags" and
-        "entities" (label, value, start, end), with "words" in place of "entities" where tags are no spans; or, of a
-        Pocket that writes, its text under the name of its output, "tokens" (how many) and "finish".
+        "entities" (label, value, start, end), with "words" in place of "entities" where tags are no spans; or
+        "vector" (of length 1), and for a Pair of texts "similarity" (their cosine); or, of a Pocket that writes, its
+        text under the name of its output, "tokens" (how many) and "finish".
         """
         if self._generator is not None:
             batch = [texts] if isinstance(texts, str) else [plain_text(text) for text in texts]
@@ -91,6 +93,38 @@ class Pocket:
         """Whether it writes text."""
         return self._generator is not None
 
+    @overload
+    def similarity(self, first: str, second: str) -> float: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def similarity(self, first: Sequence[str], second: Sequence[str]) -> list[float]: ...
+
+    def similarity(self, first: str | Sequence[str], second: str | Sequence[str]) -> float | list[float]:
+        """Cosine of two texts in [-1, 1], or of each of `first` with the one at its place in `second`.
+
+        Raises UserError where the Pocket makes no vectors, and where the lists are not equally long.
+        """
+        self._insist_on_vectors()
+        if isinstance(first, str) and isinstance(second, str):
+            return float(self.predict([Pair(first, second)])[0]["similarity"])
+        if isinstance(first, str) or isinstance(second, str) or len(first) != len(second):
+            raise UserError("similarity takes two texts, or two lists with equally many")
+        pairs = [Pair(own, other) for own, other in zip(first, second, strict=True)]
+        return [float(one["similarity"]) for one in self.predict(pairs)]
+
+    def vectors(self, texts: Sequence[Text], batch_size: int = 32, *, int8: bool = False) -> NDArray[Any]:
+        """The texts' vectors, (texts, width): float32 of length 1, or with int8 a byte a dimension, same directions.
+
+        Raises UserError where the Pocket makes no vectors.
+        """
+        self._insist_on_vectors()
+        found = vectors_of(self.predict(texts, batch_size)).reshape(len(texts), self.outputs[0].width)
+        return to_int8(found) if int8 else found
+
+    def _insist_on_vectors(self) -> None:
+        if all(output.kind != "vector" for output in self.outputs):
+            raise UserError(f"this Pocket does {self.task}; similarity takes one whose task is similarity")
+
     def logits(self, texts: Sequence[Text]) -> dict[str, NDArray[np.float32]]:
         """Raw logits of one batch: (texts, labels), or (words of all texts, labels) for tags."""
         return self.model.run(self.inputs.collate(self.inputs.encode(texts)))
@@ -110,7 +144,9 @@ def write_all(
 def predict_all(
     inputs: Inputs, model: RunnableModel, outputs: Sequence[Output], texts: Sequence[Text], batch_size: int = 32
 ) -> list[Prediction]:
-    """One prediction a text, in order."""
+    """One prediction a text, in order; of a Pair the likeness of its texts, where texts become vectors."""
+    if any(isinstance(text, Pair) for text in texts):
+        return _predict_pairs(inputs, model, outputs, texts, batch_size)
     done: list[Prediction] = []
     for begin in range(0, len(texts), batch_size):
         batch = texts[begin : begin + batch_size]
@@ -121,6 +157,24 @@ def predict_all(
             new = np.concatenate([np.arange(part.encoded.words) >= part.again for part in every])
             logits = {name: rows[new] for name, rows in logits.items()}
         done.extend(decode(batch, outputs, logits, [sum(part.words for part in own) for own in parts]))
+    return done
+
+
+def _predict_pairs(
+    inputs: Inputs, model: RunnableModel, outputs: Sequence[Output], texts: Sequence[Text], batch_size: int
+) -> list[Prediction]:
+    """As `predict_all`, for texts some of which are pairs; only the first text counts where there are no vectors."""
+    vectors = any(output.kind == "vector" for output in outputs)
+    sides = [(text if vectors else text[:1]) if isinstance(text, Pair) else (text,) for text in texts]
+    said = iter(predict_all(inputs, model, outputs, [side for own in sides for side in own], batch_size))
+    done: list[Prediction] = []
+    for own in sides:
+        parts = [next(said) for _ in own]
+        if len(parts) == 2:
+            likeness = cosine(*(np.array(one["vector"]) for one in parts))
+            done.append({"similarity": round(float(likeness), DIGITS)})
+        else:
+            done.append(parts[0])
     return done
 
 

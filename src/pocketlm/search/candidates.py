@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pocketlm.budget import Budget
 from pocketlm.recipe.recipe import Recipe
+from pocketlm.search.embedders import embedders
 from pocketlm.students.convnet import SmallConvnet
 from pocketlm.students.distill import Distill
 from pocketlm.students.ngrams import HashedNgrams
@@ -44,7 +45,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Facts:
-    """What sizes depend on. texts: of the lesson; labels: over all outputs; pieces: of the trimmed vocabulary."""
+    """What sizes depend on.
+
+    texts: of the lesson. labels: over all outputs, or a vector's dimensions. pieces: of the trimmed vocabulary.
+    """
 
     texts: int
     labels: int
@@ -54,6 +58,7 @@ class Facts:
     layers: int
     heads: int
     ffn: int
+    vectors: bool = False
 
     @classmethod
     def of(cls, context: FitContext, pieces: int) -> Facts:
@@ -61,13 +66,14 @@ class Facts:
         config: Any = None if context.pretrained is None else context.pretrained.config
         return cls(
             len(context.lesson),
-            sum(len(output.labels) for output in context.outputs),
+            sum(output.size for output in context.outputs),
             context.tagging,
             pieces,
             getattr(config, "hidden_size", 192),
             getattr(config, "num_hidden_layers", getattr(config, "n_layers", 2)),
             getattr(config, "num_attention_heads", 6),
             getattr(config, "intermediate_size", 384),
+            context.vectors,
         )
 
     def epochs(self, seen: int) -> int:
@@ -75,10 +81,19 @@ class Facts:
         seen = seen // TAGGING_SHARE if self.tagging else seen
         return max(2, min(60, round(seen / max(1, self.texts))))
 
+    def fitting_pieces(self, size: int | None, rest: int, a_piece: int) -> int:
+        """As many of the teacher's pieces as fit beside `rest` bytes, or 0 where too few do. size: None for any."""
+        fitting = self.pieces if size is None else int((size - rest) / a_piece)
+        return 0 if fitting < FEWEST_PIECES * self.pieces else min(fitting, self.pieces)
+
 
 def candidates(facts: Facts, budget: Budget) -> list[Candidate]:
     """Recipes that may fit `budget`, cheap ones first."""
-    found = [*_bags(facts, budget), *_statics(facts, budget), *_convnets(facts, budget), *_transformers(facts, budget)]
+    if facts.vectors:
+        found = [Candidate(recipe, size) for recipe, size in embedders(facts, budget)]
+    else:
+        found = [*_bags(facts, budget), *_statics(facts, budget)]
+        found += [*_convnets(facts, budget), *_transformers(facts, budget)]
     allowed = budget.max_size
     fitting = [one for one in found if allowed is None or one.expected_bytes <= allowed]
     order = {"hashed-ngrams": 0, "static-embeddings": 0, "small-convnet": 1, "small-transformer": 2}
@@ -123,7 +138,7 @@ def _bag(facts: Facts, size: int) -> Candidate:
 def _statics(facts: Facts, budget: Budget) -> list[Candidate]:
     width = 96
     rest, a_piece = _heads(facts, width) + FRAME, width + 2 + 6
-    pieces = _pieces(facts, budget, rest, a_piece)
+    pieces = facts.fitting_pieces(budget.max_size, rest, a_piece)
     if not pieces:
         return []
     epochs = facts.epochs(BAG_TEXTS // 4)
@@ -138,18 +153,12 @@ def _statics(facts: Facts, budget: Budget) -> list[Candidate]:
     return [Candidate(recipe, rest + pieces * a_piece)]
 
 
-def _pieces(facts: Facts, budget: Budget, rest: int, a_piece: int) -> int:
-    """As many of the teacher's pieces as fit beside `rest` bytes, or 0 where too few do."""
-    fitting = facts.pieces if budget.max_size is None else int((budget.max_size - rest) / a_piece)
-    return 0 if fitting < FEWEST_PIECES * facts.pieces else min(fitting, facts.pieces)
-
-
 def _encoder(name: str, student: Any, facts: Facts, budget: Budget, weights: int) -> list[Candidate]:
     """The student with as many of the teacher's pieces as fit, or none where too few do."""
     # matrices in int8 (a zip takes a little off), the heads, the graph's own nodes; then embeddings and tokenizer
     rest = weights + facts.labels * (facts.width + 18) + 25_000 + FRAME
     a_piece = student.rank + 10
-    pieces = _pieces(facts, budget, rest, a_piece)
+    pieces = facts.fitting_pieces(budget.max_size, rest, a_piece)
     if not pieces:
         return []
     student = replace(student, pieces=pieces)

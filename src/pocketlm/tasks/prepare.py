@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pocketlm.data.columns import Columns, detect, examples, pair_columns
 from pocketlm.data.documents import documents
-from pocketlm.data.parallel import odd_pairs, pair_groups
+from pocketlm.data.pairs import (
+    TASKS_OF_PAIRS,
+    Asked,
+    PairColumns,
+    check_judgeable,
+    detect_pairs,
+    has_pairs,
+    pair_examples,
+)
+from pocketlm.data.parallel import odd_pairs
 from pocketlm.data.read import Row
 from pocketlm.data.source import Source, load
 from pocketlm.data.splits import (
@@ -42,18 +52,21 @@ class Prepared:
 
 def prepare(job: Job) -> Prepared:
     """The job's data, read, checked and split. Raises DataError."""
-    source = load(job.data, job.dev, job.test, job.unlabelled, job.seed)
+    source = load(job.data, job.dev, job.test, job.unlabelled, job.seed, lines=job.task in TASKS_OF_PAIRS)
     columns = _columns(source.splits["train"], job)
     names = {"train": job.data, "dev": job.dev or f"{job.data} (dev)", "test": job.test or f"{job.data} (test)"}
     # every row is checked before any is split off, so that messages speak of the user's own file
-    whole = {name: examples(source.splits[name], columns, names[name]) for name in SPLITS if name in source.splits}
+    whole = {name: _examples(source.splits[name], columns, names[name]) for name in SPLITS if name in source.splits}
     task: Task = TASKS[columns.task]
     task.outputs(whole["train"])
     splits, notes = complete_splits(source, columns, job.seed)
-    read = {name: examples(splits[name], columns, names[name]) for name in SPLITS}
+    read = {name: _examples(splits[name], columns, names[name]) for name in SPLITS}
     outputs = task.outputs(read["train"])
     for name in ("dev", "test"):
-        check_labels(read["train"], read[name], names[name])
+        if isinstance(columns, PairColumns):  # texts of labels that training never showed can be alike, too
+            check_judgeable(read[name], names[name])
+        else:
+            check_labels(read["train"], read[name], names[name])
     about = {
         "source": source.name,
         "columns": columns.chosen,
@@ -64,49 +77,64 @@ def prepare(job: Job) -> Prepared:
     return Prepared(task, outputs, read["train"], read["dev"], read["test"], unlabelled, about)
 
 
-def _columns(rows: list[Row], job: Job) -> Columns:
-    """The columns that the job names, or that fit the task it names, or the likeliest. Raises DataError."""
-    labelled = job.text or job.label or job.slots or job.tags or job.multi_label
-    if job.source or job.target or job.task == "translation" or not (labelled or job.task):
+def _columns(rows: Sequence[Row], job: Job) -> Columns | PairColumns:
+    """The columns of the job's task. Raises DataError where they are for another task than the one asked for."""
+    labelled = job.slots or job.tags or job.multi_label
+    if job.task is not None:
+        TASKS[job.task]  # an unknown name is said before anything else
+    if job.task in TASKS_OF_PAIRS or job.pair or job.score:
+        if labelled:
+            raise DataError("slots, tags and several labels are not for similarity; give pairs, scores or one label")
+        return detect_pairs(rows, Asked(job.text, job.pair, job.score, job.label))
+    guessed = not (job.task or labelled or job.label)
+    if guessed and has_pairs(rows):
+        return detect_pairs(rows, Asked(job.text))
+    if job.source or job.target or job.task == "translation" or (guessed and not job.text):
         found = pair_columns(rows, job.source, job.target, sure=job.task == "translation")
         if found is not None:
             return found
     columns = detect(rows, job.text, job.label, job.slots, job.multi_label, job.tags)
-    if job.task and job.task != columns.task:
+    if job.task not in (None, columns.task):
         raise DataError(
             f"{job.data}: holds {columns.task} rows ({columns.chosen}), not {job.task} rows; name the columns meant"
         )
     return columns
 
 
-def _odd(splits: dict[str, list[Row]], columns: Columns, names: dict[str, str]) -> list[str]:
-    """Notes on pairs of texts that may be none."""
-    if not columns.target:
+def _odd(splits: dict[str, list[Row]], columns: Columns | PairColumns, names: dict[str, str]) -> list[str]:
+    """Notes on translations that may be none."""
+    if isinstance(columns, PairColumns) or not columns.target:
         return []
     return [note for name in SPLITS for note in odd_pairs(splits[name], columns.sides, names[name])]
 
 
-def complete_splits(source: Source, columns: Columns, seed: int) -> tuple[dict[str, list[Row]], list[str]]:
+def _examples(rows: Sequence[Row], columns: Columns | PairColumns, where: str) -> list[Example]:
+    return pair_examples(rows, columns, where) if isinstance(columns, PairColumns) else examples(rows, columns, where)
+
+
+def complete_splits(
+    source: Source, columns: Columns | PairColumns, seed: int
+) -> tuple[dict[str, list[Row]], list[str]]:
     """Train, dev and test rows, the missing ones split off training, and notes on what was done."""
     splits, notes = dict(source.splits), []
     train = splits["train"]
-    # rows that share a source or a target, themselves or through others, go together
-    text_of = pair_groups(train, columns.sides) if columns.target else columns.text_of
-    class_of, how = columns.class_of, "" if columns.target else ", stratified"
+    texts_of, class_of = columns.texts_of, columns.class_of
+    how = "" if columns.task == "translation" else ", stratified"
     if "test" not in splits:
-        train, splits["test"] = split_off(train, TEST_SHARE, text_of=text_of, class_of=class_of, seed=seed)
+        train, splits["test"] = split_off(train, TEST_SHARE, texts_of=texts_of, class_of=class_of, seed=seed)
         notes.append(f"test: {len(splits['test'])} rows split off training{how}")
-    train, found = _without(train, splits["test"], columns, "test")
-    notes += found
+    train, note = drop_shared(train, splits["test"], texts_of=texts_of, name="test")
+    notes += [note] if note else []
     if "dev" not in splits:
         train, splits["dev"] = split_off(
-            train, DEV_SHARE, text_of=text_of, class_of=class_of, seed=seed, most=MOST_DEV_ROWS
+            train, DEV_SHARE, texts_of=texts_of, class_of=class_of, seed=seed, most=MOST_DEV_ROWS
         )
         notes.append(f"dev: {len(splits['dev'])} rows split off training{how}")
     else:
-        train, found = _without(train, splits["dev"], columns, "dev")
-        splits["dev"], more = _without(splits["dev"], splits["test"], columns, "test", own="dev")
-        notes += [*found, *more]
+        train, note = drop_shared(train, splits["dev"], texts_of=texts_of, name="dev")
+        notes += [note] if note else []
+        splits["dev"], note = drop_shared(splits["dev"], splits["test"], texts_of=texts_of, name="test", own="dev")
+        notes += [note] if note else []
     splits["train"] = train
     for name in SPLITS:
         if not splits[name]:
@@ -114,30 +142,24 @@ def complete_splits(source: Source, columns: Columns, seed: int) -> tuple[dict[s
     return splits, notes
 
 
-def _without(
-    rows: list[Row], held: list[Row], columns: Columns, name: str, own: str = "training"
-) -> tuple[list[Row], list[str]]:
-    """Rows of the split `own` that share no text with those held out, and notes on the others."""
-    notes = []
-    for side in columns.sides:
-        rows, note = drop_shared(rows, held, text_of=side, name=name, own=own)
-        notes += [note] if note else []
-    return rows, notes
-
-
 def read_labelled(
-    spec: str, task: str, text: str | None, label: str | None, slots: str | None, tags: str | None = None
-) -> list[Example]:
+    spec: str, task: str, text: str | None, label: str | None, tags: tuple[str | None, str | None] = (None, None),
+    pair: tuple[str | None, str | None] = (None, None),
+) -> list[Example]:  # fmt: skip
     """The labelled rows called `spec` as examples of `task`: its test split where it has one, else all of it.
 
-    Where a text is written, `text` is the source's column and `label` the target's.
+    text, label: columns, as far as they were named (of translations, source and target); so are tags, of words (beside
+    a label, alone), and pair, of second texts and of scores.
     """
     if task == "generation":
         return [Example(one) for one in documents(spec, text)]
-    source = load(spec)
+    alike = task in TASKS_OF_PAIRS
+    source = load(spec, lines=alike)
     rows = source.splits.get("test", source.splits["train"])
-    pairs = pair_columns(rows, text, label, sure=True) if task == "translation" else None
-    columns = pairs or detect(rows, text, label, slots, task == "multi-label", tags)
+    if alike:  # whatever was the form of the data it was made for, vectors can be judged by any
+        return pair_examples(rows, detect_pairs(rows, Asked(text, pair[0], pair[1], label)), spec)
+    translated = pair_columns(rows, text, label, sure=True) if task == "translation" else None
+    columns = translated or detect(rows, text, label, tags[0], task == "multi-label", tags[1])
     if columns.task != task:
         raise DataError(
             f"{spec}: holds {columns.task} rows ({columns.chosen}), the Pocket does {task}; name the columns that "

@@ -19,6 +19,8 @@ TASKS = Table(
         "word-tagging": "pocketlm.tasks.tagging:WORD_TAGGING",
         "generation": "pocketlm.tasks.generation:GENERATION",
         "translation": "pocketlm.tasks.translation:TRANSLATION",
+        "similarity": "pocketlm.tasks.similarity:SIMILARITY",
+        "retrieval": "pocketlm.tasks.similarity:RETRIEVAL",
     },
 )
 

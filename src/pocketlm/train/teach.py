@@ -14,13 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from pocketlm.model.task_model import TaskModel
-from pocketlm.outputs import Example, Output
+from pocketlm.outputs import Example, Output, texts_of
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.decode import Prediction, decode
 from pocketlm.runtime.inputs import Text
+from pocketlm.runtime.vectors import correlation, vectors_of
 from pocketlm.runtime.whole import in_parts, only_words
 from pocketlm.tasks.table import Task
-from pocketlm.train.lesson import Taught, lesson, tensors, text_of
+from pocketlm.train.lesson import Taught, lesson, tensors
 from pocketlm.train.loop import History, Schedule, gains_from_bf16, train
 from pocketlm.train.losses import Objective
 
@@ -98,7 +99,7 @@ def predictions(said: Taught, texts: Sequence[Text], outputs: Sequence[Output]) 
 
 def judge(said: Taught, examples: Sequence[Example], outputs: Sequence[Output], task: Task) -> dict[str, float]:
     """Every metric of the task, without intervals."""
-    texts = [text_of(example, outputs) for example in examples]
+    texts = texts_of(examples, outputs)
     return task.figures(examples, predictions(said, texts, outputs), outputs)
 
 
@@ -111,8 +112,24 @@ class DevFigure:
 
     def __call__(self, model: TaskModel) -> float:
         """The figure, in [0, 1]."""
-        said = ask_whole(model, [text_of(example, model.spec.outputs) for example in self.examples])
+        said = ask_whole(model, texts_of(self.examples, model.spec.outputs))
         return judge(said, self.examples, model.spec.outputs, self.task)[self.task.main_metric]
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How like the teacher's a model's vectors are, as a function of the model.
+
+    texts: of dev. taught: what the teacher says of them.
+    """
+
+    texts: Sequence[Text]
+    taught: Sequence[Prediction]
+
+    def __call__(self, model: TaskModel) -> float:
+        """The correlation of the cosines of every two texts, at least 0."""
+        said = ask(model, self.texts)
+        return correlation(np.stack(list(said.logits["vector"])), vectors_of(self.taught))
 
 
 def teacher_schedule(texts: int, tagging: bool) -> Schedule:

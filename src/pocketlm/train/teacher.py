@@ -12,13 +12,13 @@ import torch
 from pocketlm.data.variants import Neighbours, variants
 from pocketlm.model.encoder import EncoderModule, Pretrained, teacher_model
 from pocketlm.model.task_model import TaskModel
-from pocketlm.outputs import Example, Output
+from pocketlm.outputs import Example, Output, texts_of
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress
 from pocketlm.runtime.inputs import Text, plain_text, tokens_of
 from pocketlm.runtime.ngrams import ngram_words
 from pocketlm.tasks.table import Task
-from pocketlm.train.lesson import Lesson, lesson, text_of
+from pocketlm.train.lesson import Lesson, lesson
 from pocketlm.train.loop import gains_from_bf16
 from pocketlm.train.neighbours import neighbours
 from pocketlm.train.teach import (
@@ -85,7 +85,7 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
             model, room.train, room.dev, room.task, seed=room.seed, checkpoint=step.folder / "training.checkpoint",
             progress=room.progress, deadline=deadline,
         )  # fmt: skip
-        said = ask_whole(model, [text_of(one, room.outputs) for one in room.dev])
+        said = ask_whole(model, texts_of(room.dev, room.outputs))
         quality = judge(said, room.dev, room.outputs, room.task)
         notes = [f"fine-tuned for {len(history.figures)} epochs, best after {history.best_epoch + 1}; {history.ended}"]
         done = {"quality": quality, "seconds": time.monotonic() - began, "notes": notes}
@@ -104,7 +104,7 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
 
 def word_neighbours(room: Classroom, pretrained: Pretrained) -> Neighbours:
     """Words of like meaning for the training words, as the encoder saw them before it was fine-tuned."""
-    words = sorted({word for one in room.train for word in ngram_words(one.text)})
+    words = sorted({word for one in room.train for text in (one.text, one.pair) for word in ngram_words(text)})
     step = room.work.step("words", {"model": pretrained.digest, "words": digest(words), "version": VERSION})
     if step.result is None:
         room.progress.stage("finding words of like meaning")
