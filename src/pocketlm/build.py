@@ -37,6 +37,7 @@ try:
     from pocketlm.students.ngrams import HashedNgrams
     from pocketlm.students.pieces import student_pieces
     from pocketlm.train.context import FitContext
+    from pocketlm.train.keras_teacher import is_keras
     from pocketlm.train.lesson import join, lesson, text_of
     from pocketlm.train.teach import ask_whole, judge, predictions
     from pocketlm.train.teacher import (
@@ -45,6 +46,7 @@ try:
         prepare_teacher,
         taught_lesson,
         teacher_latency,
+        trained_teacher,
         word_neighbours,
     )
 except ModuleNotFoundError as error:
@@ -88,7 +90,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     if job.teacher:
         find_teacher(job.teacher)
     prepared = prepare(job)
-    pretrained = load_pretrained(job.teacher) if job.teacher else None
+    pretrained = load_pretrained(job.teacher) if job.teacher and not is_keras(job.teacher) else None
     work = WorkFolder(job.work_folder)
     with work.locked():
         room = Classroom(
@@ -98,6 +100,8 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         # before the teacher is fine-tuned, which changes the encoder
         near = word_neighbours(room, pretrained) if pretrained and job.variants else {}
         teacher = prepare_teacher(room, pretrained) if pretrained else None
+        if job.teacher and is_keras(job.teacher):
+            teacher = trained_teacher(room, job.teacher)
         context = FitContext(
             prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev, job.max_length,
             pretrained, teacher.model if teacher else None, job.seed, progress=progress, deadline=deadline,
@@ -214,7 +218,7 @@ def _manifest_head(
         "provenance": {
             # the file's name and not its folder: the same data gives the same bytes wherever it lies
             "data": {"source": Path(prepared.about["source"]).name, "splits": prepared.about["splits"]},
-            "teacher": {"name": teacher.pretrained.name, "sha256": teacher.pretrained.digest} if teacher else None,
+            "teacher": {"name": teacher.name, "sha256": teacher.sha256} if teacher else None,
             "trained_on": list(trained_on),
             "seed": job.seed,
         },
@@ -310,7 +314,7 @@ def _teacher_json(teacher: Teacher | None, test: Mapping[str, float] | None, tex
     if teacher is None:
         return None
     return {
-        "name": teacher.pretrained.name,
+        "name": teacher.name,
         "quality": {"dev": teacher.quality, "test": dict(test or {})},
         "size_bytes": 4 * teacher.model.parameters,
         "latency_p50_ms": teacher_latency(teacher.model, texts),

@@ -1,4 +1,4 @@
-"""pocketlm export: a model's folder in, a graph that onnxruntime runs or a file that llama.cpp loads out."""
+"""pocketlm export: a model's folder in, a file that onnxruntime, llama.cpp or LiteRT runs out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from pocketlm.units import format_size
 def command(
     model: Annotated[str, typer.Argument(help="A folder that compress wrote, a transformers folder, a hub name.")],
     output: Annotated[
-        str, typer.Option("-o", "--output", help="The file to write: model.onnx, or model.gguf for llama.cpp.")
+        str,
+        typer.Option(
+            "-o", "--output", help="The file to write: .onnx, .gguf for llama.cpp, .tflite for LiteRT, .pocket."
+        ),
     ],
     allow_no_effect: Annotated[
         bool, typer.Option("--allow-no-effect", help="Accept 8-bit layers that are slower than float ones here.")
@@ -28,12 +31,13 @@ def command(
     Example: pocketlm export small -o small.onnx
 
     Layers with 8-bit inputs are timed beside float ones on this machine; slower ones are a failure. A name that ends in
-    .gguf makes a file that llama.cpp loads, of a Llama, Mistral or Qwen2 that the pass ggml-quantize made or none.
+    .gguf makes a file that llama.cpp loads, of a Llama, Mistral or Qwen2 that the pass ggml-quantize made or none. Of a
+    model that came from Keras, one in .tflite makes a file that LiteRT runs, one in .pocket a Pocket.
     """
     path = Path(output)
-    write = {".onnx": _onnx, ".gguf": _gguf}.get(path.suffix)
+    write = WRITERS.get(path.suffix)
     if write is None:
-        raise UserError(f"output {output}: ONNX or GGUF is written; give a name that ends in .onnx or .gguf")
+        raise UserError(f"output {output}: what is written is by its ending; give a name in {', '.join(WRITERS)}")
     if path.is_dir() or (path.exists() and not force):
         raise OutputError(f"{output}: {'is a folder' if path.is_dir() else 'exists already; --force replaces it'}")
     try:
@@ -72,3 +76,27 @@ def _gguf(model: Any, path: Path, allow_no_effect: bool) -> tuple[dict[str, Any]
     types = ", ".join(f"{count} {name}" for name, count in found.types.items())
     line = f"wrote {path}: {format_size(found.size_bytes)}; tensors, as they decode to what torch runs: {types}"
     return {"size_bytes": found.size_bytes, "types": dict(found.types)}, [line]
+
+
+def _litert(model: Any, path: Path, allow_no_effect: bool) -> tuple[dict[str, Any], list[str]]:
+    """The file written: what is so of it, and a line for people."""
+    from pocketlm.export.litert import export_litert
+
+    found = export_litert(model, path)
+    held = f"{found.integers} matrices as 8-bit codes" + (f", {found.floats} as floats" if found.floats else "")
+    line = (
+        f"wrote {path}: {format_size(found.size_bytes)}; {held}; answers differ from torch's by {found.difference:.1g}"
+    )
+    return {name: getattr(found, name) for name in ("size_bytes", "difference", "integers", "floats")}, [line]
+
+
+def _pocket(model: Any, path: Path, allow_no_effect: bool) -> tuple[dict[str, Any], list[str]]:
+    """The Pocket written: what is so of it, and a line for people."""
+    from pocketlm.export.keras_pocket import export_pocket
+
+    found = export_pocket(model, path, force=True)
+    line = f"wrote {path}: {format_size(found.size_bytes)}; answers differ from torch's by {found.difference:.1g}"
+    return {"size_bytes": found.size_bytes, "difference": found.difference}, [line]
+
+
+WRITERS = {".onnx": _onnx, ".gguf": _gguf, ".tflite": _litert, ".pocket": _pocket}

@@ -128,7 +128,8 @@ def _trace(model: Model, module: nn.Module) -> ModelProto:
     dynamic = {
         name: {0: texts, 1: spans["decoder_tokens" if name.startswith("decoder") else "tokens"]} for name in inputs
     }
-    head = "logits" if model.module.get_output_embeddings() is not None else "last_hidden_state"
+    says = model.spec.model_type == "keras" or model.module.get_output_embeddings() is not None
+    head = "logits" if says else "last_hidden_state"
     plain = _Plain(module, model.spec.kind != "encoder").eval()
     try:
         with _quiet(), torch.no_grad():

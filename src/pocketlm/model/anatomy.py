@@ -35,6 +35,7 @@ SUPPORTED: dict[str, str] = {
     "t5": "encoder-decoder",
     "mt5": "encoder-decoder",
     "whisper": "speech",
+    "keras": "encoder",
 }
 
 
