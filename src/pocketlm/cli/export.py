@@ -13,7 +13,7 @@ from pocketlm.units import format_size
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="A folder that compress wrote, a transformers folder, a hub name.")],
+    model: Annotated[str, typer.Argument(help="A compressed or transformers folder, a hub name, a .keras file.")],
     output: Annotated[
         str,
         typer.Option(

@@ -29,12 +29,18 @@ SAMPLED = 24
 def load_keras(path: str | Path) -> Model:
     """The model in a .keras file. Raises ModelError where it cannot be opened, is not supported, or differs."""
     file = open_keras(path)
-    found = trace(file.model, str(path))
-    config = _config(found, file, str(path))
-    module = TextGraph(config)
-    _fill(module, found)
-    module.eval().requires_grad_(False)
-    _prove(module, file, found, str(path))
+    try:
+        found = trace(file.model, str(path))
+        config = _config(found, file, str(path))
+        module = TextGraph(config)
+        _fill(module, found)
+        module.eval().requires_grad_(False)
+        _prove(module, file, found, str(path))
+    except ModelError:
+        raise
+    except Exception as error:
+        why = " ".join(str(error).split())[:200]
+        raise ModelError(f"model {path}: cannot be written as a graph: {type(error).__name__}: {why}") from error
     tokenizer = None if file.tokenizer is None else Vectorizer(file.tokenizer, config.length, masked(config))
     ties = tuple(tuple(one) for one in anatomy.ties(module))
     return Model(module, tokenizer, ModelSpec(str(path), "TextGraph", "keras", "float32", ties))
