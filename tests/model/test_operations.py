@@ -13,7 +13,7 @@ X = torch.randn(3, 11, 6)
 
 @pytest.mark.parametrize(("size", "stride", "dilation"), [(3, 1, 1), (2, 3, 1), (3, 1, 2)])
 def test_a_convolution_is_a_linear_layer_on_windows(size, stride, dilation):
-    mine = Convolution(6, 5, size, stride, dilation, "valid", True)
+    mine = Convolution(6, 5, [size, stride, dilation], "valid", True)
     theirs = nn.Conv1d(6, 5, size, stride, dilation=dilation)
     with torch.no_grad():
         theirs.weight.copy_(mine.kernel.weight.view(5, size, 6).transpose(1, 2))
@@ -22,11 +22,11 @@ def test_a_convolution_is_a_linear_layer_on_windows(size, stride, dilation):
 
 
 def test_padding_keeps_places():
-    assert Convolution(6, 5, 4, 1, 1, "same", True)(X).shape[1] == 11
+    assert Convolution(6, 5, [4, 1, 1], "same", True)(X).shape[1] == 11
     assert ends(11, 4, 1, 1, "same") == (1, 2)
     assert ends(11, 3, 2, 1, "same") == (1, 1)
     assert ends(11, 3, 1, 2, "causal") == (4, 0)
-    causal = Convolution(6, 5, 3, 1, 2, "causal", True)
+    causal = Convolution(6, 5, [3, 1, 2], "causal", True)
     later = X.clone()
     later[:, 6:] = 0
     torch.testing.assert_close(causal(X)[:, :6], causal(later)[:, :6])
@@ -53,7 +53,7 @@ def test_global_pools():
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_recurrent_layers(cell):
     gate = "tanh" if cell == "rnn" else "sigmoid"
-    mine = Recurrent(cell, 6, 4, ["tanh", gate], True, False, True)
+    mine = Recurrent(cell, [6, 4], ["tanh", gate], True, False, True)
     theirs = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[cell](6, 4, batch_first=True)
     # Keras's order of gates to torch's: z r h to r z n
     order = {"lstm": [0, 1, 2, 3], "gru": [1, 0, 2], "rnn": [0]}[cell]

@@ -76,8 +76,8 @@ def _convolution(call: Call) -> str:
     kernel = numbers(layer.kernel)
     size, inputs, outputs = kernel.shape
     settings = {
-        "inputs": inputs, "outputs": outputs, "size": size, "stride": layer.strides[0],
-        "dilation": layer.dilation_rate[0], "padding": layer.padding, "bias": layer.use_bias,
+        "inputs": inputs, "outputs": outputs, "window": [size, layer.strides[0], layer.dilation_rate[0]],
+        "padding": layer.padding, "bias": layer.use_bias,
     }  # fmt: skip
     weights = {"kernel.weight": kernel.reshape(-1, outputs).T}
     if layer.use_bias:

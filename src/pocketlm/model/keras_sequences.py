@@ -60,7 +60,7 @@ def _cell(call: Call, kind: str, layer: Any, name: str) -> str:
     cell = layer.cell
     gate = cell.activation if kind == "rnn" else cell.recurrent_activation
     settings = {
-        "cell": kind, "inputs": int(cell.kernel.shape[0]), "units": cell.units,
+        "cell": kind, "widths": [int(cell.kernel.shape[0]), cell.units],
         "activations": [activation_name(cell.activation), activation_name(gate)], "bias": cell.use_bias,
         "backwards": layer.go_backwards, "sequences": layer.return_sequences,
     }  # fmt: skip

@@ -174,14 +174,16 @@ def windows(x: Tensor, size: int, stride: int, dilation: int) -> list[Tensor]:
 
 
 class Convolution(nn.Module):
-    """A convolution over places: a linear layer on windows, the features of a window's first place first."""
+    """A convolution over places: a linear layer on windows, the features of a window's first place first.
 
-    def __init__(
-        self, inputs: int, outputs: int, size: int, stride: int, dilation: int, padding: str, bias: bool
-    ) -> None:
+    window: its size, stride and dilation.
+    """
+
+    def __init__(self, inputs: int, outputs: int, window: list[int], padding: str, bias: bool) -> None:
         super().__init__()
-        self.size, self.stride, self.dilation, self.padding = size, stride, dilation, padding
-        self.kernel = nn.Linear(size * inputs, outputs, bias)
+        self.padding = padding
+        self.size, self.stride, self.dilation = window
+        self.kernel = nn.Linear(self.size * inputs, outputs, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(texts, places, inputs) to (texts, windows, outputs)."""
@@ -239,14 +241,16 @@ class Attention(nn.Module):
 class Recurrent(nn.Module):
     """An LSTM, a GRU whose reset comes after the product, or a plain recurrent layer, as Keras orders their gates.
 
-    cell: "lstm", "gru" or "rnn". activations: of what is proposed and of gates. backwards: reads the last place first.
-    sequences: every place's state comes out, in the order they were read, instead of the last.
+    cell: "lstm", "gru" or "rnn". widths: of the input and the state. activations: of what is proposed and of gates.
+    backwards: reads the last place first. sequences: every place's state comes out, in the order they were read,
+    instead of the last.
     """
 
     def __init__(
-        self, cell: str, inputs: int, units: int, activations: list[str], bias: bool, backwards: bool, sequences: bool
+        self, cell: str, widths: list[int], activations: list[str], bias: bool, backwards: bool, sequences: bool
     ) -> None:
         super().__init__()
+        inputs, units = widths
         self.cell, self.units, self.backwards, self.sequences = cell, units, backwards, sequences
         self.activations = activations
         gates = {"lstm": 4, "gru": 3, "rnn": 1}[cell]
