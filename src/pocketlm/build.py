@@ -39,6 +39,7 @@ try:
     from pocketlm.students.pieces import student_pieces
     from pocketlm.train.context import FitContext
     from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
+    from pocketlm.train.keras_teacher import is_keras
     from pocketlm.train.lesson import join, lesson
     from pocketlm.train.teach import ask_whole, judge, predictions
     from pocketlm.train.teacher import (
@@ -47,6 +48,7 @@ try:
         prepare_teacher,
         taught_lesson,
         teacher_latency,
+        trained_teacher,
         word_neighbours,
     )
     from pocketlm.writing import fit_writer
@@ -81,14 +83,14 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     prepared = prepare(job)
     if any(output.kind == "text" for output in prepared.outputs):
         return finished(fit_writer(job, prepared, progress, deadline), job, began)
-    pretrained = load_pretrained(job.teacher) if job.teacher else None
+    trained = job.teacher if job.teacher and is_keras(job.teacher) else None
+    pretrained = load_pretrained(job.teacher) if job.teacher and not trained else None
     vectors = any(output.kind == "vector" for output in prepared.outputs)
     if vectors:
         if pretrained is None:
             raise RecipeError(f"{prepared.task.name} needs --teacher: a sentence encoder whose vectors students learn")
-        prepared = with_teachers_pairs(
-            sized(prepared, pretrained, job.width), pretrained, job.longest(LONGEST), job.seed
-        )
+        prepared = sized(prepared, pretrained, job.width)
+        prepared = with_teachers_pairs(prepared, pretrained, job.longest(LONGEST), job.seed)
     work = WorkFolder(job.work_folder)
     with work.locked():
         room = Classroom(
@@ -98,6 +100,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         # before the teacher is fine-tuned, which changes the encoder
         near = word_neighbours(room, pretrained) if pretrained and job.variants else {}
         teacher = (prepare_embedder if vectors else prepare_teacher)(room, pretrained) if pretrained else None
+        teacher = trained_teacher(room, trained) if trained else teacher
         context = FitContext(
             prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev,
             job.longest(LONGEST), pretrained, teacher.model if teacher else None, job.seed, progress=progress,
@@ -220,7 +223,7 @@ def _manifest_head(
         "provenance": {
             # the file's name and not its folder: the same data gives the same bytes wherever it lies
             "data": {"source": Path(prepared.about["source"]).name, "splits": prepared.about["splits"]},
-            "teacher": {"name": teacher.pretrained.name, "sha256": teacher.pretrained.digest} if teacher else None,
+            "teacher": {"name": teacher.name, "sha256": teacher.sha256} if teacher else None,
             "trained_on": list(trained_on),
             "seed": job.seed,
         },
@@ -316,7 +319,7 @@ def _teacher_json(teacher: Teacher | None, test: Mapping[str, float] | None, tex
     if teacher is None:
         return None
     return {
-        "name": teacher.pretrained.name,
+        "name": teacher.name,
         "quality": {"dev": teacher.quality, "test": dict(test or {})},
         "size_bytes": 4 * teacher.model.parameters,
         "latency_p50_ms": teacher_latency(teacher.model, texts),

@@ -16,10 +16,10 @@ EXAMPLES = ROOT / "examples"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
 
 
-def run(*words, folder):
+def run(*words, folder, **environment):
     done = subprocess.run(
         [sys.executable, *map(str, words)],
-        cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, encoding="utf-8",
+        cwd=folder, env={**ENVIRONMENT, **environment}, capture_output=True, text=True, encoding="utf-8",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -92,8 +92,21 @@ def test_translate(tmp_path):
 
 @pytest.mark.slow
 def test_similar_texts(tmp_path):
-    verdict, near, far, found = run(EXAMPLES / "05_similar_texts.py", tmp_path, folder=tmp_path).splitlines()
+    verdict, near, far, found = run(EXAMPLES / "07_similar_texts.py", tmp_path, folder=tmp_path).splitlines()
     assert "spearman" in verdict
     assert float(near) > float(far)
     assert "password" in found
     assert (tmp_path / "alike.pocket").stat().st_size <= 300_000
+
+
+@pytest.mark.slow
+def test_keras_to_litert(tmp_path):
+    said = run(EXAMPLES / "08_keras_to_litert.py", tmp_path, folder=tmp_path, EPOCHS="3", STEPS="60")
+    rows = {line[:14].strip(): line[14:].split() for line in said.splitlines()[1:]}
+    assert list(rows) == ["float32", "8 bits after", "2 bits after", "2 bits during"]
+    accuracy = {name: float(row[0]) for name, row in rows.items()}
+    size = {name: int(row[3].replace(",", "")) for name, row in rows.items()}
+    assert abs(accuracy["8 bits after"] - accuracy["float32"]) < 0.02
+    assert accuracy["2 bits during"] > accuracy["2 bits after"]
+    assert size["2 bits during"] < 0.7 * size["8 bits after"] < 0.2 * size["float32"]
+    assert (tmp_path / "small" / "model.safetensors").is_file()

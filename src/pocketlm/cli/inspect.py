@@ -20,7 +20,7 @@ SHOWN = {
 
 
 def command(
-    path: Annotated[str, typer.Argument(help="A Pocket, a model's folder, a hub name or pypi:PACKAGE.")],
+    path: Annotated[str, typer.Argument(help="A Pocket, a model's folder or .keras file, a hub name or pypi:PACKAGE.")],
     calibration: Annotated[
         str | None, typer.Option(help="UTF-8 text (for speech: WAV files) that a model's sensitivity is measured on.")
     ] = None,
@@ -42,7 +42,8 @@ def command(
     bytes and the predicted rise of the loss (without --calibration, the relative error) if it alone were quantized,
     factorized or pruned.
     """
-    if not Path(path).is_dir() and (Path(path).is_file() or path.endswith(".pocket")):
+    file = Path(path).is_file() and not path.endswith(".keras")
+    if file or (path.endswith(".pocket") and not Path(path).is_dir()):
         for name, value in (("--calibration", calibration), ("--test", test), ("--output", output)):
             if value is not None:
                 raise UserError(f"{name} is for a model; {path} is a Pocket")

@@ -78,8 +78,9 @@ class DropLayers:
         return model
 
     def _is_free(self, place: int, total: int, model: Model) -> bool:
-        first = max(self.protect, int(FAMILIES[model.spec.model_type].anchored))
-        return first <= place < total - self.protect
+        family = FAMILIES[model.spec.model_type]
+        first = max(self.protect, int(family.anchored))
+        return family.alike and first <= place < total - self.protect
 
     def _stacks(self, model: Model) -> list[str]:
         found = [stack[0].rpartition(".")[0] for stack in stacks(model.module)]

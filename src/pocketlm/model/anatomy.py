@@ -36,6 +36,7 @@ SUPPORTED: dict[str, str] = {
     "mt5": "encoder-decoder",
     "marian": "encoder-decoder",
     "whisper": "speech",
+    "keras": "encoder",
 }
 
 

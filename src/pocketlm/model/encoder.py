@@ -89,13 +89,15 @@ class EncoderModule(nn.Module):
 
 
 def find_teacher(name: str) -> str:
-    """A folder, or a hub name, for `name`: "pypi:PACKAGE" looks inside an installed package.
+    """A folder, a .keras file or a hub name, for `name`: "pypi:PACKAGE" looks inside an installed package.
 
     Raises TeacherError where there is none.
     """
     if name.startswith("pypi:"):
         return str(_package_folder(name.removeprefix("pypi:")))
     path = Path(name)
+    if path.suffix == ".keras" and path.is_file():
+        return str(path)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise TeacherError(f"teacher {name}: the folder has no config.json; a transformers model folder has one")

