@@ -3,7 +3,7 @@
 import pytest
 
 from pocketlm.data.columns import examples, pair_columns
-from pocketlm.data.parallel import find_sides, pair_groups
+from pocketlm.data.parallel import find_sides
 from pocketlm.data.read import read_rows
 from pocketlm.data.source import load
 from pocketlm.errors import DataError
@@ -101,15 +101,6 @@ def test_an_empty_side_names_its_rows():
     columns = pair_columns(rows, None, None, sure=True)
     with pytest.raises(DataError, match="1 row without a target in column 'sw': row 2"):
         examples(rows, columns, "a.tsv")
-
-
-def test_rows_that_share_a_side_are_one_group():
-    rows = [{"en": "a", "sw": "x"}, {"en": "A ", "sw": "y"}, {"en": "b", "sw": "y"}, {"en": "c", "sw": "z"}]
-    group = pair_groups(rows, (lambda row: row["en"], lambda row: row["sw"]))
-    found = [group(row) for row in rows]
-    assert found[0] == found[1] == found[2] != found[3]
-    again = pair_groups(rows[::-1], (lambda row: row["en"], lambda row: row["sw"]))
-    assert [again(row) for row in rows] == found
 
 
 def test_no_text_of_either_side_is_in_two_splits(tmp_path):

@@ -97,8 +97,9 @@ def test_poolings_as_files_say_them(tmp_path):
     assert said([pool], {"pooling_mode": "cls"}) == "cls"
     assert said([pool], {"pooling_mode_mean_sqrt_len_tokens": True, "include_prompt": True}) == "mean"
     assert said([{"type": "x.Transformer"}, {"type": "x.Normalize"}]) == "mean"
-    with pytest.raises(TeacherError, match="pools by lasttoken"):
-        said([pool], {"pooling_mode_lasttoken": True})
+    assert said([pool], {"pooling_mode_lasttoken": True}) == "last"
+    with pytest.raises(TeacherError, match="pools by weightedmean"):
+        said([pool], {"pooling_mode_weightedmean_tokens": True})
     with pytest.raises(TeacherError, match="pools by cls and max"):
         said([pool], {"pooling_mode_cls_token": True, "pooling_mode_max_tokens": True})
     with pytest.raises(TeacherError, match="a module Dense after"):
