@@ -23,7 +23,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fitted(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fit")
-    return pocketlm.fit(data, max_size="900kB", time_limit="6s", output=str(folder / "a.pocket")), folder
+    return pocketlm.fit(data, max_size="900kB", time_limit="3s", output=str(folder / "a.pocket")), folder
 
 
 def test_the_pocket_meets_its_size_and_writes(fitted):
@@ -61,5 +61,5 @@ def test_the_report_is_a_page(fitted):
 def test_a_size_that_no_student_has_is_missed_and_said(data, fitted):
     _, folder = fitted
     with pytest.raises(BudgetMissed, match="misses: size"):
-        build.fit(data, max_size="60kB", time_limit="6s", output=str(folder / "b.pocket"), work=str(folder / "a.work"))
+        build.fit(data, max_size="60kB", time_limit="3s", output=str(folder / "b.pocket"), work=str(folder / "a.work"))
     assert not (folder / "b.pocket").exists()

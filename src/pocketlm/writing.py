@@ -22,6 +22,7 @@ from pocketlm.outputs import Example
 from pocketlm.pocket.format import read_pocket, write_pocket
 from pocketlm.pocket.work import WorkFolder
 from pocketlm.progress import Deadline, Progress
+from pocketlm.runtime.choose import Writing
 from pocketlm.runtime.load import load, write_all
 from pocketlm.runtime.shortlist import MEMBER
 from pocketlm.tasks.prepare import Prepared
@@ -104,10 +105,12 @@ def _exported(desk: Desk, prepared: Prepared, student: Translator, pairs: Pairs,
     """The student as a Pocket of 8 bits, with a shortlist where that changes next to nothing, measured on dev."""
     desk.progress.stage("writing and measuring the Pocket")
     path = work.path / "student.pocket"
-    made = export_generator(student.model, path, Packing(BITS), task=prepared.task.name, force=True)
+    rows = [piece_ids(student.model.tokenizer, side) for side in (pairs.sources, pairs.targets)]
+    # a model that never ends a text is stopped soon after the longest it has seen
+    how = Writing(max_tokens=min(POSITIONS - 1, 8 + int(1.5 * max(map(len, rows[1])))))
+    made = export_generator(student.model, path, Packing(BITS), how, prepared.task.name, force=True)
     texts = [one.text for one in prepared.dev]
     said = _said(path, texts, 32)
-    rows = [piece_ids(student.model.tokenizer, side) for side in (pairs.sources, pairs.targets)]
     shortlist = make_shortlist(rows[0], rows[1], len(student.model.tokenizer))
     file = read_pocket(path)
     short = path.with_name("short.pocket")
