@@ -106,7 +106,7 @@ def test_wrong_routes_and_methods_are_refused_as_json(client):
 class Gated:
     """Stands in for a Pocket: calls wait for the gate, and it is noted how many run at once."""
 
-    task = "classification"
+    task, writes = "classification", False
 
     def __init__(self):
         self.gate = threading.Event()

@@ -38,6 +38,8 @@ class Pocket:
     size_bytes: the whole file.
     """
 
+    _generator: Generator | None = None
+
     def __init__(
         self, manifest: Mapping[str, Any], members: Mapping[str, bytes], size_bytes: int, threads: int
     ) -> None:
@@ -46,7 +48,6 @@ class Pocket:
         self.outputs = tuple(Output.from_json(output) for output in manifest["outputs"])
         self.size_bytes = size_bytes
         about = manifest["model"]
-        self._generator: Generator | None = None
         if about["kind"] == "generator":
             # no labels are predicted: nothing below is there
             self._generator = Generator(about, members, threads)
