@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pocketlm import __version__
 from pocketlm.budget import Measurement, Verdict
-from pocketlm.errors import BudgetMissed, MissingExtraError
+from pocketlm.errors import BudgetMissed, MissingExtraError, RecipeError
 from pocketlm.job import Job
 from pocketlm.measure.fresh import measure_pocket
 from pocketlm.measure.machine import describe
 from pocketlm.measure.quality import texts_for
-from pocketlm.outputs import Example, Output
+from pocketlm.outputs import Example
 from pocketlm.pocket.format import check_output, read_pocket, write_pocket
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
+from pocketlm.report.commands import sample_words
 from pocketlm.report.html import write_report
 from pocketlm.runtime.inputs import plain_text
 from pocketlm.runtime.load import Pocket, load
+from pocketlm.tasks.lost import lost_examples
 from pocketlm.tasks.prepare import Prepared, prepare
 
 try:
     from pocketlm.export.pocket import untrained_latency
-    from pocketlm.model.encoder import find_teacher, load_pretrained
+    from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained, question_inputs
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import Prefixes
     from pocketlm.search.candidates import Facts, candidates
@@ -37,8 +39,8 @@ try:
     from pocketlm.students.ngrams import HashedNgrams
     from pocketlm.students.pieces import student_pieces
     from pocketlm.train.context import FitContext
-    from pocketlm.train.lesson import join, lesson, text_of
-    from pocketlm.train.teach import ask_whole, judge, predictions
+    from pocketlm.train.lesson import in_windows, join, lesson, text_of
+    from pocketlm.train.teach import answers
     from pocketlm.train.teacher import (
         Classroom,
         Teacher,
@@ -56,7 +58,6 @@ logger = logging.getLogger(__name__)
 HOPELESS = 1.25
 # Texts that the n-grams see with which a teacher is compared.
 BASELINE_TEXTS = 60_000
-LOST_EXAMPLES = 20
 
 
 @dataclass(frozen=True)
@@ -88,27 +89,29 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     if job.teacher:
         find_teacher(job.teacher)
     prepared = prepare(job)
+    job = job.for_task(prepared.task.name)
+    assert job.max_length is not None and job.variants is not None  # `for_task` has set them
     pretrained = load_pretrained(job.teacher) if job.teacher else None
+    learnt, learnt_dev = _to_learn_from(job, prepared, pretrained)
     work = WorkFolder(job.work_folder)
     with work.locked():
         room = Classroom(
-            prepared.task, prepared.outputs, prepared.train, prepared.dev, _data_hash(prepared), job.max_length,
+            prepared.task, prepared.outputs, learnt, prepared.dev, _data_hash(prepared), job.max_length,
             job.seed, work, progress, deadline,
         )  # fmt: skip
         # before the teacher is fine-tuned, which changes the encoder
         near = word_neighbours(room, pretrained) if pretrained and job.variants else {}
         teacher = prepare_teacher(room, pretrained) if pretrained else None
         context = FitContext(
-            prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev, job.max_length,
+            prepared.task, prepared.outputs, lesson(learnt, prepared.outputs), prepared.dev, job.max_length,
             pretrained, teacher.model if teacher else None, job.seed, progress=progress, deadline=deadline,
         )  # fmt: skip
-        more = lesson(prepared.dev, prepared.outputs)
+        more = lesson(learnt_dev, prepared.outputs)
         if teacher is not None and _worth_hearing(teacher, context, prepared):
             taught = taught_lesson(room, teacher, room.train, prepared.unlabelled, job.variants, near)
-            dev_texts = [text_of(one, prepared.outputs) for one in prepared.dev]
-            said = predictions(ask_whole(teacher.model, dev_texts), dev_texts, prepared.outputs)
+            said = answers(teacher.model, [text_of(one, prepared.outputs) for one in prepared.dev])
             context = replace(context, lesson=taught, taught_dev=said)
-            more = taught_lesson(room, teacher, room.dev, [], job.variants, near)
+            more = taught_lesson(room, teacher, learnt_dev, [], job.variants, near)
         outcomes, judged = _search(job, prepared, teacher, context, work)
         chosen = judged.choose(outcomes)
         final = None if chosen is None else chosen.trial
@@ -126,11 +129,31 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     return done
 
 
+def _to_learn_from(job: Job, prepared: Prepared, pretrained: Pretrained | None) -> tuple[list[Example], list[Example]]:
+    """Training and dev examples as models learn from them: questions once for each window of a long context.
+
+    Raises RecipeError for questions without a teacher.
+    """
+    if not any(output.kind == "span" for output in prepared.outputs):
+        return prepared.train, prepared.dev
+    if pretrained is None or job.max_length is None:
+        raise RecipeError(
+            "question answering needs a teacher that its students are cut out of; give --teacher FOLDER, a hub name or "
+            "pypi:PACKAGE"
+        )
+    inputs = question_inputs(pretrained, job.max_length)
+    splits = (("train", prepared.train), ("dev", prepared.dev), ("test", prepared.test))
+    cut = {name: in_windows(examples, inputs, name) for name, examples in splits}
+    return cut["train"], cut["dev"]
+
+
 def _worth_hearing(teacher: Teacher, context: FitContext, prepared: Prepared) -> bool:
     """Whether the teacher does better on dev than n-grams that learnt from the labels alone; if not, it is noted.
 
     A teacher that does not know the language or saw too few rows would teach its own errors.
     """
+    if context.asking:
+        return True  # n-grams do not say where an answer is
     context.progress.stage("checking that the teacher beats plain n-grams")
     epochs = max(5, min(60, BASELINE_TEXTS // len(context.lesson)))
     baseline = Distill(epochs, alpha=0.0, patience=epochs)(HashedNgrams(rows=20_000)(None, context), context)
@@ -227,8 +250,8 @@ def _conclude(
 ) -> dict[str, Any]:  # fmt: skip
     """Read the test split once for the final student, write the Pocket if it may be, and gather the result."""
     test_texts = [text_of(one, prepared.outputs) for one in prepared.test]
-    said = ask_whole(teacher.model, test_texts) if teacher else None
-    teacher_test = judge(said, prepared.test, prepared.outputs, prepared.task) if said else None
+    said = answers(teacher.model, test_texts) if teacher else None
+    teacher_test = prepared.task.figures(prepared.test, said, prepared.outputs) if said else None
     result: dict[str, Any] = {
         "schema": 1, "pocket": None, "report": str(job.report), "task": prepared.task.name,
         "main_metric": prepared.task.main_metric, "budget": job.budget.to_json(), "data": prepared.about,
@@ -240,8 +263,7 @@ def _conclude(
         text = "no candidate fits the budget: " + (outcomes[0].why if outcomes else "nothing so small can be made")
         return {**result, "status": "missed", "verdict": {"met": False, "limits": [], "text": text}}
     staged = final.pocket.with_name("chosen.pocket")
-    teacher_said = predictions(said, test_texts, prepared.outputs) if said else None
-    measured, verdict, details = _final(prepared, final, staged, teacher_said, judged, teacher_test)
+    measured, verdict, details = _final(prepared, final, staged, said, judged, teacher_test)
     result["chosen"] = {"name": chosen.recipe.name, "recipe": chosen.recipe.to_json(), **details}
     met = verdict.met
     free = not verdict.limits
@@ -282,7 +304,7 @@ def _final(
         "measurement": taken,
         "dev": dict(trial.measurement.quality),
         "test": scores.to_json(),
-        "lost_examples": _lost(prepared, said, teacher_said),
+        "lost_examples": lost_examples(prepared.test, said, teacher_said, prepared.outputs),
     }
     return measured, judged.budget.check(measured, judged.metric, teacher_test), details
 
@@ -302,7 +324,7 @@ def _card(pocket: Pocket, prepared: Prepared, figures: Mapping[str, Mapping[str,
     lines = [f"# A PocketLM model: {prepared.task.name}", "", f"Trained on {Path(prepared.about['source']).name}.", ""]
     lines += [f"- {name}: {one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f})" for name, one in figures.items()]
     lines += ["", "Test figures with 95 % intervals. Run it: `pip install pocketlm`, then", ""]
-    lines += ['    pocketlm run FILE.pocket "some text"', ""]
+    lines += [f"    pocketlm run FILE.pocket {sample_words(prepared.task.name)}", ""]
     return "\n".join(lines)
 
 
@@ -333,28 +355,3 @@ def _candidate_json(outcome: Outcome, chosen: bool, judged: Judge) -> dict[str, 
             "fidelity": measured.extra.get("fidelity"),
         }  # fmt: skip
     return about
-
-
-def _lost(
-    prepared: Prepared, said: list[dict[str, Any]], teacher_said: list[dict[str, Any]] | None
-) -> list[dict[str, str]]:
-    """Test texts that the teacher gets right and the student wrong."""
-    if teacher_said is None:
-        return []
-    lost = []
-    for example, own, theirs in zip(prepared.test, said, teacher_said, strict=True):
-        gold, student, taught = (_answer(example, one, prepared.outputs) for one in (None, own, theirs))
-        if taught == gold != student:
-            lost.append({"text": example.text, "gold": gold, "teacher": taught, "student": student})
-    return lost[:LOST_EXAMPLES]
-
-
-def _answer(example: Example, said: Mapping[str, Any] | None, outputs: Sequence[Output]) -> str:
-    """An answer, or the gold one, as one string: labels, and the tagged words where there are any."""
-    labels, tags = list(example.labels), list(example.tags)
-    if said is not None:
-        kinds = {output.kind: output.name for output in outputs}
-        labels = [said[kinds["single"]]] if "single" in kinds else said["labels"] if "multi" in kinds else []
-        tags = said[kinds["tags"]] if "tags" in kinds else []
-    words = [f"{tag}:{word}" for tag, word in zip(tags, example.tokens, strict=False) if tag != "O"]
-    return " ".join(filter(None, [", ".join(sorted(map(str, labels))), *words]))

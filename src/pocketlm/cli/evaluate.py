@@ -18,6 +18,8 @@ def command(
     label: Annotated[str | None, typer.Option(help="Column with the label or intent.")] = None,
     slots: Annotated[str | None, typer.Option(help="Column with BIO tags beside an intent.")] = None,
     tags: Annotated[str | None, typer.Option(help="Column with a tag a word, by name or number.")] = None,
+    context: Annotated[str | None, typer.Option(help="Column with what questions are about.")] = None,
+    answer: Annotated[str | None, typer.Option(help="Column with the answers to questions.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> int:
     """Judge a Pocket on labelled rows: every metric with its 95 % interval, per class and per slot."""
@@ -26,7 +28,7 @@ def command(
     from pocketlm.tasks.prepare import read_labelled
 
     model = load(pocket)
-    scores = evaluate(model, read_labelled(data, model.task, text, label, slots, tags))
+    scores = evaluate(model, read_labelled(data, model.task, text, label, slots, tags, context, answer))
     about = scores.to_json()
     if json_output:
         flat = {name: figure["value"] for name, figure in about["metrics"].items()}
@@ -35,7 +37,7 @@ def command(
                 "n": scores.n,
                 **flat,
                 "intervals": about["metrics"],
-                **{k: about[k] for k in ("per_class", "per_slot", "confusion")},
+                **{k: about[k] for k in ("per_class", "per_slot", "confusion", "notes")},
             }
         )
         return 0
@@ -51,6 +53,8 @@ def _print(rows: int, about: dict[str, Any]) -> None:
     for name, one in about["metrics"].items():
         table.add_row(name, f"{one['value']:.4f}", f"{one['low']:.4f} to {one['high']:.4f}")
     out.print(table)
+    for note in about["notes"]:
+        out.print(note, markup=False)
     for title in ("per_class", "per_slot"):
         if about[title]:
             out.print(_labels(title.removeprefix("per_"), about[title]))

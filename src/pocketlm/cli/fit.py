@@ -20,7 +20,7 @@ def _option(help_text: str, *names: str) -> Any:
 
 
 def command(
-    context: typer.Context,
+    called: typer.Context,
     data: Annotated[str, typer.Argument(help="A file, a folder, smart-home:LANG, a hub data set, or a job.yaml.")],
     dev: Annotated[str | None, _option("File with rows that choose between candidates.")] = None,
     test: Annotated[str | None, _option("File with rows that are read once, at the end.")] = None,
@@ -29,6 +29,8 @@ def command(
     label: Annotated[str | None, _option("Column with the label or intent.")] = None,
     slots: Annotated[str | None, _option("Column with BIO tags beside an intent.")] = None,
     tags: Annotated[str | None, _option("Column with a tag a word, by name or number; no label then.")] = None,
+    context: Annotated[str | None, _option("Column with what questions are about; --text names the questions.")] = None,
+    answer: Annotated[str | None, _option("Column with the answers, which are parts of the context.")] = None,
     multi_label: Annotated[bool | None, _option("Rows have any number of labels.", "--multi-label")] = None,
     teacher: Annotated[str | None, _option("A transformers folder, a hub name, or pypi:PACKAGE.")] = None,
     max_size: Annotated[str | None, _option('Largest file, such as "1MB".')] = None,
@@ -44,7 +46,9 @@ def command(
     refit: Annotated[
         bool | None, _option("Train the chosen recipe again on train and dev.", "--refit/--no-refit")
     ] = None,
-    max_length: Annotated[int | None, _option("Subword pieces read of a text.")] = None,
+    max_length: Annotated[
+        int | None, _option("Subword pieces read of a text, or of a question and context at once.")
+    ] = None,
     time_limit: Annotated[str | None, _option('Bound on the work, such as "10m".')] = None,
     keep_best: Annotated[bool | None, _option("Write the nearest miss too.", "--keep-best")] = None,
     force: Annotated[bool | None, _option("Replace files that exist.", "--force")] = None,
@@ -59,7 +63,7 @@ def command(
     Interrupted, the same command goes on where it stopped. Exit code 3: nothing met the budget.
     """
     names = {one.name for one in fields(Job)} - {"data"}
-    given = {name: value for name, value in context.params.items() if name in names and value is not None}
+    given = {name: value for name, value in called.params.items() if name in names and value is not None}
     job = read_job(Path(data), given) if data.endswith((".yaml", ".yml")) else job_from_mapping({"data": data, **given})
     from pocketlm.build import Result, fit
 
@@ -87,12 +91,14 @@ def _run(fit: Any, job: Job, progress: Any) -> tuple[Any, BudgetMissed | None]:
 
 
 def _summarize(result: dict[str, Any], job: Job) -> None:
+    from pocketlm.report.commands import sample_words
+
     out = console()
     out.print(candidates_table(result))
     out.print(result["verdict"]["text"], style="bold", markup=False)
     if result["pocket"]:
         out.print(f"wrote {result['pocket']} and {result['report']}", markup=False)
-        out.print(f'try: pocketlm run {result["pocket"]} "some text"', markup=False)
+        out.print(f"try: pocketlm run {result['pocket']} {sample_words(result['task'])}", markup=False)
     else:
         out.print(f"wrote {result['report']}; --keep-best writes the nearest miss too", markup=False)
     out.print(f"kept {job.work_folder} for runs to come; it may be deleted", markup=False)

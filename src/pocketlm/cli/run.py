@@ -22,16 +22,27 @@ def command(
     texts: Annotated[
         list[str] | None, typer.Argument(help="Texts; without any, JSON Lines are read from stdin.")
     ] = None,
+    question: Annotated[str | None, typer.Option(help="A question, for a Pocket that answers them.")] = None,
+    context: Annotated[str | None, typer.Option(help="The text that holds the answer; goes with --question.")] = None,
     batch_size: Annotated[int, typer.Option(help="Lines predicted at once from stdin.", min=1)] = 32,
 ) -> int:
     """Predict, one JSON object a text on stdout.
 
-    From stdin each line is a JSON string, an object with "text" or "tokens" (its other fields come back), or
-    plain text. Answers stream: a batch is answered as soon as it is full or the input pauses at its end.
+    From stdin each line is a JSON string, an object with "text", with "tokens", or with "question" and "context"
+    (its other fields come back), or plain text. Answers stream: a batch is answered as soon as it is full or the
+    input pauses at its end.
+
+    A Pocket that answers questions takes --question and --context, or such objects from stdin.
     """
+    if (question is None) != (context is None) or (question is not None and texts):
+        raise DataError("--question and --context go together, in place of texts")
     from pocketlm.runtime.load import load
+    from pocketlm.runtime.question import question_of
 
     model = load(pocket)
+    if question is not None:
+        print_json(model.predict(question_of({"question": question, "context": context}, "--question, --context")))
+        return 0
     if texts:
         for prediction in model.predict(texts):
             print_json(prediction)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from pocketlm.data.cells import is_null, missing, unlabelled
 from pocketlm.data.guess import (
     LABEL_NAMES,
     TEXT_NAMES,
@@ -17,6 +16,7 @@ from pocketlm.data.guess import (
     named_label,
     refuse_numbers,
 )
+from pocketlm.data.questions import answer_notes, find_question, row_answers, start_column
 from pocketlm.data.read import Row
 from pocketlm.data.tagged import (
     SLOT_NAMES,
@@ -46,6 +46,7 @@ class Columns:
     text: joined by a space where there are several. label: None where words alone are tagged. tokens, tags: set
     where words are tagged; without tokens, the words are those of the text. scheme: of the tags, where there is
     no label; None for plain ones. separator: between the labels of a cell, for multi-label data in plain text.
+    context, answer: where the text is a question about a context; start: where answers begin, if a column says so.
     chosen: one line for people.
     """
 
@@ -56,11 +57,16 @@ class Columns:
     scheme: Scheme | None = None
     multi_label: bool = False
     separator: str | None = None
+    context: str | None = None
+    answer: str | None = None
+    start: str | None = None
     chosen: str = ""
 
     @property
     def task(self) -> str:
         """The name of the task these columns are for."""
+        if self.context:
+            return "question-answering"
         if self.tags:
             return "understanding" if self.label else "tagging" if self.scheme else "word-tagging"
         return "multi-label" if self.multi_label else "classification"
@@ -73,10 +79,22 @@ class Columns:
 
     def raw_text(self, row: Row) -> str:
         """The text of a row with the spaces at its ends."""
-        return " ".join("" if _is_null(row.get(name)) else str(row[name]) for name in self.text)
+        return " ".join("" if is_null(row.get(name)) else str(row[name]) for name in self.text)
+
+    def group_of(self, row: Row) -> str:
+        """What must not be on two sides of a split: the text, or the context that questions are about."""
+        return str(row.get(self.context) or "") if self.context else self.text_of(row)
+
+    def notes(self, rows: Sequence[Row], where: str) -> list[str]:
+        """What is worth knowing of rows that were read."""
+        return (
+            answer_notes(rows, (self.context, self.answer, self.start), where) if self.context and self.answer else []
+        )
 
     def class_of(self, row: Row) -> str:
-        """What splits are stratified by: the label, or the first tag that is not O."""
+        """What splits are stratified by: the label, the first tag that is not O, whether there is an answer."""
+        if self.context:
+            return str(bool(row_answers(row, self.context, self.answer or "", self.start, "row")[0]))
         return first_type(row.get(self.tags or "")) if self.label is None else str(row.get(self.label))
 
 
@@ -87,18 +105,27 @@ def detect(
     slots: str | None = None,
     multi_label: bool = False,
     tags: str | None = None,
+    context: str | None = None,
+    answer: str | None = None,
 ) -> Columns:
     """The columns named, or the likeliest ones.
 
     text: a name, or several with commas between them. multi_label: a cell of text holds several labels.
-    slots: tags of words beside a label; tags: tags of words alone. A number stands for the column at that place.
+    slots: tags of words beside a label; tags: tags of words alone. context, answer: where the text is a question.
+    A number stands for the column at that place.
     Raises DataError for a name that is no column, and where no column can be the text or the label.
     """
     if tags and (slots or label):
         raise DataError("a label goes with slots; tags are of words alone, without a label")
     names = list(dict.fromkeys(name for row in rows for name in row))
     asked = tuple(named_column(part.strip(), names) for part in text.split(",")) if text else ()
-    label, slots, tags = (named_column(name, names) if name else None for name in (label, slots, tags))
+    label, slots, tags, context, answer = (
+        named_column(name, names) if name else None for name in (label, slots, tags, context, answer)
+    )
+    if not (label or slots or tags):
+        held = find_question(rows, names, asked, context, answer)
+        if held is not None:
+            return _questions(names, *held)
     tokens, found_tags = _tagged(rows, names, slots or tags, asked, label)
     found_label = _label(rows, names, (asked, label, slots, tags), tokens, found_tags)
     found_text = asked or find_text(rows, names, found_label, tokens)
@@ -111,6 +138,12 @@ def detect(
     scheme = find_scheme(rows, found_tags) if found_tags and not found_label else None
     columns = Columns(found_text, found_label, tokens, found_tags, scheme, multi_label or lists, separator)
     return replace(columns, chosen=_reasons(rows, columns, text is not None, label is not None))
+
+
+def _questions(names: Sequence[str], question: str, context: str, answer: str) -> Columns:
+    start = start_column(names)
+    chosen = f"questions from {question!r}, contexts from {context!r}, answers from {answer!r}"
+    return Columns((question,), None, context=context, answer=answer, start=start, chosen=chosen)
 
 
 def _tagged(
@@ -194,9 +227,12 @@ def examples(rows: Sequence[Row], columns: Columns, where: str) -> list[Example]
     """
     _refuse_absent(where, rows, columns)
     what = "without text" if columns.label else "without words; leave empty sentences out"
+    if columns.context:
+        what = "without a question"
+        _refuse(where, "with an empty context", [n for n, row in enumerate(rows) if missing(row.get(columns.context))])
     _refuse(where, what, [place for place, row in enumerate(rows) if not columns.text_of(row)])
     if columns.label:
-        empty = [place for place, row in enumerate(rows) if _unlabelled(row.get(columns.label), columns.multi_label)]
+        empty = [place for place, row in enumerate(rows) if unlabelled(row.get(columns.label), columns.multi_label)]
         _refuse(where, f"without a label in column {columns.label!r} (empty, null or NaN)", empty)
     return [_example(row, columns, f"{where}, row {place + 1}") for place, row in enumerate(rows)]
 
@@ -211,30 +247,18 @@ def _refuse(where: str, what: str, places: Sequence[int]) -> None:
 def _refuse_absent(where: str, rows: Sequence[Row], columns: Columns) -> None:
     """Raise DataError where a column that is needed is in none of the rows."""
     there = {name: None for row in rows for name in row}
-    for name in (*columns.text, columns.label, columns.tokens, columns.tags):
+    for name in (*columns.text, columns.label, columns.tokens, columns.tags, columns.context, columns.answer):
         if rows and name is not None and name not in there:
             raise DataError(
                 f"{where}: has no column {name!r}; it has {', '.join(there)}.{did_you_mean(name, list(there))}"
             )
 
 
-def _is_null(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _missing(value: Any) -> bool:
-    return _is_null(value) or (isinstance(value, str) and (not value.strip() or value.strip().lower() == "nan"))
-
-
-def _unlabelled(value: Any, multi_label: bool) -> bool:
-    """Whether a cell is no label; where several are allowed, none is allowed too, but not null."""
-    if isinstance(value, list):
-        return any(_missing(label) for label in value)
-    return _missing(value) and not (multi_label and value == "")
-
-
 def _example(row: Row, columns: Columns, where: str) -> Example:
     text, labels = columns.text_of(row), _labels(row, columns)
+    if columns.context and columns.answer:
+        answers, _ = row_answers(row, columns.context, columns.answer, columns.start, where)
+        return Example(text, pair=str(row[columns.context]), answers=answers)
     if not columns.tags:
         return Example(text, labels)
     cell = row.get(columns.tags)

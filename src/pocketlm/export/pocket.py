@@ -19,6 +19,7 @@ from pocketlm.runtime.bag import BagModel
 from pocketlm.runtime.graph import GraphModel
 from pocketlm.runtime.inputs import Arrays, PieceInputs, Text
 from pocketlm.runtime.load import RunnableModel, predict_all
+from pocketlm.runtime.windows import QuestionInputs
 from pocketlm.train.context import FitContext
 from pocketlm.train.lesson import text_of
 from pocketlm.train.teach import ask
@@ -60,12 +61,21 @@ def agreement(model: TaskModel, runnable: RunnableModel, texts: Sequence[Text]) 
         logits = runnable.run(model.inputs.collate(encoded))
         for output in model.spec.outputs:
             rows = list(said.logits[output.name][begin : begin + 64])
+            if output.kind == "span":
+                same.append(_same_places(rows, logits[output.name]))
+                continue
             theirs = np.concatenate(rows) if output.kind == "tags" else np.stack(rows)
             if output.kind == "multi":
                 same.append(((theirs > 0) == (logits[output.name] > 0)).all(axis=1))
             else:
                 same.append(theirs.argmax(axis=1) == logits[output.name].argmax(axis=1))
     return float(np.concatenate(same).mean())
+
+
+def _same_places(rows: Sequence[np.ndarray], logits: np.ndarray) -> np.ndarray:
+    """Whether the likeliest begin and end of each text are the same: (pieces, 2) of each, and (texts, most, 2)."""
+    pairs = zip(rows, logits, strict=True)
+    return np.array([np.array_equal(own.argmax(axis=0), one[: len(own)].argmax(axis=0)) for own, one in pairs])
 
 
 def _prove(share: float) -> float:
@@ -90,7 +100,7 @@ def _export_bag(model: TaskModel, context: FitContext) -> Exported:
 
 def _export_graph(model: TaskModel, context: FitContext) -> Exported:
     inputs = model.inputs
-    assert isinstance(inputs, PieceInputs)
+    assert isinstance(inputs, (PieceInputs, QuestionInputs))
     graph = trace(model)
     texts = _dev_texts(model, context)
     share = _prove(agreement(model, GraphModel(to_bytes(graph), model.spec.outputs, 0), texts))
@@ -100,15 +110,10 @@ def _export_graph(model: TaskModel, context: FitContext) -> Exported:
         verdict, data = _int8(model, context, graph)
     else:
         data = to_bytes(graph)
-    about = {
-        "kind": "onnx",
-        "inputs": {
-            "kind": "pieces",
-            "tagging": inputs.tagging,
-            "max_length": inputs.max_length,
-            "pad_id": inputs.pad_id,
-        },
-    }
+    read: dict[str, Any] = {"kind": "pieces", "tagging": inputs.tagging}
+    if isinstance(inputs, QuestionInputs):
+        read = {"kind": "questions", "reading": inputs.reading.to_json()}
+    about = {"kind": "onnx", "inputs": {**read, "max_length": inputs.max_length, "pad_id": inputs.pad_id}}
     members = {"graph.onnx": data, "tokenizer.json": inputs.tokenizer.to_str().encode()}
     return Exported(about, members, share, verdict)
 

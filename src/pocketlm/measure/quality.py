@@ -7,13 +7,17 @@ from typing import Any
 
 from pocketlm.outputs import Example
 from pocketlm.runtime.decode import Prediction
+from pocketlm.runtime.inputs import Text
 from pocketlm.runtime.load import Pocket
+from pocketlm.runtime.question import Question
 from pocketlm.tasks.scores import Scores
 from pocketlm.tasks.table import TASKS, Task
 
 
-def texts_for(pocket: Pocket, examples: Sequence[Example]) -> list[str | tuple[str, ...]]:
-    """What the Pocket reads of each example: its tokens where it tags words and they are given."""
+def texts_for(pocket: Pocket, examples: Sequence[Example]) -> list[Text]:
+    """What the Pocket reads of each example: its tokens where it tags words and they are given, a question."""
+    if any(output.kind == "span" for output in pocket.outputs):
+        return [Question(example.text, example.pair) for example in examples]
     tagging = any(output.kind == "tags" for output in pocket.outputs)
     return [example.tokens if tagging and example.tokens else example.text for example in examples]
 
@@ -35,5 +39,5 @@ def fidelity(said: Sequence[Prediction], taught: Sequence[Prediction]) -> float:
 
 def _answer(said: Prediction) -> dict[str, Any]:
     """What was said, without the scores; several labels of a text have no order."""
-    answer = {key: value for key, value in said.items() if key not in ("score", "scores")}
+    answer = {key: value for key, value in said.items() if key not in ("score", "scores", "margin")}
     return {**answer, "labels": sorted(answer["labels"])} if "labels" in answer else answer

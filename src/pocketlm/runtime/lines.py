@@ -7,6 +7,7 @@ from typing import Any, NoReturn, TypeGuard
 
 from pocketlm.errors import DataError
 from pocketlm.runtime.inputs import Text
+from pocketlm.runtime.question import question_of
 
 Row = dict[str, Any]
 
@@ -14,7 +15,8 @@ Row = dict[str, Any]
 def read_line(line: str, place: str) -> tuple[Row, Text]:
     """The fields to give back with the answer, and the text or tokens.
 
-    A line is a JSON string, an object with "text" or "tokens", or plain text. Raises DataError, which names `place`.
+    A line is a JSON string, an object with "text", "tokens", or "question" and "context", or plain text. Raises
+    DataError, which names `place`.
     """
     if not line.lstrip().startswith(("{", '"')):
         return {}, line
@@ -37,12 +39,16 @@ def row_and_text(value: Any, place: str) -> tuple[Row, Text]:
     if isinstance(value, str):
         return {}, value
     row: Row = value if isinstance(value, dict) else {}
+    if "context" in row and "text" not in row:
+        return row, question_of(row, place)
     tokens, text = row.get("tokens"), row.get("text")
     if isinstance(tokens, list) and is_text(tokens):
         return row, tokens
     if isinstance(text, str):
         return row, text
-    raise DataError(f'{place}: an object needs "text" (a string) or "tokens" (a list of strings)')
+    raise DataError(
+        f'{place}: an object needs "text" (a string) or "tokens" (a list of strings); a question, "context" too'
+    )
 
 
 def is_text(value: Any) -> TypeGuard[Text]:

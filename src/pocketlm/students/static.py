@@ -17,7 +17,7 @@ from pocketlm.model.bag import BagModule
 from pocketlm.model.encoder import EncoderModule
 from pocketlm.model.readout import pool
 from pocketlm.model.task_model import TaskModel, TaskSpec
-from pocketlm.runtime.inputs import PieceBagInputs
+from pocketlm.runtime.inputs import PieceBagInputs, PieceInputs
 from pocketlm.students.pieces import Pieces, student_pieces
 from pocketlm.train.context import FitContext
 
@@ -50,6 +50,7 @@ class StaticEmbeddings:
         if context.teacher is not None and isinstance(context.teacher.module, EncoderModule):
             vectors = _piece_vectors(context.teacher.module, pieces, context)
             module.table.data[:, : vectors.shape[1]] = _principal(vectors, self.width) * 0.3
+        assert isinstance(pieces.inputs, PieceInputs)  # questions are never read as bags
         return TaskModel(module, PieceBagInputs(pieces.inputs), TaskSpec("bag", context.outputs))
 
 

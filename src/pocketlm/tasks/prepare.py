@@ -33,7 +33,9 @@ class Prepared:
 def prepare(job: Job) -> Prepared:
     """The job's data, read, checked and split. Raises DataError."""
     source = load(job.data, job.dev, job.test, job.unlabelled, job.seed)
-    columns = detect(source.splits["train"], job.text, job.label, job.slots, job.multi_label, job.tags)
+    columns = detect(
+        source.splits["train"], job.text, job.label, job.slots, job.multi_label, job.tags, job.context, job.answer
+    )
     names = {"train": job.data, "dev": job.dev or f"{job.data} (dev)", "test": job.test or f"{job.data} (test)"}
     # every row is checked before any is split off, so that messages speak of the user's own file
     whole = {name: examples(source.splits[name], columns, names[name]) for name in SPLITS if name in source.splits}
@@ -48,7 +50,11 @@ def prepare(job: Job) -> Prepared:
         "source": source.name,
         "columns": columns.chosen,
         "splits": {name: describe_split(splits[name]) for name in SPLITS},
-        "notes": [*source.notes, *notes],
+        "notes": [
+            *source.notes,
+            *notes,
+            *(note for name in SPLITS for note in columns.notes(splits[name], names[name])),
+        ],
     }
     unlabelled = [str(row["text"]) for row in source.splits.get("unlabelled", [])]
     return Prepared(task, outputs, read["train"], read["dev"], read["test"], unlabelled, about)
@@ -58,7 +64,7 @@ def complete_splits(source: Source, columns: Columns, seed: int) -> tuple[dict[s
     """Train, dev and test rows, the missing ones split off training, and notes on what was done."""
     splits, notes = dict(source.splits), []
     train = splits["train"]
-    text_of, class_of = columns.text_of, columns.class_of
+    text_of, class_of = columns.group_of, columns.class_of
     if "test" not in splits:
         train, splits["test"] = split_off(train, TEST_SHARE, text_of=text_of, class_of=class_of, seed=seed)
         notes.append(f"test: {len(splits['test'])} rows split off training, stratified")
@@ -82,15 +88,16 @@ def complete_splits(source: Source, columns: Columns, seed: int) -> tuple[dict[s
 
 
 def read_labelled(
-    spec: str, task: str, text: str | None, label: str | None, slots: str | None, tags: str | None = None
-) -> list[Example]:
+    spec: str, task: str, text: str | None, label: str | None, slots: str | None, tags: str | None = None,
+    context: str | None = None, answer: str | None = None,
+) -> list[Example]:  # fmt: skip
     """The labelled rows called `spec` as examples of `task`: its test split where it has one, else all of it."""
     source = load(spec)
     rows = source.splits.get("test", source.splits["train"])
-    columns = detect(rows, text, label, slots, task == "multi-label", tags)
+    columns = detect(rows, text, label, slots, task == "multi-label", tags, context, answer)
     if columns.task != task:
         raise DataError(
             f"{spec}: holds {columns.task} rows ({columns.chosen}), the Pocket does {task}; name the columns that "
-            "are meant with --text, --label, --slots or --tags"
+            "are meant with --text, --label, --slots, --tags, --context or --answer"
         )
     return examples(rows, columns, spec)

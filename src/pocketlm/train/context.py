@@ -48,3 +48,8 @@ class FitContext:
     def tagging(self) -> bool:
         """Whether words are tagged."""
         return any(output.kind == "tags" for output in self.outputs)
+
+    @property
+    def asking(self) -> bool:
+        """Whether questions are answered from contexts."""
+        return any(output.kind == "span" for output in self.outputs)

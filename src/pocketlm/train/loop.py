@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pocketlm.model.readout import states_and_logits
 from pocketlm.model.task_model import TaskModel
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.inputs import Encoded
@@ -199,8 +200,7 @@ def _learn(run: _Run, given: Lesson, encoded: Sequence[Encoded], own: list[int],
     batch = make_batch(given, outputs, encoded, run.model.inputs, own)
     with torch.autocast("cpu", torch.bfloat16, enabled=run.schedule.autocast):
         if objective.beta and batch.hidden is not None:
-            states = module.hidden(batch.arrays["input_ids"], batch.arrays["attention_mask"])
-            logits = module.readout(states, batch.arrays["attention_mask"], batch.arrays.get("word_index"))
+            states, logits = states_and_logits(module, batch.arrays)
             loss = objective(logits, batch, outputs) + objective.on_hidden(states, batch)
         else:
             loss = objective(module(**batch.arrays), batch, outputs)

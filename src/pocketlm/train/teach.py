@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pocketlm.model.readout import states_and_logits
 from pocketlm.model.task_model import TaskModel
 from pocketlm.outputs import Example, Output
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.decode import Prediction, decode
 from pocketlm.runtime.inputs import Text
+from pocketlm.runtime.question import Question
+from pocketlm.runtime.spans import answer_of
 from pocketlm.runtime.whole import in_parts, only_words
+from pocketlm.runtime.windows import QuestionInputs
 from pocketlm.tasks.table import Task
 from pocketlm.train.lesson import Taught, lesson, tensors, text_of
 from pocketlm.train.loop import History, Schedule, gains_from_bf16, train
 from pocketlm.train.losses import Objective
+from pocketlm.train.questions import found_spans, with_threshold
 
 # Teacher states kept for hidden losses, float16; beyond this they cost more than they teach.
 HIDDEN_BYTES = 600_000_000
@@ -51,8 +57,7 @@ def ask(
         batch = [encoded[place] for place in own]
         arrays = tensors(model.inputs.collate(batch))
         if hidden:
-            last = module.hidden(arrays["input_ids"], arrays["attention_mask"])
-            said = module.readout(last, arrays["attention_mask"], arrays.get("word_index"))
+            last, said = states_and_logits(module, arrays)
             for row, place in enumerate(own):
                 states[place] = last[row, : encoded[place].length].half().numpy()
         else:
@@ -61,6 +66,8 @@ def ask(
             rows = said[output.name].float().numpy()
             edges = np.cumsum([one.words for one in batch])[:-1]
             parts = np.split(rows, edges) if output.kind == "tags" else rows
+            if output.kind == "span":
+                parts = [row[: one.length].copy() for row, one in zip(rows, batch, strict=True)]
             for place, part in zip(own, parts, strict=True):
                 logits[output.name][place] = part
         if progress is not None:
@@ -96,10 +103,28 @@ def predictions(said: Taught, texts: Sequence[Text], outputs: Sequence[Output]) 
     return decode(texts, outputs, joined, words)
 
 
-def judge(said: Taught, examples: Sequence[Example], outputs: Sequence[Output], task: Task) -> dict[str, float]:
-    """Every metric of the task, without intervals."""
-    texts = [text_of(example, outputs) for example in examples]
-    return task.figures(examples, predictions(said, texts, outputs), outputs)
+def answers(model: TaskModel, texts: Sequence[Text]) -> list[Prediction]:
+    """What the model predicts of whole texts, as the runtime does it."""
+    if not isinstance(model.inputs, QuestionInputs):
+        return predictions(ask_whole(model, texts), texts, model.spec.outputs)
+    reading, found = model.inputs.reading, found_spans(model.inputs, texts, partial(ask, model))
+    return [
+        answer_of(text.context, one, reading)
+        for text, one in zip(texts, found, strict=True)
+        if isinstance(text, Question)
+    ]
+
+
+def judge(model: TaskModel, examples: Sequence[Example], task: Task) -> dict[str, float]:
+    """Every metric of the task, without intervals.
+
+    Where questions may have no answer, with the threshold that is best on these examples; the model's inputs keep it.
+    """
+    texts, inputs = [text_of(example, model.spec.outputs) for example in examples], model.inputs
+    if isinstance(inputs, QuestionInputs) and not all(example.answers for example in examples):
+        found = found_spans(inputs, texts, partial(ask, model))
+        inputs.reading = with_threshold(inputs.reading, examples, found)
+    return task.figures(examples, answers(model, texts), model.spec.outputs)
 
 
 @dataclass(frozen=True)
@@ -111,17 +136,17 @@ class DevFigure:
 
     def __call__(self, model: TaskModel) -> float:
         """The figure, in [0, 1]."""
-        said = ask_whole(model, [text_of(example, model.spec.outputs) for example in self.examples])
-        return judge(said, self.examples, model.spec.outputs, self.task)[self.task.main_metric]
+        return judge(model, self.examples, self.task)[self.task.main_metric]
 
 
-def teacher_schedule(texts: int, tagging: bool) -> Schedule:
+def teacher_schedule(texts: int, outputs: Sequence[Output]) -> Schedule:
     """The schedule a teacher is fine-tuned with: few epochs on much text, more on little, no label smoothing.
 
-    tagging: every word is a label, so that where texts are many half the epochs teach as much.
+    Where every word is a label, or is told from an answer, and texts are many, half the epochs teach as much.
     """
     epochs = next(epochs for most, epochs in EPOCHS if texts < most)
-    epochs = -(-epochs // 2) if tagging and texts >= 3_000 else epochs
+    words = any(output.kind in ("tags", "span") for output in outputs)
+    epochs = -(-epochs // 2) if words and texts >= 3_000 else epochs
     return Schedule(
         epochs, rate=1e-4, head_rate=1e-3, batch_size=32 if texts >= 1_000 else 16, autocast=gains_from_bf16()
     )
@@ -143,7 +168,7 @@ def fine_tune(
         model,
         lesson(train_examples, model.spec.outputs),
         Objective(),
-        teacher_schedule(len(train_examples), any(output.kind == "tags" for output in model.spec.outputs)),
+        teacher_schedule(len(train_examples), model.spec.outputs),
         DevFigure(task, dev_examples),
         seed=seed,
         checkpoint=checkpoint,

@@ -15,15 +15,15 @@ from pocketlm.model.task_model import TaskModel
 from pocketlm.outputs import Example, Output
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress
-from pocketlm.runtime.inputs import Text, plain_text, tokens_of
+from pocketlm.runtime.inputs import Text, tokens_of
 from pocketlm.runtime.ngrams import ngram_words
+from pocketlm.runtime.windows import QuestionInputs, Reading
 from pocketlm.tasks.table import Task
-from pocketlm.train.lesson import Lesson, lesson, text_of
+from pocketlm.train.lesson import Lesson, lesson, unlabelled_labels
 from pocketlm.train.loop import gains_from_bf16
 from pocketlm.train.neighbours import neighbours
 from pocketlm.train.teach import (
     ask,
-    ask_whole,
     fine_tune,
     judge,
     keeps_hidden,
@@ -68,7 +68,7 @@ class Classroom:
 
 def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
     """The encoder fine-tuned on the job's labels, or as it was fine-tuned before."""
-    schedule = teacher_schedule(len(room.train), any(output.kind == "tags" for output in room.outputs))
+    schedule = teacher_schedule(len(room.train), room.outputs)
     key: dict[str, Any] = {
         "version": VERSION, "model": pretrained.digest, "data": room.data_hash, "seed": room.seed,
         "max_length": room.max_length, "schedule": vars(schedule),
@@ -85,10 +85,11 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
             model, room.train, room.dev, room.task, seed=room.seed, checkpoint=step.folder / "training.checkpoint",
             progress=room.progress, deadline=deadline,
         )  # fmt: skip
-        said = ask_whole(model, [text_of(one, room.outputs) for one in room.dev])
-        quality = judge(said, room.dev, room.outputs, room.task)
+        quality = judge(model, room.dev, room.task)
         notes = [f"fine-tuned for {len(history.figures)} epochs, best after {history.best_epoch + 1}; {history.ended}"]
         done = {"quality": quality, "seconds": time.monotonic() - began, "notes": notes}
+        if isinstance(model.inputs, QuestionInputs):
+            done["reading"] = model.inputs.reading.to_json()
         if deadline.passed:
             # training that time cut short is used now, and not remembered as what this key gives
             key = {**key, "cut_after": history.figures}
@@ -99,6 +100,8 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
     else:
         model.module.load_state_dict(torch.load(weights, weights_only=True))
         model.module.eval()
+        if isinstance(model.inputs, QuestionInputs):
+            model.inputs.reading = Reading.from_json(done["reading"])
     return Teacher(pretrained, model, done["quality"], digest(key), done["seconds"], tuple(done["notes"]))
 
 
@@ -126,8 +129,7 @@ def taught_lesson(
     more: list[Text] = [tuple(tokens_of(text)) if tagging else text for text in unlabelled]
     more += variants(base.texts, rounds, room.seed, near)
     labels: dict[str, list[Any]] = {
-        name: [*own, *lesson([Example(plain_text(text)) for text in more], room.outputs).labels[name]]
-        for name, own in base.labels.items()
+        output.name: [*base.labels[output.name], *unlabelled_labels(len(more), output)] for output in room.outputs
     }
     whole = Lesson((*base.texts, *more), labels)
     step = room.work.step("taught", {"teacher": teacher.key, "texts": digest(list(whole.texts)), "version": VERSION})
