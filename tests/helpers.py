@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from pocketlm.job import Job
-from pocketlm.model.encoder import load_pretrained
+from pocketlm.model.encoder import load_pretrained, question_inputs
 from pocketlm.pocket.work import WorkFolder
 from pocketlm.progress import Deadline, Silent
 from pocketlm.tasks.prepare import prepare
 from pocketlm.train.context import FitContext
-from pocketlm.train.lesson import lesson
+from pocketlm.train.lesson import in_windows, lesson
 from pocketlm.train.teacher import Classroom, prepare_teacher, taught_lesson
 
 
@@ -17,10 +17,14 @@ def make_context(data: Path, teacher: Path | None, work: Path) -> FitContext:
     prepared = prepare(Job(str(data)))
     if teacher is None:
         return FitContext(prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev, 32)
+    pretrained = load_pretrained(str(teacher))
+    train = prepared.train
+    if prepared.task.name == "question-answering":
+        train = in_windows(train, question_inputs(pretrained, 32), "train")
     room = Classroom(
         prepared.task,
         prepared.outputs,
-        prepared.train,
+        train,
         prepared.dev,
         "hash",
         32,
@@ -29,7 +33,6 @@ def make_context(data: Path, teacher: Path | None, work: Path) -> FitContext:
         Silent(),
         Deadline(),
     )
-    pretrained = load_pretrained(str(teacher))
     taught = prepare_teacher(room, pretrained)
     return FitContext(
         prepared.task,

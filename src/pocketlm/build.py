@@ -96,7 +96,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     work = WorkFolder(job.work_folder)
     with work.locked():
         room = Classroom(
-            prepared.task, prepared.outputs, learnt, prepared.dev, _data_hash(prepared), job.max_length,
+            prepared.task, prepared.outputs, learnt, prepared.dev, prepared.data_hash, job.max_length,
             job.seed, work, progress, deadline,
         )  # fmt: skip
         # before the teacher is fine-tuned, which changes the encoder
@@ -167,11 +167,6 @@ def _worth_hearing(teacher: Teacher, context: FitContext, prepared: Prepared) ->
     return taught >= plain
 
 
-def _data_hash(prepared: Prepared) -> str:
-    splits = prepared.about["splits"]
-    return f"{splits['train']['sha256']}{splits['dev']['sha256']}"
-
-
 def _search(
     job: Job, prepared: Prepared, teacher: Teacher | None, context: FitContext, work: WorkFolder
 ) -> tuple[list[Outcome], Judge]:
@@ -201,7 +196,7 @@ def _runner(
     head = _manifest_head(job, prepared, teacher, trained_on)
     prefixes = Prefixes()
     depends = {
-        "teacher": teacher.key if teacher else None, "data": _data_hash(prepared), "seed": job.seed,
+        "teacher": teacher.key if teacher else None, "data": prepared.data_hash, "seed": job.seed,
         "texts": digest([plain_text(text) for text in context.lesson.texts]),
         "taught": context.lesson.taught is not None,
         "max_length": job.max_length, "pocketlm": __version__, "head": head,

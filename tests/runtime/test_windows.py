@@ -138,6 +138,9 @@ def test_a_question_longer_than_the_window_is_refused():
     reads = inputs("abcdefgh", "ij", 24)
     with pytest.raises(DataError, match="the question and its marks are 11 pieces, longer than the window of 24"):
         reads.windows([Question("abcdefgh", "ij")])
+    assert not reads.fits(Question("abcdefgh", "ij"))
+    assert reads.fits(Question("abcde", "ij"))
+    assert reads.encode([Question("abcdefgh" * 4, "ij")])[0].length == 24
     with pytest.raises(DataError, match="the context has no piece"):
         reads.windows([Question("ab", "\u200b\u00ad")])
 

@@ -66,7 +66,7 @@ class QuestionInputs:
         tokenizer.no_truncation()
 
     def encode(self, texts: Sequence[Text]) -> list[Encoded]:
-        """The first window of each question."""
+        """The first window of each question, the question too cut where it alone is longer."""
         return [self._encoded(one) for one in self._read(texts)]
 
     def windows(self, texts: Sequence[Text]) -> list[list[tuple[Question, Encoded]]]:
@@ -103,6 +103,12 @@ class QuestionInputs:
         read: list[Encoding] = self.tokenizer.encode_batch(pairs)
         return read
 
+    def fits(self, question: Question) -> bool:
+        """Whether the question leaves room for its context."""
+        one = self._read([question])[0]
+        begin, end = _context(one)
+        return len(one.ids) - (end - begin) + LEAST_ROOM <= self.max_length
+
     def _room(self, one: Encoding, begin: int, end: int) -> int:
         """Pieces of the context that a window holds. begin, end: of the context's pieces."""
         around = len(one.ids) - (end - begin)
@@ -116,9 +122,9 @@ class QuestionInputs:
     def _encoded(self, one: Encoding) -> Encoded:
         begin, end = _context(one)
         kept = np.arange(len(one.ids))
-        cut = begin + self._room(one, begin, end)
-        if cut < end:
-            kept = np.concatenate([kept[:cut], kept[end:]])
+        if len(kept) > self.max_length:
+            cut = max(begin, end - (len(kept) - self.max_length))
+            kept = np.concatenate([kept[:cut], kept[end:]])[: self.max_length]
         offsets = np.array(one.offsets, np.int64).reshape(-1, 2)[kept]
         places = (kept >= begin) & (kept < end) & (offsets[:, 1] > offsets[:, 0])
         places[0] = True

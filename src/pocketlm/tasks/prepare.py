@@ -29,6 +29,12 @@ class Prepared:
     unlabelled: list[str]
     about: dict[str, Any]
 
+    @property
+    def data_hash(self) -> str:
+        """Of the training and dev rows, on which all that is learnt depends."""
+        splits = self.about["splits"]
+        return f"{splits['train']['sha256']}{splits['dev']['sha256']}"
+
 
 def prepare(job: Job) -> Prepared:
     """The job's data, read, checked and split. Raises DataError."""

@@ -17,6 +17,7 @@ from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress
 from pocketlm.runtime.inputs import Text, tokens_of
 from pocketlm.runtime.ngrams import ngram_words
+from pocketlm.runtime.question import Question
 from pocketlm.runtime.windows import QuestionInputs, Reading
 from pocketlm.tasks.table import Task
 from pocketlm.train.lesson import Lesson, lesson, unlabelled_labels
@@ -127,7 +128,7 @@ def taught_lesson(
     base = lesson(examples, room.outputs)
     tagging = any(output.kind == "tags" for output in room.outputs)
     more: list[Text] = [tuple(tokens_of(text)) if tagging else text for text in unlabelled]
-    more += variants(base.texts, rounds, room.seed, near)
+    more += [one for one in variants(base.texts, rounds, room.seed, near) if _fits(teacher.model, one)]
     labels: dict[str, list[Any]] = {
         output.name: [*base.labels[output.name], *unlabelled_labels(len(more), output)] for output in room.outputs
     }
@@ -145,6 +146,11 @@ def taught_lesson(
         save_taught(taught, path)
         step.finish({"texts": len(whole), "hidden": hidden})
     return whole.with_teacher(load_taught(path))
+
+
+def _fits(model: TaskModel, text: Text) -> bool:
+    """Whether a question leaves room for its context; any other text may be cut."""
+    return not (isinstance(model.inputs, QuestionInputs) and isinstance(text, Question)) or model.inputs.fits(text)
 
 
 def _mean_pieces(model: TaskModel, texts: Sequence[Text]) -> float:
