@@ -141,6 +141,9 @@ def _to_learn_from(job: Job, prepared: Prepared, pretrained: Pretrained | None) 
             "question answering needs a teacher that its students are cut out of; give --teacher FOLDER, a hub name or "
             "pypi:PACKAGE"
         )
+    prepared.about["notes"].append(
+        "n-grams, static embeddings and convolutions are not tried: they do not read a question with its context"
+    )
     inputs = question_inputs(pretrained, job.max_length)
     splits = (("train", prepared.train), ("dev", prepared.dev), ("test", prepared.test))
     cut = {name: in_windows(examples, inputs, name) for name, examples in splits}

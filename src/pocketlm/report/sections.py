@@ -82,7 +82,7 @@ def int8(result: Mapping[str, Any]) -> Markup:
 
 
 def labels(result: Mapping[str, Any]) -> Markup:
-    """Per class, and per slot where the task has slots."""
+    """Every metric, and how it was taken where there is a choice; per class, and per slot where the task has slots."""
     test = part(part(result, "chosen"), "test")
     classes, slots = rows(test, "per_class"), rows(test, "per_slot")
     noun = _NOUNS.get(str(result.get("task")), "class")
@@ -90,10 +90,12 @@ def labels(result: Mapping[str, Any]) -> Markup:
         tables.labels_table(f"Per {noun}, on test", noun, classes),
         tables.labels_table("Per slot, on test", "slot", slots),
     ]
-    if not any(made):
+    found = test.get("notes")
+    notes = [element("p", plain(one), class_="muted") for one in found] if isinstance(found, (list, tuple)) else []
+    if not any(made) and not notes:
         return Markup("")
     others = {metric_name(key): _with_interval(one) for key, one in part(test, "metrics").items()}
-    return _section("labels", "Quality on test", tables.facts(others), *made)
+    return _section("labels", "Quality on test", *notes, tables.facts(others), *made)
 
 
 def _with_interval(one: object) -> str:
@@ -135,7 +137,8 @@ def _lost(one: Mapping[str, Any]) -> Markup:
         for key in ("gold", "teacher", "student")
         if key in one
     ]
-    return element("li", element("p", one.get("text", ""), dir="auto"), element("dl", *said))
+    texts = [element("p", line, dir="auto") for line in str(one.get("text", "")).split("\n")]
+    return element("li", *texts, element("dl", *said))
 
 
 def about_data(result: Mapping[str, Any]) -> Markup:
