@@ -105,6 +105,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         context = FitContext(
             prepared.task, prepared.outputs, lesson(learnt, prepared.outputs), prepared.dev, job.max_length,
             pretrained, teacher.model if teacher else None, job.seed, progress=progress, deadline=deadline,
+            focus=job.focus,
         )  # fmt: skip
         more = lesson(learnt_dev, prepared.outputs)
         if teacher is not None and _worth_hearing(teacher, context, prepared):
@@ -202,7 +203,7 @@ def _runner(
         "teacher": teacher.key if teacher else None, "data": prepared.data_hash, "seed": job.seed,
         "texts": digest([plain_text(text) for text in context.lesson.texts]),
         "taught": context.lesson.taught is not None,
-        "max_length": job.max_length, "pocketlm": __version__, "head": head,
+        "max_length": job.max_length, "focus": job.focus, "pocketlm": __version__, "head": head,
     }  # fmt: skip
 
     def run(recipe: Recipe) -> Trial:

@@ -27,7 +27,8 @@ class Job:
     folder for what can be resumed (default: beside the output). variants: unlabelled variants a training text,
     labelled by the teacher. refit: train the chosen recipe again on train and dev rows before the test rows are
     read. max_length: pieces read of a text, or of a question and its context at once. Without variants and
-    max_length these are what suits the task. keep_best: write the nearest miss too. force: replace files.
+    max_length these are what suits the task. focus: pieces read of a question and a longer context in all, for
+    answers in less time. keep_best: write the nearest miss too. force: replace files.
     """
 
     data: str
@@ -52,6 +53,7 @@ class Job:
     variants: int | None = None
     refit: bool = True
     max_length: int | None = None
+    focus: int | None = None
     time_limit: str | None = None
     keep_best: bool = False
     force: bool = False
@@ -59,6 +61,10 @@ class Job:
     def __post_init__(self) -> None:
         if (self.variants is not None and self.variants < 0) or (self.max_length is not None and self.max_length < 8):
             raise RecipeError("variants is at least 0 and max_length at least 8")
+        if self.focus is not None and self.focus < 32:
+            raise RecipeError(
+                f"focus is at least 32 pieces, a question and what is read of its context; got {self.focus}"
+            )
         if not self.output.endswith(".pocket"):
             raise RecipeError(f"the output {self.output!r} must end in .pocket")
 

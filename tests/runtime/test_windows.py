@@ -7,6 +7,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from pocketlm.errors import DataError
+from pocketlm.runtime.focus import likeliest_part
 from pocketlm.runtime.question import Question, question_of, whole_characters
 from pocketlm.runtime.spans import answer_of, best_span
 from pocketlm.runtime.windows import QuestionInputs, Reading, placed
@@ -143,6 +144,34 @@ def test_a_question_longer_than_the_window_is_refused():
     assert reads.encode([Question("abcdefgh" * 4, "ij")])[0].length == 24
     with pytest.raises(DataError, match="the context has no piece"):
         reads.windows([Question("ab", "\u200b\u00ad")])
+
+
+def test_focus_reads_the_part_that_shares_most_with_the_question():
+    context = " ".join([*["aa bb cc"] * 30, "the zz lies at qq", *["aa bb cc"] * 30])
+    reads = inputs("where zz", context, 400, focus=40)
+    (part, encoded), = reads.windows([Question("where zz", context)])[0]  # fmt: skip
+    assert encoded.length <= 40
+    assert "zz lies at qq" in part.context
+    assert context[part.at : part.at + len(part.context)] == part.context
+    start = context.index("qq")
+    found = best_span([(part, encoded)], pointing([(part, encoded)], start, start + 2), 30)
+    assert answer_of(context, found, reads.reading)["start"] == start
+    short = Question("where zz", "the zz")
+    assert reads.windows([short])[0][0][0] == short
+
+
+def test_the_likeliest_part_is_that_of_a_slow_oracle():
+    random = np.random.default_rng(1)
+    for length in (3, 8, 50):
+        context, question = random.integers(0, 12, 40).tolist(), random.integers(0, 20, 6).tolist()
+        begin = likeliest_part(question, context, length)
+
+        def score(at, length=length, context=context, question=question):
+            part = context[at : at + length]
+            return sum(1 / context.count(piece) for piece in set(question) if piece in part)
+
+        places = range(max(1, len(context) - length + 1))
+        assert score(begin) == pytest.approx(max(map(score, places)))
 
 
 @pytest.mark.parametrize(

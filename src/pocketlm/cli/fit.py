@@ -49,6 +49,9 @@ def command(
     max_length: Annotated[
         int | None, _option("Subword pieces read of a text, or of a question and context at once.")
     ] = None,
+    focus: Annotated[
+        int | None, _option("Pieces read of a question and a longer context: the part most like the question.")
+    ] = None,
     time_limit: Annotated[str | None, _option('Bound on the work, such as "10m".')] = None,
     keep_best: Annotated[bool | None, _option("Write the nearest miss too.", "--keep-best")] = None,
     force: Annotated[bool | None, _option("Replace files that exist.", "--force")] = None,

@@ -128,7 +128,7 @@ def _int8(model: TaskModel, context: FitContext, graph: Any) -> tuple[Int8Verdic
         made["dynamic"] = dynamic_int8(graph)
     if wanted in ("static", "auto"):
         made["static"] = static_int8(graph, _calibration(model, context))
-    singles = [one for one in _batches(model, _dev_texts(model, context, 60), 1)]
+    singles = _singles(model, context, 60)
     max_loss = float(settings.get("max_loss", 0.005))
     verdict = gate(to_bytes(graph), [(kind, to_bytes(one)) for kind, one in made.items()], singles, quality, max_loss)
     if verdict.kind != "float":
@@ -143,7 +143,15 @@ def _int8(model: TaskModel, context: FitContext, graph: Any) -> tuple[Int8Verdic
 def untrained_latency(model: TaskModel, context: FitContext) -> float:
     """Median milliseconds of the student's int8 graph on single dev texts, one thread; its weights do not matter."""
     graph = to_bytes(dynamic_int8(store_tables(trace(model), 8)))
-    return median_latency(graph, _batches(model, _dev_texts(model, context, 100), 1))
+    return median_latency(graph, _singles(model, context, 100))
+
+
+def _singles(model: TaskModel, context: FitContext, count: int) -> list[Arrays]:
+    """So many dev texts as they are read, the first window of a question, one a batch."""
+    texts, inputs = _dev_texts(model, context, count), model.inputs
+    if isinstance(inputs, QuestionInputs):
+        return [inputs.collate([own[0][1]]) for own in inputs.windows(texts)]
+    return _batches(model, texts, 1)
 
 
 def _copy(graph: Any) -> Any:

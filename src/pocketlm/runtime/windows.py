@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pocketlm.errors import DataError
+from pocketlm.runtime.focus import likeliest_part
 from pocketlm.runtime.inputs import Arrays, Encoded, Text
 from pocketlm.runtime.question import Question
 
@@ -29,13 +30,15 @@ class Reading:
 
     types: whether the model is told which pieces are of the context. overlap: pieces that a window reads again of the
     one before, at most a third of its room. longest: pieces of an answer. threshold: an answer is given where it is
-    better than none by more than this, in logits; None where every question has an answer.
+    better than none by more than this, in logits; None where every question has an answer. focus: pieces that are read
+    of a longer question and context in all, those of the context that share most with the question; None for all.
     """
 
     types: bool = True
     overlap: int = 128
     longest: int = 30
     threshold: float | None = None
+    focus: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as the manifest holds it."""
@@ -44,7 +47,7 @@ class Reading:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Reading:
         """The reading that `to_json` described."""
-        return cls(**{name: value[name] for name in ("types", "overlap", "longest", "threshold")})
+        return cls(**{name: value[name] for name in ("types", "overlap", "longest", "threshold", "focus")})
 
 
 class QuestionInputs:
@@ -78,7 +81,7 @@ class QuestionInputs:
         for text, one in zip(texts, self._read(texts), strict=True):
             assert isinstance(text, Question)
             parts = self._parts(text, one)
-            read = [one] if len(parts) == 1 else self._read(parts)
+            read = [one] if parts == [text] else self._read(parts)
             found.append([(part, self._encoded(own)) for part, own in zip(parts, read, strict=True)])
         return found
 
@@ -135,14 +138,18 @@ class QuestionInputs:
         """The question with each window's part of the context; a part begins where the piece before it ends."""
         begin, end = _context(one)
         room = self._room(one, begin, end)
+        if self.reading.focus is not None:
+            room = min(room, max(LEAST_ROOM, self.reading.focus - (len(one.ids) - (end - begin))))
         if end - begin <= room:
             return [question]
         words, offsets = one.word_ids[begin:end], one.offsets[begin:end]
+        if self.reading.focus is not None:
+            first = _word_start(words, likeliest_part(one.ids[1:begin], one.ids[begin:end], room))
+            return [_part(question, offsets, first, _word_start(words, first + room))]
         overlap, parts, first = min(self.reading.overlap, room // 3), [], 0
         while True:
-            last = _word_start(words, first + room) if first + room < end - begin else end - begin
-            cut = (offsets[first - 1][1] if first else 0, offsets[last - 1][1])
-            parts.append(Question(question.text, question.context[slice(*cut)], question.at + cut[0]))
+            last = _word_start(words, first + room)
+            parts.append(_part(question, offsets, first, last))
             if last == end - begin:
                 return parts
             first = max(first + 1, _word_start(words, last - overlap))
@@ -156,8 +163,16 @@ def _context(one: Encoding) -> tuple[int, int]:
     return int(own[0]), int(own[-1]) + 1
 
 
+def _part(question: Question, offsets: Sequence[tuple[int, int]], first: int, last: int) -> Question:
+    """The question with the context's pieces from `first` to before `last`."""
+    begin, end = offsets[first - 1][1] if first else 0, offsets[last - 1][1]
+    return Question(question.text, question.context[begin:end], question.at + begin)
+
+
 def _word_start(words: Sequence[int | None], place: int) -> int:
-    """The place, or the nearest one before it where a word begins."""
+    """The place, or the nearest one before it where a word begins; the end is one."""
+    if place >= len(words):
+        return len(words)
     for back in range(min(_LONGEST_WORD, place - 1)):
         if words[place - back] != words[place - back - 1]:
             return place - back

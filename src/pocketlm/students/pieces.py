@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ def _question_pieces(context: FitContext, pretrained: Pretrained, limit: int | N
     trimmed = trim(whole.tokenizer.to_str(), counts, limit)
     old = np.array(trimmed.kept)
     pad = int(np.flatnonzero(old == pretrained.pad_id)[0])
-    inputs = QuestionInputs(reopen(trimmed), whole.max_length, pad, whole.reading)
+    inputs = QuestionInputs(reopen(trimmed), whole.max_length, pad, replace(whole.reading, focus=context.focus))
     return Pieces(inputs, _count(inputs, context), old)
 
 
