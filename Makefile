@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DATA ?=
 MODELS ?=
 
-.PHONY: demo test check docs bench bench-compression setup clean
+.PHONY: demo test check docs bench bench-compression bench-similarity bench-translation setup clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -55,6 +55,15 @@ bench-compression: $(VENV)/dev
 	$(BIN)/python benchmarks/compress_minilm.py --models "$(MODELS)" --data "$(DATA)/banking77" \
 		--out benchmarks/results/minilm.json
 	$(BIN)/python benchmarks/compression_page.py benchmarks/results/compression.json benchmarks/results/minilm.json
+
+# make bench-translation DATA=folder: a translator from pairs alone, hours
+bench-translation: $(VENV)/dev
+	$(BIN)/python benchmarks/translation.py --data "$(DATA)" --out benchmarks/results/translation.json
+
+# make bench-similarity DATA=folder MODELS=folder: vectors of MiniLM's students beside their peers
+bench-similarity: $(VENV)/dev
+	$(PIP) -e '.[bench]'
+	$(BIN)/python benchmarks/similarity.py --models "$(MODELS)" --data "$(DATA)" --out benchmarks/results/similarity.json
 
 clean:
 	rm -rf $(VENV) site

@@ -28,9 +28,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from lm_gguf import read_gguf, write_gguf
+from lm_gguf import read_gguf
 
+from pocketlm.export.gguf import export_gguf
 from pocketlm.measure.machine import describe, usable_cores
+from pocketlm.model.pretrained import load_model
 
 MODEL = "smollm2-135m"
 EVALUATION: dict[str, Any] = {"text": "WikiText-2 test", "tokens": 32_768, "context": 1024, "dtype": "float32"}
@@ -109,7 +111,7 @@ def llama_cpp(bench: Bench) -> Iterator[Row]:
     import llama_cpp as native
 
     whole = bench.work / "f16.gguf"
-    write_gguf(bench.source, whole)
+    export_gguf(load_model(bench.source), whole)
     quiet = native.llama_log_callback(lambda level, text, data: None)
     native.llama_log_set(quiet, ctypes.c_void_p(0))
     model = load_float32(bench.source)

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 import pocketlm
-from pocketlm.data.columns import detect, examples
+from pocketlm.data.columns import detect
+from pocketlm.data.examples import examples
 from pocketlm.data.read import read_rows
 from pocketlm.data.source import write_rows
 from pocketlm.errors import BudgetMissed

@@ -11,6 +11,7 @@ import random
 
 import pytest
 from families import byte_tokenizer, calibrated, family, family_folder  # noqa: F401  fixtures: tiny models of every family
+from generators import writer  # noqa: F401
 
 COLOURS = ("red", "green", "blue", "white")
 ROOMS = ("kitchen", "bedroom", "garage", "hall", "office", "attic")
@@ -135,3 +136,17 @@ def teacher_folder(tmp_path_factory):
     )
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def pairs_file(tmp_path_factory):
+    """60 pairs of the same sentences with the number of things they share, as STS files write them."""
+    rows = command_rows()
+    path = tmp_path_factory.mktemp("data") / "pairs.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["sentence1", "sentence2", "score"])
+        for one, other in zip(rows[0::2], rows[1::2], strict=True):
+            shared = set(one["tokens"]) & set(other["tokens"]) - {"the", "lamp"}
+            writer.writerow([one["text"], other["text"], len(shared) / 2])
+    return path

@@ -12,6 +12,11 @@ WHISPER = {
     "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "num_mel_bins": 16, "max_source_positions": 50,
     "max_target_positions": 24,
 }  # fmt: skip
+MARIAN = {
+    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_position_embeddings": 32, "decoder_start_token_id": 0,
+    "forced_eos_token_id": 3,
+}  # fmt: skip
 CONFIGS = {
     "bert": ("BertModel", "BertConfig", {**SMALL}),
     "bert-words": ("BertForMaskedLM", "BertConfig", {**SMALL}),
@@ -37,6 +42,7 @@ CONFIGS = {
     ),
     "qwen3_moe": ("Qwen3MoeForCausalLM", "Qwen3MoeConfig", {**ROUTED, "num_experts": 8, "head_dim": 8}),
     "whisper": ("WhisperForConditionalGeneration", "WhisperConfig", WHISPER),
+    "marian": ("MarianMTModel", "MarianConfig", MARIAN),
 }
 MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe")
 

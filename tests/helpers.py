@@ -4,20 +4,26 @@ from pathlib import Path
 
 from pocketlm.job import Job
 from pocketlm.model.encoder import load_pretrained, question_inputs
+from pocketlm.outputs import texts_of
 from pocketlm.pocket.work import WorkFolder
 from pocketlm.progress import Deadline, Silent
 from pocketlm.tasks.prepare import prepare
 from pocketlm.train.context import FitContext
+from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
 from pocketlm.train.lesson import in_windows, lesson
+from pocketlm.train.teach import answers
 from pocketlm.train.teacher import Classroom, prepare_teacher, taught_lesson
 
 
-def make_context(data: Path, teacher: Path | None, work: Path) -> FitContext:
+def make_context(data: Path, teacher: Path | None, work: Path, **job: str) -> FitContext:
     """A context on small data; with a teacher, fine-tuned and asked."""
-    prepared = prepare(Job(str(data)))
+    prepared = prepare(Job(str(data), **job))
     if teacher is None:
         return FitContext(prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev, 32)
     pretrained = load_pretrained(str(teacher))
+    vectors = prepared.outputs[0].kind == "vector"
+    if vectors:
+        prepared = with_teachers_pairs(sized(prepared, pretrained, 24), pretrained, 32, 0)
     train = prepared.train
     if prepared.task.name == "question-answering":
         train = in_windows(train, question_inputs(pretrained, 32), "train")
@@ -33,7 +39,8 @@ def make_context(data: Path, teacher: Path | None, work: Path) -> FitContext:
         Silent(),
         Deadline(),
     )
-    taught = prepare_teacher(room, pretrained)
+    taught = (prepare_embedder if vectors else prepare_teacher)(room, pretrained)
+    texts = texts_of(prepared.dev, prepared.outputs)
     return FitContext(
         prepared.task,
         prepared.outputs,
@@ -42,4 +49,5 @@ def make_context(data: Path, teacher: Path | None, work: Path) -> FitContext:
         32,
         pretrained,
         taught.model,
+        taught_dev=answers(taught.model, texts),
     )

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 import pocketlm
-from pocketlm.data.columns import detect, examples
+from pocketlm.data.columns import detect
+from pocketlm.data.examples import examples
 from pocketlm.data.source import load
 from pocketlm.errors import BudgetMissed, OutputError, UnitError, UserError
 from pocketlm.job import Job, job_from_mapping, read_job
 from pocketlm.measure.quality import evaluate
 from pocketlm.pocket.format import read_pocket
+from pocketlm.tasks.prepare import read_labelled
 
 SMALL = {"max_size": "30kB", "label": "category", "text": "text"}
 
@@ -250,3 +252,58 @@ def test_a_job_that_is_no_yaml(tmp_path):
 def test_units_are_checked_when_the_budget_is_asked_for():
     with pytest.raises(UnitError):
         _ = Job("a", max_latency="1 fortnight").budget
+
+
+@pytest.fixture(scope="module")
+def alike(pairs_file, teacher_folder, tmp_path_factory):
+    """A fit of vectors on scored pairs, small enough that tables alone are tried."""
+    return pocketlm.fit(
+        str(pairs_file), teacher=str(teacher_folder), width=16, max_size="24kB", variants=1, refit=False,
+        output=str(tmp_path_factory.mktemp("alike") / "m.pocket"),
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_vectors_keep_their_teachers_geometry_from_end_to_end(alike, pairs_file, csv_file):
+    assert (alike.data["task"], alike.data["main_metric"]) == ("similarity", "spearman")
+    assert alike.pocket.stat().st_size <= 24_000
+    assert alike.data["teacher"]["quality"]["test"].keys() == {"spearman", "pearson"}
+    chosen = next(one for one in alike.data["candidates"] if one["chosen"])
+    assert chosen["fidelity"] > 0.8
+    model = pocketlm.load(alike.pocket)
+    assert model.outputs[0].width == len(model.predict("dim the hall red lamp")["vector"]) == 16
+    assert model.similarity("turn on the hall red lamp", "turn on the hall red lamp") == pytest.approx(1, abs=1e-4)
+    assert "Spearman" in alike.report.read_text("utf-8")
+    scored = evaluate(model, read_labelled(str(pairs_file), model.task, None, None))
+    assert scored.n == 60
+    assert scored.metrics["spearman"].low < scored.metrics["spearman"].value
+    labelled = evaluate(model, read_labelled(str(csv_file), model.task, None, None))
+    assert labelled.metrics.keys() == {"recall_at_1", "recall_at_10", "mrr"}
+
+
+@pytest.mark.slow
+def test_vectors_from_the_command_line(alike, pairs_file):
+    def run(*words, text=""):
+        done = subprocess.run(
+            [sys.executable, "-m", "pocketlm.cli.main", *map(str, words)], input=text, capture_output=True, text=True
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    texts = ("turn on the hall red lamp", "switch on the hall red lamp")
+    code, out, _ = run("run", alike.pocket, texts[0], "--pair", texts[1])
+    likeness = json.loads(out)["similarity"]
+    assert (code, likeness) == (0, pocketlm.load(alike.pocket).similarity(*texts))
+    lines = json.dumps({"text": texts[0], "pair": texts[1], "id": 3}) + "\n" + texts[0] + "\n"
+    said = [json.loads(line) for line in run("run", alike.pocket, text=lines)[1].splitlines()]
+    assert (said[0]["id"], said[0]["similarity"], len(said[1]["vector"])) == (3, likeness, 16)
+    found = json.loads(run("evaluate", alike.pocket, pairs_file, "--json")[1])
+    assert found["n"] == 60
+    assert found["intervals"]["spearman"]["low"] <= found["spearman"]
+    code, _, err = run("evaluate", alike.pocket, pairs_file, "--pair", "sentence3")
+    assert (code, err.count("\n")) == (2, 1)
+    assert run("bench", alike.pocket, "--data", pairs_file, "--max-size", "24kB")[0] == 0
+
+
+def test_similarity_without_a_teacher_is_refused(pairs_file, tmp_path):
+    with pytest.raises(UserError, match="similarity needs --teacher"):
+        pocketlm.fit(str(pairs_file), output=str(tmp_path / "m.pocket"))

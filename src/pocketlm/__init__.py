@@ -14,6 +14,7 @@ _LAZY = {
     "Pocket": "pocketlm.runtime.load",
     "Recipe": "pocketlm.recipe.recipe",
     "Result": "pocketlm.build",
+    "export_generator": "pocketlm.export.generator",
     "export_gguf": "pocketlm.export.gguf",
     "export_onnx": "pocketlm.export.compressed",
     "fit": "pocketlm.build",
@@ -29,6 +30,7 @@ __all__ = [
     "Recipe",
     "Result",
     "__version__",
+    "export_generator",
     "export_gguf",
     "export_onnx",
     "fit",
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from pocketlm.budget import Budget
     from pocketlm.build import Result, fit
     from pocketlm.export.compressed import export_onnx
+    from pocketlm.export.generator import export_generator
     from pocketlm.export.gguf import export_gguf
     from pocketlm.model.pretrained import Model, load_model, save_model
     from pocketlm.recipe.recipe import Recipe

@@ -28,7 +28,7 @@ class QualityFloor:
     @classmethod
     def parse(cls, text: str) -> QualityFloor:
         """Read "0.97" or "97%" (a share of the teacher's quality) or "f1_macro>=0.8" (the figure itself)."""
-        match = re.fullmatch(r"\s*([a-z][a-z0-9_]*)\s*>=\s*(.+)", text)
+        match = re.fullmatch(r"\s*([a-z][a-z0-9_+]*)\s*>=\s*(.+)", text)
         if match is None:
             try:
                 return cls(parse_share(text))

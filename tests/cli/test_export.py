@@ -46,7 +46,7 @@ def test_wrong_input_is_one_line(small, tmp_path, capsys, family_folder):
     speech = family_folder("whisper")
     capsys.readouterr()
     for arguments, why in (
-        ((small, "-o", tmp_path / "small.pb"), "give a name that ends in .onnx or .gguf"),
+        ((small, "-o", tmp_path / "small.pb"), "give a name in .onnx, .gguf, .tflite, .pocket"),
         ((tmp_path / "none", "-o", tmp_path / "a.onnx"), "none"),
         ((speech, "-o", tmp_path / "a.onnx"), "ONNX export is for encoder"),
     ):

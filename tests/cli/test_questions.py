@@ -73,7 +73,7 @@ def test_evaluate_says_how_it_counts(pocket, questions_file, tmp_path):
     assert code == 0, err
     found = json.loads(out)
     assert {"exact_match", "f1", "has_answer_f1", "no_answer_accuracy"} <= set(found)
-    assert "SQuAD 2" in found["notes"][0]
+    assert "SQuAD 2" in found["signatures"]["f1"]
     bare = tmp_path / "bare.jsonl"
     bare.write_text(json.dumps(ASKED) + "\n", "utf-8")
     code, _, err = run("evaluate", pocket, bare)

@@ -5,8 +5,9 @@ from pocketlm.compress.awq import ActivationAware, Rounder, search_scales
 from pocketlm.compress.context import Context
 from pocketlm.compress.moments import Moments
 from pocketlm.compress.passes import PASSES
+from pocketlm.model.code_weights import GridWeight
 from pocketlm.model.pretrained import load_model, save_model
-from pocketlm.model.weights import GridWeight, ScaledWeight
+from pocketlm.model.weights import ScaledWeight
 from pocketlm.tables import pass_from_json, pass_to_json
 
 

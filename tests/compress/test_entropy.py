@@ -11,8 +11,9 @@ from pocketlm.compress.entropy import EntropyCoded, near_one
 from pocketlm.compress.journal import Journal
 from pocketlm.compress.passes import PASSES
 from pocketlm.compress.targets import pack_layer
+from pocketlm.model.code_weights import StepWeight
 from pocketlm.model.pretrained import load_model, save_model
-from pocketlm.model.weights import DenseWeight, StepWeight
+from pocketlm.model.weights import DenseWeight
 from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.tables import pass_from_json, pass_to_json

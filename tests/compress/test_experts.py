@@ -6,6 +6,7 @@ from families import MIXTURES, outputs, seen
 
 from pocketlm.compress.calibration import Calibration
 from pocketlm.compress.context import Context
+from pocketlm.compress.expert_bits import ExpertBits
 from pocketlm.compress.experts import (
     DropExperts,
     MergeExperts,
@@ -61,7 +62,7 @@ def test_router_statistics_are_their_definition_on_tokens_that_are_no_padding(na
             model.module(**batch)
     for handle in handles:
         handle.remove()
-    found = observe_all(model, context.calibration, PATHS, False, None)
+    found = observe_all(model, context, PATHS, "drop-experts")
     mask = torch.cat([batch["attention_mask"].reshape(-1) for batch in context.calibration.batches]).bool()
     for path in PATHS:
         hidden, weights, chosen = (torch.cat(one)[mask] for one in zip(*heard[path], strict=True))
@@ -82,7 +83,7 @@ def test_router_statistics_are_their_definition_on_tokens_that_are_no_padding(na
 def test_dropped_experts_are_those_that_add_least_and_are_gone_from_the_folder(name, by, family, tmp_path):
     model = family(name)
     context = context_of(model)
-    scores = observe_all(model, context.calibration, PATHS, False, None)
+    scores = observe_all(model, context, PATHS, "drop-experts")
     small = compress(model, Recipe([DropExperts(share=0.5, by=by)]), context)
     for path in PATHS:
         count = len(experts_at(model, path))
@@ -107,7 +108,7 @@ def test_an_expert_that_nothing_is_routed_to_is_dropped_without_a_trace_in_norma
             router = model.module.get_submodule(path).gate.proj.weight
             router[2] = -router[[0, 1, 3]].sum(0) / 3 - router[3]
     context = context_of(model)
-    unreached = observe_all(model, context.calibration, PATHS, False, None)
+    unreached = observe_all(model, context, PATHS, "drop-experts")
     small = compress(model, Recipe([DropExperts(share=0.25, by="tokens")]), context)
     if all(one.unreached for one in unreached.values()):
         torch.testing.assert_close(outputs(small), outputs(model))
@@ -222,6 +223,14 @@ def test_the_same_twice(step, family):
     assert pass_from_json(pass_to_json(step), PASSES) == step
 
 
+@pytest.mark.parametrize("step", [DropExperts(), MergeExperts(), ExpertBits(by="round-to-nearest", group_size=16)])
+def test_hidden_states_are_on_disk_where_a_folder_is_given(step, family, tmp_path):
+    model = family("mixtral")
+    found = [outputs(step(model.copy(), context_of(model, disk=disk))) for disk in (None, tmp_path)]
+    assert list(tmp_path.glob("hidden-*.pt"))
+    assert torch.equal(*found)
+
+
 def test_only_the_mixtures_that_layers_takes_change(family):
     model = family("mixtral")
     small = compress(model, Recipe([DropExperts(share=0.5, layers=("model.layers.1.*",))]), context_of(model))
@@ -256,7 +265,8 @@ def test_experts_that_no_token_reached_are_rounded_and_named(family):
     small = compress(model, Recipe([step]), Context(calibration=Calibration((batch,)), fast=False))
     plain = compress(model, Recipe([RoundToNearest(bits=3, group_size=16)]))
     notes = " ".join(small.records[0]["notes"])
-    found = observe_all(model, Calibration((batch,)), PATHS[:1], False, None)[PATHS[0]].unreached
+    context = Context(calibration=Calibration((batch,)), fast=False)
+    found = observe_all(model, context, PATHS[:1], "gptq")[PATHS[0]].unreached
     assert len(found) == 2
     for number in found:
         assert f"{PATHS[0]}.experts.{number}" in notes

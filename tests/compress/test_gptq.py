@@ -14,8 +14,9 @@ from pocketlm.compress.passes import PASSES
 from pocketlm.compress.stages import _Relay as Relay
 from pocketlm.compress.targets import pack_layer
 from pocketlm.errors import ModelError
+from pocketlm.model.code_weights import GridWeight
 from pocketlm.model.pretrained import load_model, save_model
-from pocketlm.model.weights import DenseWeight, GridWeight, ProductWeight
+from pocketlm.model.weights import DenseWeight, ProductWeight
 from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.tables import pass_from_json, pass_to_json

@@ -3,8 +3,8 @@ import torch
 
 from pocketlm.compress.grid import grid_for
 from pocketlm.compress.learned_grid import LearnedGrid, LearnedSteps, Through, lsq
+from pocketlm.model.code_weights import StepWeight
 from pocketlm.model.layers import InputRounding
-from pocketlm.model.weights import StepWeight
 
 
 @pytest.mark.parametrize("symmetric", [False, True])

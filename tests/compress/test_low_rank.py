@@ -6,8 +6,9 @@ from pocketlm.compress.low_rank import LowRank
 from pocketlm.compress.passes import PASSES
 from pocketlm.compress.rounding import RoundToNearest
 from pocketlm.errors import RecipeError
+from pocketlm.model.code_weights import GridWeight
 from pocketlm.model.pretrained import load_model, save_model
-from pocketlm.model.weights import GridWeight, ProductWeight
+from pocketlm.model.weights import ProductWeight
 from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.tables import pass_from_json, pass_to_json

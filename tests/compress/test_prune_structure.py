@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from pocketlm.compress.columns import lower_hull
 from pocketlm.compress.context import Context
 from pocketlm.compress.heads import HeadStep
 from pocketlm.compress.journal import Journal
@@ -110,7 +109,6 @@ def test_the_cheapest_parts_are_taken_along_the_hulls():
     assert cheapest([cheap, dear], 20) == {"cheap.out": 2}
     assert cheapest([cheap, dear], 40) == {"cheap.out": 2, "dear.out": 2}  # 2.5 a step on the hull, not 4
     assert cheapest([cheap, dear], 41) == {"cheap.out": 3, "dear.out": 2}
-    assert lower_hull([10, 20, 30], [4.0, 5.0, 30.0]) == [2, 3]
 
 
 def test_a_share_out_of_reach_is_refused(family, calibrated):

@@ -5,9 +5,9 @@ from pocketlm.compress.context import Context
 from pocketlm.compress.qat import Qat
 from pocketlm.compress.rounding import RoundToNearest
 from pocketlm.compress.targets import pack_layer
+from pocketlm.model.code_weights import GridWeight, StepWeight
 from pocketlm.model.layers import InputRounding
 from pocketlm.model.pretrained import load_model, save_model
-from pocketlm.model.weights import GridWeight, StepWeight
 from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.tables import pass_from_json, pass_to_json
@@ -81,8 +81,8 @@ def test_a_stored_grid_goes_on_learning(family, calibrated, hold):
 
 
 def test_a_recipe_may_quantize_and_then_train(family, calibrated):
-    model = family("bert-classes")
-    steps = [RoundToNearest(bits=3, group_size=0), Qat(**QUICK, resume=True, hold_zeros=False)]
+    model = family("llama")  # loses so much by 2 bits that training helps on every processor
+    steps = [RoundToNearest(bits=2, group_size=0), Qat(**QUICK, resume=True, hold_zeros=False)]
     made = compress(model, Recipe(steps), context_for(model, calibrated))
     assert "held-out loss" in made.records[1]["notes"][0]
     assert steps[1].heals

@@ -28,6 +28,27 @@ def test_padding_on_the_left_is_taken_away():
     rows = rows_of(Calibration((batch,)))
     assert rows[0].arrays["input_ids"].tolist() == [5, 6]
     assert collate(rows)["input_ids"].tolist() == [[5, 6, 0, 0], [1, 2, 3, 4]]
+    padded = collate(rows_of(Calibration((batch,)), pad=9))
+    assert padded["input_ids"].tolist() == [[5, 6, 9, 9], [1, 2, 3, 4]]
+    assert padded["attention_mask"].tolist() == [[1, 1, 0, 0], [1] * 4]
+
+
+def test_a_decoder_with_classes_says_the_same_of_a_text_beside_a_longer_one():
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    module = LlamaForSequenceClassification(LlamaConfig(vocab_size=20, pad_token_id=3, num_labels=3, **sizes)).eval()
+    batch = {
+        "input_ids": torch.tensor([[5, 6, 3, 3], [7, 8, 9, 4]]),
+        "attention_mask": torch.tensor([[1, 1, 0, 0], [1] * 4]),
+    }
+    rows = rows_of(Calibration((batch,)), pad=3)
+    with torch.no_grad():
+        together = module(**collate(rows)).logits
+        alone = torch.cat([module(**collate([row])).logits for row in rows])
+        assert torch.allclose(together, alone, atol=1e-6)
+        # filled up with another token, the last one read is none of the text's
+        assert not torch.allclose(module(**collate(rows_of(Calibration((batch,))))).logits[0], alone[0], atol=1e-6)
 
 
 def test_rows_held_out_are_not_learned_from():

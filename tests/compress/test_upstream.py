@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pocketlm.compress.calibration import Calibration
-from pocketlm.compress.stages import Plans, run_in_stages, stages_of
+from pocketlm.compress.stages import Plans, run_in_stages, stages_of, waves
 from pocketlm.compress.targets import pack_layer
 from pocketlm.compress.upstream import Drift, Upstream, run_block
 from pocketlm.compress.walk import walk
@@ -149,3 +149,87 @@ def test_a_batch_that_waits_inside_other_precision_leaves_the_others_in_theirs(f
     )  # fmt: skip
     assert all(seen)
     assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen2_moe"])
+def test_stages_of_experts_measure_what_one_run_over_the_block_does(name, family, calibrated):
+    model, calibration, staged, whole = family(name).copy(), calibrated(family(name)), {}, {}
+
+    def visit(view):
+        stages = stages_of(view, False)
+        assert sorted(layer for names in stages for layer in names) == sorted(view.linears())
+        run_block(view, Plans(), False, lambda stage: staged.update(dict.fromkeys(stage.names, stage.moments)))
+
+    walk(model, calibration, visit, statistics=False)
+    walk(model, calibration, lambda view: whole.update(view.statistics.moments))
+    reached = {name for name, one in whole.items() if one.tokens}
+    assert staged.keys() == reached
+    for layer in reached:
+        assert staged[layer].tokens == whole[layer].tokens
+        assert torch.allclose(staged[layer].s, whole[layer].s, rtol=1e-3, atol=1e-4)
+
+
+def test_an_expert_that_a_batch_does_not_reach_is_waited_for_by_none(family, calibrated):
+    model, calibration = family("qwen3_moe").copy(), calibrated(family("qwen3_moe"), windows=3, length=2)
+    batches = tuple({key: one[row : row + 1] for key, one in calibration.batches[0].items()} for row in range(3))
+    order = []
+
+    def visit(view):
+        heard = run_block(view, Plans(), False, lambda stage: order.append(stage.names[0]), Upstream())
+        missed = [layer for layer in view.linears() if layer not in heard]
+        assert missed and set(missed) <= view.unreached  # two tokens reach at most four of eight experts
+        assert not [layer for layer in missed if view.statistics.moments[layer].tokens]
+
+    walk(model, Calibration(batches), visit, statistics=False)
+    numbers = [int(name.split(".")[5]) for name in order if ".layers.0.mlp.experts." in name]
+    assert numbers == sorted(numbers) and len(set(numbers)) >= 2
+
+
+def test_drift_of_an_expert_is_over_the_tokens_that_both_models_route_to_it(family, calibrated):
+    model, dense = family("mixtral").copy(), family("mixtral").module
+    calibration, found = calibrated(model), {}
+    first, block = "model.layers.0.self_attn.o_proj", "model.layers.1.mlp.experts"
+    held = Upstream()
+    pack_layer(model.module, first)
+
+    def change(stage):
+        found.update({name: held.drift[name] for name in stage.names if name in held.drift})
+        if first in stage.names:
+            layer = model.module.get_submodule(first)
+            layer.stored = DenseWeight(layer.stored.matrix() * 0.5)
+
+    walk(model, calibration, lambda view: run_block(view, Plans(), False, change, held), statistics=False)
+    expected, common, apart = {}, 0, 0
+    for batch in calibration.batches:
+        reads = []
+        for module in (dense, model.module):
+            heard = {}
+
+            def listen(mixture, given, heard=heard):
+                hidden, routes, weights = given
+                heard.update(
+                    {number: (tokens, hidden[tokens]) for number, tokens, _ in mixture.routed(routes, weights)}
+                )
+
+            handle = module.get_submodule(block).register_forward_pre_hook(listen)
+            module(**batch)
+            handle.remove()
+            reads.append(heard)
+        for number, (tokens, now) in reads[1].items():
+            theirs = (
+                dict(zip(reads[0][number][0].tolist(), reads[0][number][1], strict=True)) if number in reads[0] else {}
+            )
+            for place, token in enumerate(tokens.tolist()):
+                common, apart = common + (token in theirs), apart + (token not in theirs)
+                if token in theirs:
+                    product = torch.outer(theirs[token] - now[place], now[place])
+                    expected[number] = expected.get(number, 0) + product
+    assert common > 50 and apart > 0
+    for number, product in expected.items():
+        assert torch.allclose(found[f"{block}.{number}.gate_proj"].inputs, product, rtol=1e-3, atol=1e-4)
+    assert max(float(one.abs().max()) for one in expected.values()) > 1e-3
+
+
+def test_one_run_over_a_block_measures_the_same_stage_of_all_experts():
+    experts = [f"m.experts.{number}.{name}" for number in range(2) for name in ("gate_proj", "down_proj")]
+    assert waves(["q_proj", "o_proj", *experts, "m.shared_expert.up_proj"]) == [[0], [1], [2, 4], [3, 5], [6]]

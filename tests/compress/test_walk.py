@@ -10,7 +10,7 @@ from pocketlm.compress.walk import first_tensor, walk
 from pocketlm.errors import ModelError
 from pocketlm.model.anatomy import is_linear, stacks
 
-DECODERS = ("t5", "t5-gated", "whisper")
+DECODERS = ("t5", "t5-gated", "whisper", "marian")
 
 
 def batch_of(model):

@@ -101,7 +101,7 @@ def test_records_same_bytes_twice(family, calibrated, tmp_path):
     assert all(one["done"] == "shrunk" for one in made.records[0]["layers"])
 
 
-@pytest.mark.parametrize("name", ["t5", "whisper", "mixtral"])
+@pytest.mark.parametrize("name", ["t5", "whisper", "marian", "mixtral"])
 def test_other_families_are_refused_by_name(family, name):
     model = family(name)
     with pytest.raises(RecipeError, match=f"{model.spec.model_type} cannot be pruned; of bert, .*llama"):

@@ -2,7 +2,9 @@
 
 import pytest
 
-from pocketlm.data.columns import check_labels, detect, examples
+from pocketlm.data.columns import detect
+from pocketlm.data.examples import examples
+from pocketlm.data.splits import check_labels
 from pocketlm.errors import DataError
 from pocketlm.outputs import Example
 

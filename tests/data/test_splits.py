@@ -18,7 +18,7 @@ rows_of = st.lists(
 
 
 def split(rows, seed=0, share=0.2):
-    return split_off(rows, share, text_of=lambda row: row["text"], class_of=lambda row: row["label"], seed=seed)
+    return split_off(rows, share, texts_of=lambda row: (row["text"],), class_of=lambda row: row["label"], seed=seed)
 
 
 @given(rows_of)
@@ -44,10 +44,10 @@ def test_classes_keep_their_share():
 
 def test_shared_rows_leave_training_and_are_said():
     train = [{"text": "Hello  There"}, {"text": "bye"}]
-    kept, note = drop_shared(train, [{"text": "hello there"}], text_of=lambda row: row["text"], name="test")
+    kept, note = drop_shared(train, [{"text": "hello there"}], texts_of=lambda row: (row["text"],), name="test")
     assert kept == [{"text": "bye"}]
     assert note == "1 training row also in test left out of training, such as 'Hello  There'"
-    assert drop_shared(kept, [], text_of=lambda row: row["text"], name="test") == (kept, None)
+    assert drop_shared(kept, [], texts_of=lambda row: (row["text"],), name="test") == (kept, None)
 
 
 @given(rows_of, st.randoms(use_true_random=False))
@@ -69,5 +69,7 @@ def test_no_class_of_two_texts_is_left_out_of_either_side(rows):
 
 def test_a_part_is_bounded():
     rows = [{"text": f"text {n}", "label": "xy"[n % 2]} for n in range(1000)]
-    _, part = split_off(rows, 0.5, text_of=lambda row: row["text"], class_of=lambda row: row["label"], seed=0, most=100)
+    _, part = split_off(
+        rows, 0.5, texts_of=lambda row: (row["text"],), class_of=lambda row: row["label"], seed=0, most=100
+    )
     assert len(part) == 100

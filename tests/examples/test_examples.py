@@ -16,10 +16,10 @@ EXAMPLES = ROOT / "examples"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
 
 
-def run(*words, folder):
+def run(*words, folder, **environment):
     done = subprocess.run(
         [sys.executable, *map(str, words)],
-        cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, encoding="utf-8",
+        cwd=folder, env={**ENVIRONMENT, **environment}, capture_output=True, text=True, encoding="utf-8",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -59,7 +59,7 @@ def test_job_file_with_a_flag_over_it(tmp_path):
 
 @pytest.mark.slow
 def test_answer_questions(tmp_path, teacher_folder):
-    said = run(EXAMPLES / "05_answer_questions.py", tmp_path, teacher_folder, folder=tmp_path).splitlines()
+    said = run(EXAMPLES / "09_answer_questions.py", tmp_path, teacher_folder, folder=tmp_path).splitlines()
     assert "transformer" in said[0]
     assert "F1" in said[1]
     context = said[2]
@@ -82,3 +82,42 @@ def test_compress_a_model(tmp_path):
     assert small < whole / 7
     assert len(likeness) == 4
     assert all(float(line.split()[0]) > 0.95 for line in likeness)
+
+
+@pytest.mark.slow
+def test_write_text(family_folder, tmp_path):
+    said = run(EXAMPLES / "05_write_text.py", family_folder("llama"), tmp_path, "turn on the", folder=tmp_path)
+    size, first, second = said.split("\n", 2)
+    assert "bits a weight" in size and (tmp_path / "model.pocket").is_file()
+    assert first.strip() and second.strip() and first.strip() != second.strip()
+
+
+@pytest.mark.slow
+def test_translate(tmp_path):
+    verdict, said = run(EXAMPLES / "06_translate.py", tmp_path, folder=tmp_path).splitlines()
+    assert "meets the budget" in verdict
+    assert "chrf++" in verdict
+    assert set(said.split()) <= {"sifuri", "moja", "mbili", "tatu", "nne", "tano", "sita", "saba", "nane", "tisa"}
+    assert (tmp_path / "numbers.pocket").stat().st_size <= 2_000_000
+
+
+@pytest.mark.slow
+def test_similar_texts(tmp_path):
+    verdict, near, far, found = run(EXAMPLES / "07_similar_texts.py", tmp_path, folder=tmp_path).splitlines()
+    assert "spearman" in verdict
+    assert float(near) > float(far)
+    assert "password" in found
+    assert (tmp_path / "alike.pocket").stat().st_size <= 300_000
+
+
+@pytest.mark.slow
+def test_keras_to_litert(tmp_path):
+    said = run(EXAMPLES / "08_keras_to_litert.py", tmp_path, folder=tmp_path, EPOCHS="3", STEPS="60")
+    rows = {line[:14].strip(): line[14:].split() for line in said.splitlines()[1:]}
+    assert list(rows) == ["float32", "8 bits after", "2 bits after", "2 bits during"]
+    accuracy = {name: float(row[0]) for name, row in rows.items()}
+    size = {name: int(row[3].replace(",", "")) for name, row in rows.items()}
+    assert abs(accuracy["8 bits after"] - accuracy["float32"]) < 0.02
+    assert accuracy["2 bits during"] > accuracy["2 bits after"]
+    assert size["2 bits during"] < 0.7 * size["8 bits after"] < 0.2 * size["float32"]
+    assert (tmp_path / "small" / "model.safetensors").is_file()

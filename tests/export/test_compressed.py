@@ -12,25 +12,12 @@ from pocketlm.compress.targets import pack_layer, share_ties
 from pocketlm.errors import ModelError, NoEffect
 from pocketlm.export import compressed
 from pocketlm.export.compressed import export_onnx, run_graph, sample_inputs
+from pocketlm.model.code_weights import StepWeight
 from pocketlm.model.layers import InputRounding
 from pocketlm.model.pretrained import load_model
-from pocketlm.model.weights import DenseWeight, ProductWeight, ScaledWeight, StepWeight, SumWeight
+from pocketlm.model.weights import DenseWeight, ProductWeight, ScaledWeight, SumWeight
 
-
-@pytest.fixture(autouse=True, scope="module")
-def traced_once():
-    """Tracing is nearly all the time an export takes, and depends on nothing but the shapes of layers."""
-    trace, kept = compressed._trace, {}
-
-    def once(model, module):
-        key = model.spec.architecture, tuple((one.name, *one.shape) for one in model.layers)
-        if key not in kept:
-            kept[key] = trace(model, module)
-        return kept[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compressed, "_trace", once)
-        yield
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 
 def kinds(path):
@@ -190,10 +177,10 @@ def test_what_differs_from_torch_is_no_success(family, tmp_path, monkeypatch):
     model = family("bert")
     right = compressed.fill
 
-    def wrong(traced, layers, plain):
-        layers[3].stored.values.data.mul_(1.5)
-        graph = right(traced, layers, plain)
-        layers[3].stored.values.data.div_(1.5)
+    def wrong(traced, parts, plain):
+        parts[3].stored.values.data.mul_(1.5)
+        graph = right(traced, parts, plain)
+        parts[3].stored.values.data.div_(1.5)
         return graph
 
     monkeypatch.setattr(compressed, "fill", wrong)

@@ -15,9 +15,10 @@ from pocketlm.outputs import Output
 from pocketlm.pocket.format import pocket_bytes, write_pocket
 from pocketlm.runtime.graph import GraphModel
 from pocketlm.runtime.load import load
+from pocketlm.runtime.vectors import unit
 from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.students.quantize import Quantize
-from pocketlm.train.teach import ask, ask_whole, predictions
+from pocketlm.train.teach import answers, ask
 
 STUDENTS = {
     "hashed-ngrams": {"buckets": 2**12, "width": 16, "min_texts": 1},
@@ -40,6 +41,11 @@ def flat(csv_file, teacher_folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def words_alone(conll_file, teacher_folder, tmp_path_factory):
     return make_context(conll_file, teacher_folder, tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture(scope="module")
+def alike(pairs_file, teacher_folder, tmp_path_factory):
+    return make_context(pairs_file, teacher_folder, tmp_path_factory.mktemp("work"))
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +103,23 @@ def test_words_may_be_all_that_is_tagged(name, words_alone, built, tmp_path):
     pocket = pocket_of(model, words_alone, tmp_path / "x.pocket")
     texts = list(words_alone.lesson.texts[:9])
     long = texts[0] * 20
-    said = ask_whole(model, [*texts, long])
-    assert pocket.predict([*texts, long]) == predictions(said, [*texts, long], words_alone.outputs)
+    assert pocket.predict([*texts, long]) == answers(model, [*texts, long])
     assert [pocket.predict([text])[0]["tags"] for text in texts] == [one["tags"] for one in pocket.predict(texts)]
     assert pocket.predict("") == {"tokens": [], "tags": [], "entities": []}
     assert len(pocket.predict([long])[0]["tags"]) == len(long)
     small = export(Quantize(bits=8, max_loss=1.0)(model, words_alone), words_alone)
+    assert small.agreement > 0.99
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_vectors_point_where_torch_says(name, alike, built, tmp_path):
+    model = built(name, alike)
+    pocket = pocket_of(model, alike, tmp_path / "x.pocket")
+    texts = [*alike.lesson.texts[:20], "never seen WORDS, 17!"]
+    expected = unit(np.stack(list(ask(model, texts).logits["vector"])))
+    assert expected.shape == (21, 24)
+    np.testing.assert_allclose(pocket.vectors(texts), expected, atol=1e-4)
+    small = export(Quantize(bits=8, max_loss=1.0)(model, alike), alike)
     assert small.agreement > 0.99
 
 

@@ -202,3 +202,12 @@ def test_a_file_that_decodes_otherwise_is_not_left(made, tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="decodes to other values than the model's; no file is left"):
         export_gguf(made("llama"), tmp_path / "a.gguf")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_head_of_its_own_may_be_quantized_where_the_embedding_is_not(made, calibrated, tmp_path):
+    model = made("llama", tie_word_embeddings=False)
+    context = Context(calibration=calibrated(model, windows=4, length=12), fast=False)
+    model = GgmlQuantize(type="Q8_0", layers=("head",), correct=0.0, refine=0)(model, context)
+    values, types, _ = read(export_gguf(model, tmp_path / "head.gguf").path)
+    assert (types["output.weight"], types["token_embd.weight"]) == ("Q8_0", "F16")
+    assert torch.equal(values["output.weight"], model.module.lm_head.weight)

@@ -133,6 +133,29 @@ def test_other_tokenizers_are_refused(byte_tokenizer):
         written(object(), 5)
 
 
+def test_a_sentencepiece_that_changes_more_than_spaces_is_refused():
+    tokenizer = sentencepiece().backend_tokenizer
+    before = tokenizer.normalizer
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), before])
+    with pytest.raises(ModelError, match="changes or splits a text by Lowercase, which llama.cpp does not"):
+        written(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = before, pre_tokenizers.Digits(True)
+    with pytest.raises(ModelError, match="by Digits"):
+        written(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = None, pre_tokenizers.Metaspace(prepend_scheme="never", split=False)
+    assert written(PreTrainedTokenizerFast(tokenizer_object=tokenizer)).add_space_prefix is False
+
+
+def test_words_that_are_taken_whole_are_so_in_llama_3_only(byte_tokenizer):
+    said = json.loads(byte_tokenizer.backend_tokenizer.to_str())
+    said["model"]["ignore_merges"] = True
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(said)))
+    with pytest.raises(
+        ModelError, match="takes whole words as they are, which llama.cpp does not for splits as smollm"
+    ):
+        written(tokenizer)
+
+
 def test_a_model_without_a_tokenizer_says_so():
     writer = Writer()
     write_tokenizer(writer, None, 5)

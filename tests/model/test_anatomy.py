@@ -17,6 +17,7 @@ STACKS = {
     "t5": ["encoder.block", "decoder.block"],
     "mixtral": ["model.layers"],
     "whisper": ["model.encoder.layers", "model.decoder.layers"],
+    "marian": ["model.encoder.layers", "model.decoder.layers"],
 }
 # Linear layers in a block, by hand: attention, cross-attention, feed-forward.
 COUNTS = {"bert": 6, "distilbert": 6, "roberta": 6, "gpt2": 4, "llama": 7, "mixtral": 4, "qwen3_moe": 4}

@@ -28,6 +28,7 @@ TIED = {
     "t5": {"shared", "encoder.embed_tokens", "decoder.embed_tokens", "lm_head"},
     "t5-gated": {"shared", "encoder.embed_tokens", "decoder.embed_tokens"},
     "whisper": {"model.decoder.embed_tokens", "proj_out"},
+    "marian": {"model.shared", "model.encoder.embed_tokens", "model.decoder.embed_tokens", "lm_head"},
 }
 ROUNDED = Recipe([RoundToNearest(bits=4, group_size=16, layers=("all",))])
 

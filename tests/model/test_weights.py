@@ -4,18 +4,9 @@ import pytest
 import torch
 
 from pocketlm.compress.grid import grid_for
+from pocketlm.model.code_weights import CodebookWeight, GridWeight, StepWeight
 from pocketlm.model.layers import InputRounding, PackedEmbedding, PackedLinear, layer_from_settings, packed
-from pocketlm.model.weights import (
-    FORMS,
-    CodebookWeight,
-    DenseWeight,
-    GridWeight,
-    ProductWeight,
-    ScaledWeight,
-    StepWeight,
-    SumWeight,
-    weight_from_settings,
-)
+from pocketlm.model.weights import FORMS, DenseWeight, ProductWeight, ScaledWeight, SumWeight, weight_from_settings
 
 ROWS, COLUMNS = 12, 20
 

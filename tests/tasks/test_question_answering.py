@@ -74,7 +74,7 @@ def test_questions_without_answers_have_figures_of_their_own():
         },
         abs=1e-6,
     )  # fmt: skip
-    assert "SQuAD 2" in scores.notes[0]
+    assert "SQuAD 2" in scores.signatures["f1"]
     assert all(one.low <= one.value <= one.high for one in scores.metrics.values())
 
 
@@ -87,7 +87,7 @@ def test_scripts_without_spaces_are_judged_by_letters():
     assert by_letters(examples)
     scores = QUESTION_ANSWERING.score(examples, [{"answer": "東京"}], OUTPUTS)
     assert scores.metrics["f1"].value == pytest.approx(2 * 2 / 5)
-    assert "letters" in scores.notes[0]
+    assert "letters" in scores.signatures["f1"]
     assert letters_of("2008年北京Olympics、") == ["2008", "年", "北", "京", "olympics"]
     assert not by_letters([Example("kde", pair="sana 東 lakini nyumba", answers=((0, 4), (7, 21)))])
 

@@ -1,5 +1,7 @@
 """Losses are zero where they should be, and never count what is not known."""
 
+import math
+
 import pytest
 import torch
 
@@ -10,10 +12,12 @@ from pocketlm.train.losses import (
     head_relation_loss,
     hidden_loss,
     label_loss,
+    rank_loss,
     relation_loss,
     state_distance,
     tail_shares,
     top_tail,
+    vector_loss,
 )
 
 SINGLE, MULTI = Output("a", "single", ("x", "y", "z")), Output("m", "multi", ("x", "y", "z"))
@@ -141,3 +145,38 @@ def test_distance_of_states_is_relative_to_the_teachers():
     assert float(state_distance(spread(2, 8, 4) * 5, states * 5)) == pytest.approx(
         float(state_distance(spread(2, 8, 4), states)), rel=1e-5
     )
+
+
+def test_vectors_of_the_teacher_itself_cost_nothing():
+    torch.manual_seed(0)
+    teacher = torch.randn(6, 8)
+    assert vector_loss(teacher * 3, teacher) == pytest.approx(0, abs=1e-6)
+    assert vector_loss(teacher[:2], teacher[:2]) == pytest.approx(0, abs=1e-6)
+    first = torch.cat([torch.eye(4), torch.zeros(4, 2)], dim=1)
+    assert vector_loss(torch.eye(4), first) == pytest.approx(0, abs=1e-6)  # the first dimensions hold it all
+    assert vector_loss(torch.randn(6, 8), teacher) > 0.5
+
+
+def test_vectors_are_near_the_same_texts_or_cost():
+    """By hand: three texts, the student mixes up which of two others is near the first."""
+    teacher = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    student = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    own, given = (x @ x.T * 20 for x in (student, teacher))
+    plain = 0.0
+    for place in range(3):
+        others = [other for other in range(3) if other != place]
+        said, heard = own[place, others].log_softmax(0), given[place, others].softmax(0)
+        plain += float(torch.nn.functional.kl_div(said, heard, reduction="sum"))
+    assert vector_loss(student, teacher) == pytest.approx(2 / 3 + plain / 3, rel=1e-5)
+
+
+def test_order_alone_decides_the_rank_loss():
+    scores = torch.tensor([3.0, 2.0, 2.0, 0.0])
+    right, wrong = torch.tensor([0.9, 0.5, 0.4, -0.8]), torch.tensor([-0.8, 0.5, 0.4, 0.9])
+    assert rank_loss(right, scores) < 0.01
+    assert rank_loss(wrong, scores) > 30
+    assert rank_loss(right, scores * 7 - 2) == rank_loss(right, scores)
+    pairs = [(0, 1), (0, 2), (0, 3), (1, 3), (2, 3)]
+    plain = math.log(1 + sum(math.exp(20 * float(wrong[j] - wrong[i])) for i, j in pairs))
+    assert rank_loss(wrong, scores) == pytest.approx(plain, rel=1e-5)
+    assert rank_loss(right, torch.ones(4)) == 0

@@ -40,19 +40,23 @@ def command(
     tags: Annotated[str | None, typer.Option(help="Column with a tag a word, by name or number.")] = None,
     context: Annotated[str | None, typer.Option(help="Column with what questions are about.")] = None,
     answer: Annotated[str | None, typer.Option(help="Column with the answers to questions.")] = None,
+    pair: Annotated[str | None, typer.Option(help="Column with the second text of a pair.")] = None,
+    score: Annotated[str | None, typer.Option(help="Column with how alike the texts of a pair are.")] = None,
     max_size: Annotated[str | None, typer.Option(help='Largest file, such as "1MB".')] = None,
     max_latency: Annotated[str | None, typer.Option(help='Slowest median answer on one thread, such as "1ms".')] = None,
     max_memory: Annotated[str | None, typer.Option(help='Largest peak memory, such as "100MB".')] = None,
     min_quality: Annotated[
         str | None, typer.Option(help="Least quality, such as accuracy>=0.9 (or 0.9); needs --data.")
     ] = None,
+    threads: Annotated[int, typer.Option(help="Threads, for a Pocket that writes.", min=1)] = 1,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> int:
     """Measure size, load time, latency (one text at a time, one thread) and peak memory in a fresh process.
 
-    With limits, exit code 3 says that the file misses them.
+    Of a Pocket that writes: tokens a second of prompts and of text, and memory with the length of context; its latency
+    is that of a token. With limits, exit code 3 says that the file misses them.
     """
-    from pocketlm.measure.fresh import measure_pocket
+    from pocketlm.measure.fresh import measure_pocket, measure_writing
     from pocketlm.measure.machine import describe
     from pocketlm.measure.quality import evaluate, texts_for
     from pocketlm.runtime.load import load
@@ -63,8 +67,15 @@ def command(
     if budget.min_quality is not None and data is None:
         raise typer.BadParameter("--min-quality needs --data: quality is measured on labelled rows")
     model = load(pocket)
-    examples = read_labelled(data, model.task, text, label, slots, tags, context, answer) if data else []
-    taken = measure_pocket(Path(pocket), texts_for(model, examples) or _examples(model))
+    if threads != 1 and not model.writes:
+        raise typer.BadParameter("--threads is for Pockets that write; others are timed on one thread")
+    named = (text, label, (slots, tags), (pair, score), (context, answer))
+    examples = read_labelled(data, model.task, *named) if data else []
+    if model.writes:
+        taken = measure_writing(Path(pocket), threads)
+        taken |= {f"latency_{name}_ms": taken[f"token_{name}_ms"] for name in ("p50", "p95")}
+    else:
+        taken = measure_pocket(Path(pocket), texts_for(model, examples) or _examples(model))
     quality: dict[str, float] = {}
     if budget.min_quality is not None:
         quality = {name: figure.value for name, figure in evaluate(model, examples).metrics.items()}
@@ -76,6 +87,8 @@ def command(
     report |= {"met": verdict.met, "limits": [{**vars(one), "holds": one.holds} for one in verdict.limits]}
     if json_output:
         print_json(report)
+    elif model.writes:
+        _print_writing(taken, str(verdict))
     else:
         _print(taken, str(verdict))
     if not verdict.met:
@@ -95,4 +108,17 @@ def _print(taken: dict[str, Any], verdict: str) -> None:
     say(f"p50     {format_latency(taken['latency_p50_ms'])} ({low} to {high} over blocks of {taken['calls']:,} calls)")
     say(f"p95     {format_latency(taken['latency_p95_ms'])}")
     say(f"memory  {format_size(taken['memory_bytes'])} peak of the process")
+    say(f"budget  {verdict}")
+
+
+def _print_writing(taken: dict[str, Any], verdict: str) -> None:
+    say(f"size    {format_size(taken['size_bytes'])} ({taken['size_bytes']:,} bytes)")
+    say(f"load    {format_latency(taken['load_ms'])}")
+    say(f"prompt  {taken['prompt_tokens_per_s']:,.0f} tokens/s ({taken['prompt_tokens']:,} tokens)")
+    say(f"writes  {taken['generation_tokens_per_s']:,.1f} tokens/s on {taken['threads']} thread(s)")
+    say(f"p50     {format_latency(taken['token_p50_ms'])} a token, p95 {format_latency(taken['token_p95_ms'])}")
+    for tokens, peak in taken["memory_by_context"].items():
+        say(f"memory  {format_size(peak)} peak with {int(tokens):,} tokens of context")
+    say(f"memory  {format_size(taken['memory_bytes'])} peak of the process")
+    say(f"cache   {format_size(taken['cache_bytes_per_token'])} a token")
     say(f"budget  {verdict}")

@@ -17,7 +17,7 @@ from pocketlm.units import format_duration, format_size, parse_latency, parse_si
 
 def command(
     model: Annotated[
-        str, typer.Argument(help="A transformers folder, one this command wrote, a hub name, pypi:PACKAGE.")
+        str, typer.Argument(help="A transformers or compressed folder, a hub name, pypi:PACKAGE, a .keras file.")
     ],
     output: Annotated[str, typer.Option("-o", "--output", help="The folder to write.")],
     recipe: Annotated[str | None, typer.Option(help="YAML file with passes in order.")] = None,
@@ -38,6 +38,9 @@ def command(
     ] = None,
     teacher: Annotated[
         str | None, typer.Option(help="Model that distill, qat and corrections learn from; without, MODEL as given.")
+    ] = None,
+    code: Annotated[
+        str | None, typer.Option(help="Python file that registers a .keras file's own layers. It is run.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes for layers that do not depend on each other.")] = 1,
@@ -71,7 +74,7 @@ def command(
     job = CompressJob(
         model, Path(output), recipe, None if target_size is None else parse_size(target_size),
         None if target_time is None else round(1000 * parse_latency(target_time)), calibration, windows, length, test,
-        teacher, seed, workers, ray, None if disk is None else Path(disk), allow_no_effect, force,
+        teacher, seed, workers, ray, None if disk is None else Path(disk), allow_no_effect, force, code,
     )  # fmt: skip
     bars = nullcontext(None) if quiet or json_output else Bars()
     with bars as progress:

@@ -13,22 +13,28 @@ from pocketlm.cli.show import print_json
 
 def command(
     pocket: Annotated[str, typer.Argument(help="The Pocket.")],
-    data: Annotated[str, typer.Argument(help="Labelled rows: a file, a folder, smart-home:LANG or a hub name.")],
+    data: Annotated[str, typer.Argument(help="Labelled rows, or text: a file, a folder, smart-home:LANG, a hub name.")],
     text: Annotated[str | None, typer.Option(help="Column with the text; several joined by commas.")] = None,
-    label: Annotated[str | None, typer.Option(help="Column with the label or intent.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column with the label, the intent, or the text to write.")] = None,
     slots: Annotated[str | None, typer.Option(help="Column with BIO tags beside an intent.")] = None,
     tags: Annotated[str | None, typer.Option(help="Column with a tag a word, by name or number.")] = None,
     context: Annotated[str | None, typer.Option(help="Column with what questions are about.")] = None,
     answer: Annotated[str | None, typer.Option(help="Column with the answers to questions.")] = None,
+    pair: Annotated[str | None, typer.Option(help="Column with the second text of a pair.")] = None,
+    score: Annotated[str | None, typer.Option(help="Column with how alike the texts of a pair are.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> int:
-    """Judge a Pocket on labelled rows: every metric with its 95 % interval, per class and per slot."""
+    """Judge a Pocket on labelled rows: every metric with its 95 % interval, per class and per slot.
+
+    A Pocket that does generation reads plain text (a .txt file, or the rows of a table): perplexity and bits a byte.
+    """
     from pocketlm.measure.quality import evaluate
     from pocketlm.runtime.load import load
     from pocketlm.tasks.prepare import read_labelled
 
     model = load(pocket)
-    scores = evaluate(model, read_labelled(data, model.task, text, label, slots, tags, context, answer))
+    columns = (text, label, (slots, tags), (pair, score), (context, answer))
+    scores = evaluate(model, read_labelled(data, model.task, *columns))
     about = scores.to_json()
     if json_output:
         flat = {name: figure["value"] for name, figure in about["metrics"].items()}
@@ -37,7 +43,7 @@ def command(
                 "n": scores.n,
                 **flat,
                 "intervals": about["metrics"],
-                **{k: about[k] for k in ("per_class", "per_slot", "confusion", "notes")},
+                **{k: about[k] for k in ("per_class", "per_slot", "confusion", "signatures")},
             }
         )
         return 0
@@ -53,8 +59,8 @@ def _print(rows: int, about: dict[str, Any]) -> None:
     for name, one in about["metrics"].items():
         table.add_row(name, f"{one['value']:.4f}", f"{one['low']:.4f} to {one['high']:.4f}")
     out.print(table)
-    for note in about["notes"]:
-        out.print(note, markup=False)
+    for name, signature in about["signatures"].items():
+        out.print(f"{name} is counted {signature}", markup=False)
     for title in ("per_class", "per_slot"):
         if about[title]:
             out.print(_labels(title.removeprefix("per_"), about[title]))

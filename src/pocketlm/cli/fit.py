@@ -21,7 +21,9 @@ def _option(help_text: str, *names: str) -> Any:
 
 def command(
     called: typer.Context,
-    data: Annotated[str, typer.Argument(help="A file, a folder, smart-home:LANG, a hub data set, or a job.yaml.")],
+    data: Annotated[
+        str, typer.Argument(help="A file, two (a.en,a.sw), a folder, smart-home:LANG, a hub data set, or a job.yaml.")
+    ],
     dev: Annotated[str | None, _option("File with rows that choose between candidates.")] = None,
     test: Annotated[str | None, _option("File with rows that are read once, at the end.")] = None,
     unlabelled: Annotated[str | None, _option("File with more text for the teacher to label.")] = None,
@@ -31,6 +33,12 @@ def command(
     tags: Annotated[str | None, _option("Column with a tag a word, by name or number; no label then.")] = None,
     context: Annotated[str | None, _option("Column with what questions are about; --text names the questions.")] = None,
     answer: Annotated[str | None, _option("Column with the answers, which are parts of the context.")] = None,
+    pair: Annotated[str | None, _option("Column with the second text of a pair.")] = None,
+    score: Annotated[str | None, _option("Column with how alike the texts of a pair are.")] = None,
+    source: Annotated[str | None, _option("Column with the text to translate.")] = None,
+    target: Annotated[str | None, _option("Column with the text to write.")] = None,
+    task: Annotated[str | None, _option("The task, such as similarity, where columns do not say it.")] = None,
+    width: Annotated[int | None, _option("Dimensions of the vectors that texts become.")] = None,
     multi_label: Annotated[bool | None, _option("Rows have any number of labels.", "--multi-label")] = None,
     teacher: Annotated[str | None, _option("A transformers folder, a hub name, or pypi:PACKAGE.")] = None,
     max_size: Annotated[str | None, _option('Largest file, such as "1MB".')] = None,
@@ -47,7 +55,10 @@ def command(
         bool | None, _option("Train the chosen recipe again on train and dev.", "--refit/--no-refit")
     ] = None,
     max_length: Annotated[
-        int | None, _option("Subword pieces read of a text, or of a question and context at once.")
+        int | None,
+        _option(
+            "Pieces read of a text (64), of each side of a pair (256), or of a question and context at once (384)."
+        ),
     ] = None,
     focus: Annotated[
         int | None, _option("Pieces read of a question and a longer context: the part most like the question.")

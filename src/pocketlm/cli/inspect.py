@@ -20,7 +20,7 @@ SHOWN = {
 
 
 def command(
-    path: Annotated[str, typer.Argument(help="A Pocket, a model's folder, a hub name or pypi:PACKAGE.")],
+    path: Annotated[str, typer.Argument(help="A Pocket, a model's folder or .keras file, a hub name or pypi:PACKAGE.")],
     calibration: Annotated[
         str | None, typer.Option(help="UTF-8 text (for speech: WAV files) that a model's sensitivity is measured on.")
     ] = None,
@@ -42,7 +42,8 @@ def command(
     bytes and the predicted rise of the loss (without --calibration, the relative error) if it alone were quantized,
     factorized or pruned.
     """
-    if not Path(path).is_dir() and (Path(path).is_file() or path.endswith(".pocket")):
+    file = Path(path).is_file() and not path.endswith(".keras")
+    if file or (path.endswith(".pocket") and not Path(path).is_dir()):
         for name, value in (("--calibration", calibration), ("--test", test), ("--output", output)):
             if value is not None:
                 raise UserError(f"{name} is for a model; {path} is a Pocket")
@@ -158,8 +159,12 @@ def _pocket(pocket: str, json_output: bool) -> int:
         "every hash matches"
     )
     for output in manifest["outputs"]:
+        if output["kind"] == "text":
+            say(f"  writes {output['name']}: {_writer(manifest, file.size_bytes)}")
+            continue
         shown = ", ".join(output["labels"][:8]) + (", …" if len(output["labels"]) > 8 else "")
-        say(f"  predicts {output['name']} ({output['kind']}, {len(output['labels'])}): {shown}")
+        count = output.get("width") or len(output["labels"])
+        say(f"  predicts {output['name']} ({output['kind']}, {count})" + (f": {shown}" if shown else ""))
     test = manifest.get("quality", {}).get("test", {})
     for name, one in test.get("metrics", {}).items():
         say(f"  {name} {one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f}) on {test['n']:,} test rows")
@@ -167,6 +172,18 @@ def _pocket(pocket: str, json_output: bool) -> int:
     for name, about in manifest["members"].items():
         say(f"  member {name}: {format_size(about['bytes'])}")
     return 0
+
+
+def _writer(manifest: Mapping[str, Any], size: int) -> str:
+    """What is so of a model that writes."""
+    about = manifest["model"]
+    cache = sum(8 * heads * width for heads, width in about["caches"])
+    parameters = manifest["provenance"]["parameters"]
+    return (
+        f"{manifest['provenance']['architecture']} ({about['form']}), {parameters:,} parameters at "
+        f"{8 * size / parameters:.2f} bits, {about['words']:,} tokens, context {about['context']:,}, "
+        f"{format_size(cache)} of cache a token"
+    )
 
 
 def _provenance(about: dict[str, Any]) -> None:

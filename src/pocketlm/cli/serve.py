@@ -17,6 +17,8 @@ def command(
 ) -> int:
     """Serve a Pocket over HTTP until Ctrl-C: POST /predict, GET /health, GET /manifest.
 
+    One that writes text also streams it from POST /generate.
+
     Anyone who reaches the port may ask: there is no password.
     """
     from pocketlm.runtime.load import load

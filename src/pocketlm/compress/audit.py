@@ -139,11 +139,8 @@ def stability(model: Model, calibration: Calibration, context: Context) -> Stabi
 
     def visit(view: BlockView) -> None:
         first, second = Statistics(), Statistics()
-        outputs = []
         for place in range(len(view.calls)):
-            outputs.append(run_collecting(view, place, (first, second)[place % 2], context.fast))
-        for place, made in enumerate(outputs):
-            view.inputs[place] = made
+            view.inputs[place] = run_collecting(view, place, (first, second)[place % 2], context.fast)
         view.advanced = True
         for name, layer in view.linears().items():
             counted = [one.moments[name].tokens if name in one else 0 for one in (first, second)]

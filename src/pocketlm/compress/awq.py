@@ -33,8 +33,9 @@ from pocketlm.compress.rounding import check_bits
 from pocketlm.compress.targets import leaves, pack_layer, relative_error, select, setting_for, share_ties
 from pocketlm.compress.visits import QUANTIZED
 from pocketlm.compress.walk import BlockView, walk
+from pocketlm.model.code_weights import GridWeight
 from pocketlm.model.pretrained import Model
-from pocketlm.model.weights import GridWeight, ScaledWeight
+from pocketlm.model.weights import ScaledWeight
 
 FOLDED, KEPT, NONE = "folded", "beside the weight", "none"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
 
 from pocketlm.compress.context import Context
 from pocketlm.compress.outer import quantize_outer
@@ -14,8 +15,30 @@ from pocketlm.compress.walk import BlockView, walk
 from pocketlm.model.pretrained import Model
 
 
-def quantize_model(step: Quantizer, model: Model, context: Context) -> Model:
-    """The model with the layers that the pass asks for quantized, in place."""
+class Asking(Protocol):
+    """A pass that says which layers it quantizes."""
+
+    name: ClassVar[str]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Groups or name patterns."""
+        ...
+
+    @property
+    def exclude(self) -> tuple[str, ...]:
+        """Groups or name patterns that are left out."""
+        ...
+
+
+Visit = Callable[[BlockView, set[str], Upstream, Plans], None]
+
+
+def by_blocks(step: Asking, outer: Quantizer, visit: Visit, model: Model, context: Context) -> Model:
+    """The model with the layers that `step` asks for quantized, in place.
+
+    visit: does it in a block, given the names of all such layers in blocks; those elsewhere are quantized by `outer`.
+    """
     chosen = {one.name: one for one in select(model, step.layers, step.exclude)}
     for name in chosen:
         pack_layer(model.module, name)
@@ -24,13 +47,21 @@ def quantize_model(step: Quantizer, model: Model, context: Context) -> Model:
     if inner:
         upstream, plans = Upstream(), Plans()
         walk(
-            model, calibration, lambda view: _visit(step, view, inner, upstream, plans, context),
-            fast=context.fast, disk=context.disk, statistics=False, progress=context.ticks(step.name),
+            model, calibration, lambda view: visit(view, inner, upstream, plans), fast=context.fast, disk=context.disk,
+            statistics=False, progress=context.ticks(step.name),
         )  # fmt: skip
-    outer = [one for name, one in chosen.items() if name not in inner]
-    quantize_outer(step, model, outer, calibration, context)
+    quantize_outer(outer, model, [one for name, one in chosen.items() if name not in inner], calibration, context)
     share_ties(model)
     return model
+
+
+def quantize_model(step: Quantizer, model: Model, context: Context) -> Model:
+    """The model with the layers that the pass asks for quantized, each by itself, in place."""
+
+    def visit(view: BlockView, inner: set[str], upstream: Upstream, plans: Plans) -> None:
+        _visit(step, view, inner, upstream, plans, context)
+
+    return by_blocks(step, step, visit, model, context)
 
 
 def _visit(

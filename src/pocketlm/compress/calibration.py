@@ -70,9 +70,9 @@ def read_calibration(
 ) -> Calibration:
     """Calibration from a UTF-8 text file.
 
-    A decoder reads `windows` stretches of `length` tokens drawn at random places of the text; an encoder reads lines,
-    each a sequence of at most `length` tokens; an encoder-decoder reads lines and predicts them. A speech model reads a
-    WAV file or a folder of them.
+    A decoder reads `windows` stretches of `length` tokens drawn at random places of the text; an encoder, and a decoder
+    that classifies texts, reads lines, each a sequence of at most `length` tokens; an encoder-decoder reads lines and
+    predicts them. A speech model reads a WAV file or a folder of them.
     Raises CalibrationError where there is less than one window, or the file cannot be read.
     """
     from pocketlm.compress.audio import calibration_from_audio, wav_files
@@ -96,7 +96,7 @@ def calibration_from_text(
     """As `read_calibration`, from the text itself."""
     if model.tokenizer is None:
         raise CalibrationError(f"{source}: the model has no tokenizer to read text with")
-    if model.spec.kind == "decoder":
+    if model.spec.kind == "decoder" and not model.spec.classifies:
         return _windows(text, model, windows, length, batch_size, seed, source)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
@@ -147,15 +147,25 @@ def _windows(
 def calibration_from_lines(
     lines: Sequence[str], model: Model, length: int = 128, batch_size: int = 32, source: str = "calibration"
 ) -> Calibration:
-    """Calibration of whole texts, one a sequence, padded a batch at a time; alike in length in a batch."""
+    """Calibration of whole texts, one a sequence, padded on the right a batch at a time; alike in length in a batch.
+
+    Raises CalibrationError for a decoder that classifies and knows by no padding token where a text ends.
+    """
     tokenizer = model.tokenizer
+    if model.spec.kind == "decoder" and model.spec.classifies:
+        pads = model.module.config.pad_token_id, tokenizer.pad_token_id
+        if pads[0] is None or pads[0] != pads[1]:
+            raise CalibrationError(
+                f"{source}: {model.spec.architecture} finds the end of a text by its padding token; its config says "
+                f"{pads[0]} and its tokenizer {pads[1]}: give both the same"
+            )
     limit = longest(model) or length
     ordered = sorted(lines, key=len)
     batches = []
     for start in range(0, len(ordered), batch_size):
         made = tokenizer(
             ordered[start : start + batch_size], padding=True, truncation=True, max_length=min(length, limit),
-            return_tensors="pt",
+            return_tensors="pt", padding_side="right",
         )  # fmt: skip
         batch = {name: made[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in made}
         if model.spec.kind == "encoder-decoder":

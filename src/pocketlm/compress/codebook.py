@@ -24,8 +24,8 @@ from pocketlm.compress.parallel import Task
 from pocketlm.compress.rounding import check_bits
 from pocketlm.compress.targets import Leaf, relative_error, select, setting_for, zeros_of
 from pocketlm.compress.visits import visit_leaves
+from pocketlm.model.code_weights import CodebookWeight
 from pocketlm.model.pretrained import Model
-from pocketlm.model.weights import CodebookWeight
 
 ITERATIONS = 30
 # Turns of fitting scales after the first levels: more change the third digit of the error.

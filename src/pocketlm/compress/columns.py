@@ -8,7 +8,6 @@ W − W_M [(S⁻¹)_MM]⁻¹ (S⁻¹)_M: (the structured optimal brain surgeon o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -118,18 +117,3 @@ def column_error(weight: Tensor, found: Tensor, s: Tensor, kept: Tensor) -> floa
     s = s.double()
     whole = float(((weight.double() @ s) * weight.double()).sum())
     return float(((lost @ s) * lost).sum()) / max(whole, 1e-30)
-
-
-def lower_hull(parameters: Sequence[int], costs: Sequence[float]) -> list[int]:
-    """Places in a curve (which begins at nothing removed, nothing lost) where the price of a parameter goes up only."""
-    points = [(0, 0.0), *zip(parameters, costs, strict=True)]
-    hull = [0]
-    for place in range(1, len(points)):
-        while len(hull) > 1 and _slope(points, hull[-1], place) <= _slope(points, hull[-2], hull[-1]):
-            hull.pop()
-        hull.append(place)
-    return hull[1:]
-
-
-def _slope(points: list[tuple[int, float]], first: int, second: int) -> float:
-    return (points[second][1] - points[first][1]) / max(1, points[second][0] - points[first][0])

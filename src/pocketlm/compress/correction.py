@@ -28,17 +28,10 @@ from pocketlm.compress.targets import names_now, relative_error, select, setting
 from pocketlm.compress.upstream import Drift, Upstream, run_block
 from pocketlm.compress.walk import BlockView, measure, walk
 from pocketlm.model.block_weight import BlockWeight
+from pocketlm.model.code_weights import CodebookWeight, GridWeight, StepWeight
 from pocketlm.model.layers import packed
 from pocketlm.model.pretrained import Model
-from pocketlm.model.weights import (
-    CodebookWeight,
-    DenseWeight,
-    GridWeight,
-    ProductWeight,
-    ScaledWeight,
-    StepWeight,
-    SumWeight,
-)
+from pocketlm.model.weights import DenseWeight, ProductWeight, ScaledWeight, SumWeight
 
 METHODS = ("svd", "whitened", "kronecker")
 UPDATES = ("none", "sequential")

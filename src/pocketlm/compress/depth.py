@@ -78,8 +78,9 @@ class DropLayers:
         return model
 
     def _is_free(self, place: int, total: int, model: Model) -> bool:
-        first = max(self.protect, int(FAMILIES[model.spec.model_type].anchored))
-        return first <= place < total - self.protect
+        family = FAMILIES[model.spec.model_type]
+        first = max(self.protect, int(family.anchored))
+        return family.alike and first <= place < total - self.protect
 
     def _stacks(self, model: Model) -> list[str]:
         found = [stack[0].rpartition(".")[0] for stack in stacks(model.module)]
@@ -154,8 +155,8 @@ def block_influence(model: Model, stack: str, context: Context, step: Any) -> di
 
 
 def taught_states(model: Model, context: Context, step: Any) -> list[Tensor]:
-    """Of an encoder without labels, its hidden states on the calibration, that it is to keep; nothing of others."""
-    if model.spec.kind != "encoder" or context.labels:
+    """Of an encoder or classifier without labels, what it says of the calibration and is to keep; nothing of others."""
+    if context.labels or not (model.spec.kind == "encoder" or model.spec.classifies):
         return []
     with precision(context.fast):
         return [

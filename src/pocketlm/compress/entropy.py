@@ -32,8 +32,8 @@ from pocketlm.compress.upstream import Drift, Upstream, run_block
 from pocketlm.compress.walk import BlockView, walk
 from pocketlm.errors import ModelError
 from pocketlm.model.anatomy import LayerInfo
+from pocketlm.model.code_weights import StepWeight
 from pocketlm.model.pretrained import Model
-from pocketlm.model.weights import StepWeight
 
 # Batches that the stock is taken on; the walk itself uses all.
 STOCK_BATCHES = 2

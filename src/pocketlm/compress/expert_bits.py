@@ -89,7 +89,8 @@ class ExpertBits:
     """Quantize experts, each at bits of its own, at an average over all.
 
     average: bits. choices: what an expert may get. by: the pass that quantizes, "gptq" or "round-to-nearest".
-    group_size: columns that share a scale. layers, exclude: groups or name patterns, of experts.
+    group_size: columns that share a scale. layers, exclude: groups or name patterns; all experts of a mixture are
+    quantized where any of them is named.
     """
 
     name: ClassVar[str] = "expert-bits"
@@ -143,7 +144,10 @@ class ExpertBits:
                 names.append(one)
                 errors.append(share * expert_errors(experts[number], moments, self.choices, self.group_size))  # type: ignore[arg-type]
 
-        walk(model, context.calibrated(self.name), visit, fast=context.fast, progress=context.ticks("expert errors"))
+        walk(
+            model, context.calibrated(self.name), visit, fast=context.fast, disk=context.disk,
+            progress=context.ticks("expert errors"),
+        )  # fmt: skip
         sizes = torch.tensor([float(_size(model, name)) for name in names])
         given = allot_bits(torch.stack(errors), sizes, self.choices, self.average)
         return {f"{name}.{one}": bits for name, bits in zip(names, given, strict=True) for one in MATRICES}, routings

@@ -114,8 +114,7 @@ class DropExperts:
     def __call__(self, model: Model, context: Context) -> Model:
         """The model with fewer experts."""
         paths = chosen_mixtures(model, self.layers, self.exclude, self.name)
-        calibration = context.calibrated(self.name)
-        routings = observe_all(model, calibration, paths, context.fast, context.ticks("routers"))
+        routings = observe_all(model, context, paths, self.name)
         scores = [getattr(routings[path], self.by) for path in paths]
         least = [int(model.module.get_submodule(path).gate.top_k) for path in paths]
         for path, kept in zip(paths, kept_experts(scores, self.share, least, self.spread), strict=True):
@@ -235,7 +234,7 @@ class MergeExperts:
                 changed = self._merge(changed, path, routings[path], context)
 
         walk(
-            model, context.calibrated(self.name), visit, fast=context.fast, statistics=False,
+            model, context.calibrated(self.name), visit, fast=context.fast, statistics=False, disk=context.disk,
             progress=context.ticks("merging experts"),
         )  # fmt: skip
         _note(context, routings, "they weigh as much as one token")

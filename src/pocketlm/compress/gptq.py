@@ -24,8 +24,8 @@ from pocketlm.compress.refine import refined
 from pocketlm.compress.rounding import check_bits
 from pocketlm.compress.targets import relative_error, setting_for, zeros_of
 from pocketlm.compress.upstream import Drift
+from pocketlm.model.code_weights import GridWeight
 from pocketlm.model.pretrained import Model
-from pocketlm.model.weights import GridWeight
 
 
 class GridRounder:
@@ -107,9 +107,8 @@ class Gptq:
     damping: share of the mean of diag S that is added to it. clip: search the clipping of each group. refine: rounds of
     scales by least squares and codes by coordinate descent after it. correct: share, 0 to 1, of the error of earlier
     layers that a layer is fitted to make up for; costs a second forward pass. The method as its paper has it: refine 0
-    and correct 0. A layer's input is measured once those before it in its block are done, but in blocks with experts,
-    where `correct` does nothing either. layers, exclude: groups ("blocks", "embeddings", "head", "all") or name
-    patterns; embeddings are rounded to nearest.
+    and correct 0. A layer's input is measured once those before it in its block are done. layers, exclude: groups
+    ("blocks", "embeddings", "head", "all") or name patterns; embeddings are rounded to nearest.
     """
 
     name: ClassVar[str] = "gptq"

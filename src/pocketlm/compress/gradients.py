@@ -32,14 +32,14 @@ def batch_loss(model: Model, batch: Mapping[str, Tensor], labels: Tensor | None,
     if labels is not None and logits is not None:
         return _labelled(logits.float(), labels)
     inputs = batch.get("decoder_input_ids", batch.get("input_ids"))
-    if logits is not None and inputs is not None and model.spec.kind != "encoder":
+    if logits is not None and logits.ndim == 3 and inputs is not None and model.spec.kind != "encoder":
         masks = [mask for mask in batch_masks(batch) if mask.shape == inputs.shape]
         losses = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), inputs[:, 1:], reduction="none")
         return (losses * masks[-1][:, 1:]).sum() if masks else losses.sum()
     hidden = first_tensor(out).float()
     signs = torch.randint(2, hidden.shape, generator=generator) * 2.0 - 1
     for mask in batch_masks(batch):
-        if mask.shape == hidden.shape[:2]:
+        if hidden.ndim == 3 and mask.shape == hidden.shape[:2]:
             signs = signs * mask[..., None]
     return (hidden * signs).sum()
 

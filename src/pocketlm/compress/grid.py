@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pocketlm.model.weights import GridWeight
+from pocketlm.model.code_weights import GridWeight
 
 # How far a clipped grid may shrink, and in how many steps that is searched: every so many first, then between.
 LEAST_SHRINK = 0.5

@@ -21,8 +21,8 @@ from pocketlm.compress.parallel import Task
 from pocketlm.compress.rounding import check_bits
 from pocketlm.compress.targets import Leaf, relative_error, select, setting_for, zeros_of
 from pocketlm.compress.visits import visit_leaves
+from pocketlm.model.code_weights import GridWeight
 from pocketlm.model.pretrained import Model
-from pocketlm.model.weights import GridWeight
 
 BETA, GROWTH = 10.0, 1.01
 # The paper's β is for weights whose steps are about this large.

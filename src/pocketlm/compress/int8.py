@@ -26,9 +26,9 @@ from pocketlm.compress.visits import QUANTIZED, repeats
 from pocketlm.compress.walk import BlockView, precision, walk
 from pocketlm.errors import ModelError
 from pocketlm.model.anatomy import LayerInfo
+from pocketlm.model.code_weights import GridWeight
 from pocketlm.model.layers import InputRounding, PackedLinear
 from pocketlm.model.pretrained import Model
-from pocketlm.model.weights import GridWeight
 
 # Bits of a weight by target.
 TARGETS = {"any": 7, "vnni": 8}

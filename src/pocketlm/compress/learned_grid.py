@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pocketlm.compress.grid import Grid, split_groups
+from pocketlm.model.code_weights import GridWeight, StepWeight
 from pocketlm.model.layers import InputRounding
-from pocketlm.model.weights import GridWeight, StepWeight
 
 # The least step that float16 holds with full precision.
 LEAST_STEP = 6.2e-5

@@ -16,17 +16,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from pocketlm.compress.blockwise import by_blocks
 from pocketlm.compress.context import Context
 from pocketlm.compress.feedback import Feedback
 from pocketlm.compress.gptq import Gptq, Solved, solve
 from pocketlm.compress.grid import grid_for
 from pocketlm.compress.offsets import MOMENTUM, Offsets
-from pocketlm.compress.outer import quantize_outer
 from pocketlm.compress.rounding import check_bits
 from pocketlm.compress.stages import Plans, Stage
-from pocketlm.compress.targets import Leaf, leaves, pack_layer, select, setting_for, share_ties, zeros_of
+from pocketlm.compress.targets import Leaf, leaves, setting_for, zeros_of
 from pocketlm.compress.upstream import Drift, Upstream, run_block
-from pocketlm.compress.walk import BlockView, first_tensor, part_of, precision, rerun, stream_mask, walk
+from pocketlm.compress.walk import BlockView, first_tensor, part_of, precision, rerun, stream_mask
 from pocketlm.model.pretrained import Model
 from pocketlm.model.weights import DenseWeight
 
@@ -98,25 +98,15 @@ class LearnedRounding:
 
     def __call__(self, model: Model, context: Context) -> Model:
         """The model with its layers quantized."""
-        chosen = {one.name: one for one in select(model, self.layers, self.exclude)}
-        for name in chosen:
-            pack_layer(model.module, name)
-        calibration = context.calibrated(self.name)
-        inner = {name for name, one in chosen.items() if one.block and one.kind != "embedding"}
-        if inner:
-            upstream, plans = Upstream(), Plans()
-            walk(
-                model, calibration, lambda view: self._visit(view, inner, upstream, plans, context),
-                fast=context.fast, disk=context.disk, statistics=False, progress=context.ticks("learned-rounding"),
-            )  # fmt: skip
-        step = Gptq(self.bits, self.group_size, self.symmetric, damping=self.damping, refine=self.refine)
-        outer = [one for name, one in chosen.items() if name not in inner]
-        quantize_outer(step, model, outer, calibration, context)
-        share_ties(model)
-        return model
+        outer = Gptq(self.bits, self.group_size, self.symmetric, damping=self.damping, refine=self.refine)
+
+        def visit(view: BlockView, inner: set[str], upstream: Upstream, plans: Plans) -> None:
+            self._visit(view, inner, upstream, plans, context)
+
+        return by_blocks(self, outer, visit, model, context)
 
     def _visit(self, view: BlockView, inner: set[str], upstream: Upstream, plans: Plans, context: Context) -> None:
-        store, mine = view.inputs, [view.inputs[place] for place in range(len(view.calls))]
+        store, mine = view.inputs, view.inputs.kept("before")
         learned = self._start(view, inner, upstream, plans, context)
         view.inputs = mine
         for one in learned:

@@ -179,7 +179,7 @@ class LowRank:
         ranks: Mapping[str, int], gradients: Curvature | None,
     ) -> None:  # fmt: skip
         fast, store = context.fast, view.inputs
-        mine = [store[place] for place in range(len(view.calls))] if self.tune_epochs else []
+        mine = store.kept("before") if self.tune_epochs else store
         wanted = [name for name in view.linears() if ranks.get(name)]
 
         def change(stage: Stage) -> None:

@@ -4,8 +4,8 @@ Peak ≈ weights (twice, 4 bytes each: the model, and all that passes put in its
 bytes a distinct input, and six times the widest for solving) + activations of the calibration tokens (4 bytes a
 feature: at the widest stop of a block every token waits with three hidden states and that layer's input; or none of
 them with `disk`, where one batch at a time is run). Passes that fit layers to what the uncompressed model gives hold
-its hidden states, and what its layers read in one block, besides, on disk or not. Passes that go backward through the
-whole model hold what its layers read and put out for some tokens (4 bytes a feature, a quarter more for what lies
+its hidden states, and what its layers read in one block, besides, where the others are. Passes that go backward through
+the whole model hold what its layers read and put out for some tokens (4 bytes a feature, a quarter more for what lies
 between, three times the logits), those that keep sums of all layers 4 · (in² + out²) each, and those that train a
 gradient and two moments of every weight; this at another time than the block's activations. Of a pass that only goes
 forward the first term alone grows with depth.
@@ -80,7 +80,7 @@ def needed(model: Model, tokens: int, on_disk: bool = False, work: Work | None =
     widest = max(widths)
     moments = 4 * sum(width**2 for width in widths) + SOLVING * 4 * widest**2
     hidden = 0 if on_disk else 4 * tokens * (3 * min(widths) + widest)
-    if work.paired:
+    if work.paired and not on_disk:
         hidden += 4 * tokens * (3 * min(widths) + sum(widths))
     weights = sum(layer.parameters for layer in model.layers)
     return Needed(2 * 4 * weights, moments, hidden, _backward(model, work) + work.trained * weights)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pocketlm.compress.grid import Grid, split_groups
-from pocketlm.model.weights import GridWeight
+from pocketlm.model.code_weights import GridWeight
 
 # Share of the running sum of gradients that a step keeps, of scales and norms.
 MOMENTUM = 0.9

@@ -15,9 +15,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pocketlm.compress.columns import importance, lower_hull, removal_curve, stride_for
+from pocketlm.compress.columns import importance, removal_curve, stride_for
 from pocketlm.compress.context import Context
 from pocketlm.compress.heads import HeadStep, head_curve
+from pocketlm.compress.hull import lower_hull
 from pocketlm.compress.journal import Journal
 from pocketlm.compress.removal import heads_of, matrix_of, set_matrix
 from pocketlm.compress.stages import Plans, Stage
@@ -49,7 +50,7 @@ def cheapest(options: Sequence[Options], wanted: int) -> dict[str, HeadStep | in
     segments = []
     for number, one in enumerate(options):
         done, spent = 0, 0.0
-        for place in lower_hull(one.parameters, one.costs):
+        for place in lower_hull([(0, 0.0), *zip(one.parameters, one.costs, strict=True)])[1:]:
             size, cost = one.parameters[place - 1] - done, one.costs[place - 1] - spent
             segments.append((cost / max(1, size), number, place - 1))
             done, spent = one.parameters[place - 1], one.costs[place - 1]

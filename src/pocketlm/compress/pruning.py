@@ -142,7 +142,7 @@ class _Work:
     def visit(self, view: BlockView, here: Mapping[str, LayerInfo], upstream: Upstream, plans: Plans) -> None:
         """Prune the layers `here` of a block, each once it is known what reaches it, and tune what stays."""
         fast, store = self.context.fast, view.inputs
-        mine = [store[place] for place in range(len(view.calls))] if self.step.tune_epochs else []
+        mine = store.kept("before") if self.step.tune_epochs else store
 
         def change(stage: Stage) -> None:
             drift = upstream.drift.get(stage.names[0])

@@ -21,9 +21,9 @@ from pocketlm.compress.rounding import check_bits
 from pocketlm.compress.targets import leaves, pack_layer, relative_error, select, setting_for
 from pocketlm.compress.teaching import Training, classroom, improve
 from pocketlm.compress.trainable import trainable
+from pocketlm.model.code_weights import GridWeight, StepWeight
 from pocketlm.model.layers import InputRounding, PackedLinear
 from pocketlm.model.pretrained import Model
-from pocketlm.model.weights import GridWeight, StepWeight
 
 
 @dataclass

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pocketlm.compress.factors import cost
+from pocketlm.compress.hull import lower_hull
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,11 @@ def choices(shape: tuple[int, int], squares: Sequence[float], pivoted: bool, mul
 
 def hull(points: Sequence[Choice]) -> list[Choice]:
     """The lower convex hull: from the fewest weights on, each step buying less loss a weight than the one before."""
-    kept: list[Choice] = []
+    front: list[Choice] = []
     for point in sorted(points, key=lambda one: (one.weights, one.loss)):
-        if kept and point.loss >= kept[-1].loss:
-            continue
-        while len(kept) > 1 and _gain(kept[-2], kept[-1]) <= _gain(kept[-2], point):
-            kept.pop()
-        kept.append(point)
-    return kept
+        if not front or point.loss < front[-1].loss:
+            front.append(point)
+    return [front[place] for place in lower_hull([(one.weights, one.loss) for one in front])]
 
 
 def _gain(before: Choice, after: Choice) -> float:

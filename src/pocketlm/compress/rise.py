@@ -82,6 +82,6 @@ def _states(model: Model, part: Batch, fast: bool) -> Tensor:
     logits = getattr(output, "logits", None)
     states = first_tensor(output) if logits is None else logits
     for mask in batch_masks(part)[::-1]:
-        if mask.shape == states.shape[:2]:
+        if states.ndim == 3 and mask.shape == states.shape[:2]:
             return states[mask]
     return states.reshape(-1, states.shape[-1])

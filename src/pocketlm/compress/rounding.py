@@ -17,8 +17,8 @@ from pocketlm.compress.context import Context
 from pocketlm.compress.grid import grid_for
 from pocketlm.compress.parallel import Task, spread_leaves
 from pocketlm.compress.targets import Leaf, leaves, pack_layer, relative_error, select, setting_for, share_ties
+from pocketlm.model.code_weights import GridWeight
 from pocketlm.model.pretrained import Model
-from pocketlm.model.weights import GridWeight
 
 
 def check_bits(bits: Any, group_size: int) -> None:

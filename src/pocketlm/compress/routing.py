@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pocketlm.compress.calibration import Calibration
+from pocketlm.compress.context import Context
 from pocketlm.compress.moments import counted
 from pocketlm.compress.targets import select
 from pocketlm.compress.walk import BlockView, precision, walk
@@ -115,17 +115,18 @@ def mixture_in(view: BlockView, paths: list[str]) -> str | None:
     return next((path for path in paths if path.startswith(f"{view.name}.")), None)
 
 
-def observe_all(
-    model: Model, calibration: Calibration, paths: list[str], fast: bool, progress: Any
-) -> dict[str, Routing]:
-    """What the routers of the mixtures at `paths` do, the model as it is."""
+def observe_all(model: Model, context: Context, paths: list[str], name: str) -> dict[str, Routing]:
+    """What the routers of the mixtures at `paths` do, the model as it is. name: of the pass that asks."""
     found: dict[str, Routing] = {}
 
     def visit(view: BlockView) -> None:
         if (path := mixture_in(view, paths)) is not None:
-            found[path] = observe(view, experts_at(model, path), fast)
+            found[path] = observe(view, experts_at(model, path), context.fast)
 
-    walk(model, calibration, visit, fast=fast, statistics=False, progress=progress)
+    walk(
+        model, context.calibrated(name), visit, fast=context.fast, statistics=False, disk=context.disk,
+        progress=context.ticks("routers"),
+    )  # fmt: skip
     return found
 
 

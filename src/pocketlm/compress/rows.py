@@ -16,10 +16,14 @@ from pocketlm.errors import CalibrationError
 
 @dataclass(frozen=True)
 class Row:
-    """One sequence: keyword arguments without the batch's dimension and without padding. label: its class, if any."""
+    """One sequence: keyword arguments without the batch's dimension and without padding. label: its class, if any.
+
+    pad: the token that fills it up beside longer ones, by which a decoder that classifies knows where it ends.
+    """
 
     arrays: Mapping[str, Tensor]
     label: int | None = None
+    pad: int = 0
 
     @property
     def length(self) -> int:
@@ -27,8 +31,8 @@ class Row:
         return len(next(iter(self.arrays.values())))
 
 
-def rows_of(calibration: Calibration, labels: Sequence[Any] = ()) -> list[Row]:
-    """Every sequence of the calibration. labels: classes, a sequence of them for each batch.
+def rows_of(calibration: Calibration, labels: Sequence[Any] = (), pad: int = 0) -> list[Row]:
+    """Every sequence of the calibration. labels: classes, a sequence of them for each batch. pad: the model's token.
 
     Raises CalibrationError where there are not as many labels as sequences.
     """
@@ -38,7 +42,7 @@ def rows_of(calibration: Calibration, labels: Sequence[Any] = ()) -> list[Row]:
     for number, batch in enumerate(calibration.batches):
         for place in range(_count(batch)):
             label = int(labels[number][place]) if labels else None
-            rows.append(Row(_trimmed({name: values[place] for name, values in batch.items()}), label))
+            rows.append(Row(_trimmed({name: values[place] for name, values in batch.items()}), label, pad))
     return rows
 
 
@@ -59,13 +63,14 @@ def _trimmed(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def collate(rows: Sequence[Row]) -> dict[str, Tensor]:
-    """One batch of the rows: padded on the right with 0, which the masks leave out."""
+    """One batch of the rows, filled up on the right: ids of tokens with the padding token, all else with 0."""
     batch = {}
     for name in rows[0].arrays:
         parts = [row.arrays[name] for row in rows]
         if parts[0].ndim == 1:
             longest = max(len(part) for part in parts)
-            parts = [F.pad(part, (0, longest - len(part))) for part in parts]
+            fill = rows[0].pad if name in ("input_ids", "decoder_input_ids") else 0
+            parts = [F.pad(part, (0, longest - len(part)), value=fill) for part in parts]
         batch[name] = torch.stack(parts)
     return batch
 

@@ -3,20 +3,24 @@
 A stage is the linear layers that read one tensor (q, k and v, say). The forward pass of each calibration batch stops
 where a stage begins, its input is measured, and goes on once all batches are there and the stage's layers are changed:
 what is called true-sequential costs no second pass. A batch that waits is a coroutine on this thread: threads would
-each have a heap, and OpenMP threads, of their own.
+each have a heap, and OpenMP threads, of their own. Experts run in the order of their numbers, so that each is a stage
+or two of its own; a batch that has no token for an expert goes on to the next stage that it has one for, and waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import greenlet
 import torch
 from torch import Tensor, nn
 
 from pocketlm.compress.moments import Moments
+from pocketlm.compress.routed import every_expert, hearing_routes
 from pocketlm.compress.walk import BlockView, precision, read_tokens
 
 
@@ -39,7 +43,7 @@ class Plans:
 def stages_of(view: BlockView, fast: bool, plans: Plans | None = None) -> list[tuple[str, ...]]:
     """Names of the block's linear layers in the order they run, those that read one tensor together.
 
-    Empty where the order may differ from batch to batch, as it does where experts are chosen.
+    Experts are all there, in the order they run when chosen. Empty where a layer runs more than once.
     """
     plans, start = plans or Plans(), len(view.name) + 1
     kind = (type(view.module), tuple(name[start:] for name in view.linears()))
@@ -50,15 +54,13 @@ def stages_of(view: BlockView, fast: bool, plans: Plans | None = None) -> list[t
 
 def _heard(view: BlockView, fast: bool) -> list[tuple[str, ...]]:
     linears = view.linears()
-    if any(".experts." in name for name in linears):
-        return []
     heard: list[tuple[str, Tensor]] = []
     handles = [
         child.register_forward_pre_hook(lambda module, args, name=name: heard.append((name, args[0])))
         for name, child in linears.items()
     ]
     try:
-        with precision(fast):
+        with precision(fast), every_expert(view.module):
             view.run(0)
     finally:
         for handle in handles:
@@ -78,7 +80,7 @@ class _Stopped(Exception):
 
 
 Change = Callable[[Stage], None]
-Listen = Callable[[Stage, int, Tensor, Mapping[str, Tensor]], None]
+Listen = Callable[[Stage, int, Tensor, Mapping[str, Tensor], Tensor | None], None]
 
 
 class _Relay:
@@ -88,6 +90,8 @@ class _Relay:
         self.view, self.stages, self.fast, self.listen = view, stages, fast, listen
         self.read: list[dict[str, Tensor]] = [{"": view.inputs[place]} for place in range(len(view.calls))]
         self.firsts = {names[0]: place for place, names in enumerate(stages)}
+        self.routes: list[dict[str, Tensor]] = [{} for _ in view.calls]
+        self.waits: list[int | None] = [None] * len(view.calls)  # before which stage each is
         self.current = -1
         self.home = greenlet.getcurrent()
         self.passes = [greenlet.greenlet(self.work) for _ in view.calls]
@@ -99,16 +103,22 @@ class _Relay:
     def stop(self, name: str, inputs: Tensor) -> None:
         """Called where a stage begins: measure its input, and go on when it is this batch's turn again."""
         batch, moments = self.current, self.view.statistics.moments
+        tokens = self.routes[batch].get(name)
         if name not in moments:
             moments[name] = Moments.empty(inputs.shape[-1])
-        moments[name].add(read_tokens(self.view, batch, inputs))
+        moments[name].add(read_tokens(self.view, batch, inputs, tokens))
         if self.listen is not None:
-            self.listen(self.stage(self.firsts[name]), batch, inputs, self.read[batch])
+            self.listen(self.stage(self.firsts[name]), batch, inputs, self.read[batch], tokens)
+        self.waits[batch] = self.firsts[name]
         # where a model's own code is in other precision here, the others must not go on in it
         precise, graded = torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()
         self.home.switch()
         torch.set_autocast_enabled("cpu", precise)
         torch.set_grad_enabled(graded)
+
+    def route(self, path: str, tokens: Tensor) -> None:
+        """Keep which tokens a layer of an expert reads of the batch whose turn it is."""
+        self.routes[self.current][f"{self.view.name}.{path}"] = tokens
 
     def note(self, source: str, inputs: Tensor) -> None:
         """Keep what a submodule reads of the batch whose turn it is."""
@@ -118,22 +128,26 @@ class _Relay:
         """A stage with its moments so far."""
         return Stage(self.stages[place], self.view.statistics.moments[self.stages[place][0]], place)
 
-    def turn(self) -> None:
-        """Let every batch run until it stops or ends."""
+    def turn(self, place: int | None = None) -> None:
+        """Let every batch that waits before stage `place` (None: has not begun) run until it stops or ends."""
         for batch, one in enumerate(self.passes):
-            self.current = batch
-            with precision(self.fast):
-                one.switch(*(() if one else (batch,)))  # one that has ended hands its turn back
+            if self.waits[batch] == place:
+                self.current, self.waits[batch] = batch, len(self.stages)
+                with precision(self.fast):
+                    one.switch(*(() if one else (batch,)))
 
     def drive(self, change: Change) -> None:
         """All stages in turn, each changed before it runs."""
         self.turn()
         for place, names in enumerate(self.stages):
+            if names[0] not in self.view.statistics:  # experts that nothing was routed to
+                self.turn(place)
+                continue
             stage = self.stage(place)
             self.view.statistics.moments.update(dict.fromkeys(names, stage.moments))
             with torch.no_grad():
                 change(stage)
-            self.turn()
+            self.turn(place)
         if any(self.passes):
             raise RuntimeError(f"block {self.view.name}: a layer ran more than once in a forward pass")
 
@@ -155,43 +169,74 @@ def _run_again(
     """As `run_in_stages`, one batch after the other, up to each stage in turn and then to the block's end."""
     linears, moments = view.linears(), view.statistics.moments
     streams = {name: view.module.get_submodule(name) for name in sources}
-    for place, names in enumerate(stages):
-        stage = Stage(names, Moments.empty(int(linears[names[0]].in_features)), place)  # type: ignore[arg-type]
-        moments.update(dict.fromkeys(names, stage.moments))
+    for wave in waves([names[0] for names in stages]):
+        now = [Stage(stages[place], Moments.empty(int(linears[stages[place][0]].in_features)), place) for place in wave]  # type: ignore[arg-type]
+        layers = {stage.names[0]: linears[stage.names[0]] for stage in now}
         for batch in range(len(view.calls)):
-            inputs, read = _read_by(view, streams, linears[names[0]], batch, fast)
-            if inputs is None:
-                continue
-            stage.moments.add(read_tokens(view, batch, inputs))
-            if listen is not None:
-                listen(stage, batch, inputs, read)
-        with torch.no_grad():
-            change(stage)
+            routes: dict[str, Tensor] = {}
+            with hearing_routes(view.module, routes.__setitem__):
+                heard, read = _read_by(view, streams, layers, batch, fast)
+            for stage in (one for one in now if one.names[0] in heard):
+                inputs, tokens = heard[stage.names[0]], routes.get(stage.names[0][len(view.name) + 1 :])
+                stage.moments.add(read_tokens(view, batch, inputs, tokens))
+                if listen is not None:
+                    listen(stage, batch, inputs, read, tokens)
+        for stage in (one for one in now if one.moments.tokens):
+            moments.update(dict.fromkeys(stage.names, stage.moments))
+            with torch.no_grad():
+                change(stage)
     for batch in range(len(view.calls)):
         with precision(fast):
             view.inputs[batch] = view.run(batch)
     view.advanced = True
 
 
+def waves(names: Sequence[str]) -> list[list[int]]:
+    """Places of stages, in the order they run, those together that one run can measure: experts' first, then second.
+
+    names: the first of each stage.
+    """
+    found: list[list[int]] = []
+    known: dict[tuple[str, int], list[int]] = {}
+    seen: Counter[str] = Counter()
+    for place, name in enumerate(names):
+        mixture, inside, rest = name.partition(".experts.")
+        if not inside:
+            found.append([place])
+            continue
+        expert = f"{mixture}.{rest.partition('.')[0]}"
+        key = mixture, seen[expert]
+        seen[expert] += 1
+        if key not in known:
+            found.append(known.setdefault(key, []))
+        known[key].append(place)
+    return found
+
+
 def _read_by(
-    view: BlockView, sources: Mapping[str, nn.Module], layer: nn.Module, batch: int, fast: bool
-) -> tuple[Tensor | None, dict[str, Tensor]]:
-    """What a layer of the block reads of a batch, and what `sources` read before it."""
-    heard: list[Tensor] = []
+    view: BlockView, sources: Mapping[str, nn.Module], layers: Mapping[str, nn.Module], batch: int, fast: bool
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What layers of the block read of a batch, those that are reached, and what `sources` read before."""
+    heard: dict[str, Tensor] = {}
     read: dict[str, Tensor] = {"": view.inputs[batch]}
 
-    def stop(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        heard.append(args[0])
-        raise _Stopped
+    def hear(name: str) -> Any:
+        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            heard[name] = args[0]
+            if len(layers) == 1:
+                raise _Stopped
+
+        return hook
 
     with ExitStack() as stack:
         for name, module in sources.items():
             note = lambda module, args, name=name: read.update({name: args[0]})  # noqa: E731
             stack.callback(module.register_forward_pre_hook(note).remove)
-        stack.callback(layer.register_forward_pre_hook(stop).remove)
+        for name, layer in layers.items():
+            stack.callback(layer.register_forward_pre_hook(hear(name)).remove)
         with suppress(_Stopped), precision(fast):
             view.run(batch)
-    return (heard[0] if heard else None), read
+    return heard, read
 
 
 def run_in_stages(
@@ -204,8 +249,9 @@ def run_in_stages(
 ) -> None:
     """Run the block on all batches, calling `change` on each stage before its layers run; the view then has advanced.
 
-    listen: called with a stage, a batch, its input of the stage, and what the submodules `sources` (paths in the block)
-    read before. What `change` puts in a packed layer's place is what runs. Moments are also left in `view.statistics`.
+    listen: called with a stage, a batch, its input of the stage, what the submodules `sources` (paths in the block)
+    read before and, of an expert, which tokens the input holds. What `change` puts in a packed layer's place is what
+    runs. Moments are also left in `view.statistics`; a stage that no token reached has none, and is not changed.
     Where hidden states are on disk, no batch waits in memory: each runs anew up to every stage, with the same result.
     """
     sources = {*sources} - {""}
@@ -220,6 +266,7 @@ def run_in_stages(
         for source in sources:
             note = lambda module, args, name=source: relay.note(name, args[0])  # noqa: E731
             stack.callback(view.module.get_submodule(source).register_forward_pre_hook(note).remove)
+        stack.enter_context(hearing_routes(view.module, relay.route))
         stack.callback(relay.end)
         relay.drive(change)
     view.advanced = True

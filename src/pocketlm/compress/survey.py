@@ -103,8 +103,9 @@ def calibrated_drops(model: Model, calibration: Calibration, context: Context) -
     """The rise of the loss without each block that may go, one at a time."""
     reference = reference_of(model, calibration, DROP_TOKENS, context.fast)
     tick, found = context.ticks("blocks left out"), {}
-    for stack in stacks(model.module):
-        first = max(1, int(FAMILIES[model.spec.model_type].anchored))
+    family = FAMILIES[model.spec.model_type]
+    for stack in stacks(model.module) if family.alike else ():
+        first = max(1, int(family.anchored))
         for place in range(first, len(stack) - 1):
             with only(model.module, stack[0].rpartition(".")[0], [x for x in range(len(stack)) if x != place]):
                 found[stack[place]] = reference.rise(model)

@@ -15,7 +15,7 @@ from pocketlm.model.anatomy import LayerInfo, replace_module
 from pocketlm.model.layers import packed
 from pocketlm.model.pivots import PivotWeight
 from pocketlm.model.pretrained import Model
-from pocketlm.model.weights import DenseWeight, ProductWeight, ScaledWeight, SumWeight
+from pocketlm.model.weights import DenseWeight, ProductWeight, SumWeight
 from pocketlm.tables import did_you_mean
 
 # Words for groups of layers; anything else is a pattern on names, such as "*.mlp.*".
@@ -94,8 +94,6 @@ def leaves(name: str, owner: nn.Module, moments: Moments | None = None, *, check
         if isinstance(getattr(owner, place), DenseWeight):
             inner = None if moments is None else moments.through(stored.right.matrix())
             yield _leaf(f"{name}/left", owner, place, inner, check)
-    elif isinstance(stored, ScaledWeight) and isinstance(stored.inner, DenseWeight):
-        yield _leaf(name, stored, "inner", moments, check)
     elif isinstance(stored, SumWeight):
         for part in ("base", "correction"):
             if isinstance(getattr(stored, part), DenseWeight):

@@ -239,7 +239,7 @@ def _written(batch: dict[str, Tensor]) -> Tensor:
 def classroom(model: Model, settings: Training, context: Context) -> Classroom:
     """Everything that training needs. Raises RecipeError where a loss cannot be had from these models."""
     teacher, calibration = context.taught(settings.name), context.calibrated(settings.name)
-    rows = rows_of(calibration, context.labels)
+    rows = rows_of(calibration, context.labels, getattr(model.module.config, "pad_token_id", None) or 0)
     learn, judge = held_out(len(rows), settings.held_out, context.seed)
     answers = Answers(teacher, rows, settings.top, settings.temperature, context.fast, context.disk)
     room = Classroom(
@@ -264,7 +264,7 @@ def _check(room: Classroom) -> None:
         raise RecipeError(f"{name}: {room.student.spec.architecture} has no logits; give hidden or relations a weight")
     if settings.relations and not all(len(one) == 3 for one in said.relations):
         raise RecipeError(f"{name}: relations need query, key and value layers, and not all blocks have them")
-    if settings.on_policy and room.student.spec.kind != "decoder":
+    if settings.on_policy and (room.student.spec.kind != "decoder" or said.per_row):
         raise RecipeError(f"{name}: on_policy is for models that write on; this is an {room.student.spec.kind}")
     widths = [getattr(one, "hidden_size", None) or getattr(one, "d_model", None) for one in config]
     if settings.hidden and widths[0] != widths[1]:
@@ -276,8 +276,7 @@ def improve(model: Model, trained: Trainable, room: Classroom, context: Context,
 
     before: the loss to beat, where it is known.
     """
-    if before is None:
-        before = room.judged()
+    before = room.judged() if before is None else before
     kept: list[Any] = trained.values()
     done = room.teach(trained, context)
     after = _rounded(model, trained, room)

@@ -3,7 +3,8 @@
 With both, a layer can be fitted to what it should put out: with x̃ the uncompressed model's input of a layer, x the one
 it gets, and e by how much the stream that its output is added to has drifted, W* = W + (W D + E)(S + λI)⁻¹ minimizes
 Σ ‖W* x − W x̃ − e‖², D = Σ (x̃ − x) xᵀ, E = Σ e xᵀ (GPTAQ: Li et al. 2025, arXiv:2504.02692; a share of it: QEP, Arai
-and Ichikawa 2025, arXiv:2504.09629; E: as SVD-LLM's update, Wang et al. 2024, arXiv:2403.07378).
+and Ichikawa 2025, arXiv:2504.09629; E: as SVD-LLM's update, Wang et al. 2024, arXiv:2403.07378). Of an expert, a token
+that only the compressed model routes to it counts in S, and not in D: there is nothing of it to be made up for.
 """
 
 from __future__ import annotations
@@ -17,8 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from pocketlm.compress.moments import massive_weights, tokens_of
+from pocketlm.compress.routed import hearing_routes, matched
 from pocketlm.compress.stages import Change, Listen, Plans, Stage, run_in_stages, stages_of
-from pocketlm.compress.walk import BlockView, first_tensor, masks_of, measure, precision
+from pocketlm.compress.store import Store
+from pocketlm.compress.walk import (
+    BlockView,
+    fill_unreached,
+    first_tensor,
+    masks_of,
+    measure,
+    no_padding,
+    precision,
+)
 from pocketlm.model.anatomy import is_linear
 
 
@@ -48,12 +59,15 @@ class Upstream:
 
     A decoder's are those it has with the compressed encoder's output: what the encoder lost is not made up for there.
 
-    hidden: a batch each; empty before the first block of a stack. drift: by the first name of a stage. sources: of the
-    block's stages whose output is added to a stream, the submodule that reads that stream ("": the block).
+    hidden: a batch each, where the walk has its own, in memory or on disk; empty before the first block of a stack.
+    heard: by the first name of a stage, a batch each, None where no token reached it; routes: of an expert's, tokens.
+    drift: by the first name of a stage. sources: of the block's stages whose output is added to a stream, the submodule
+    that reads that stream ("": the block).
     """
 
-    hidden: list[Tensor] = field(default_factory=list)
-    heard: dict[str, list[Tensor]] = field(default_factory=dict)
+    hidden: Store = field(default_factory=lambda: Store([]))
+    heard: dict[str, Store] = field(default_factory=dict)
+    routes: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     drift: dict[str, Drift] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     _known: dict[tuple[Any, ...], dict[str, str]] = field(default_factory=dict)
@@ -66,19 +80,26 @@ class Upstream:
         block: the uncompressed one, where it is not the view's.
         """
         block = view.module if block is None else block
+        folder, count = getattr(view.inputs, "folder", None), range(len(view.calls))
         if not self.hidden or self.hidden[0].shape != view.inputs[0].shape or view.name.endswith(".0"):
-            self.hidden = [view.inputs[place] for place in range(len(view.calls))]
+            self.hidden = Store((view.inputs[place] for place in count), folder, "dense")
         stages = list(stages)
         self.sources = self._sources(view, stages)
-        self.heard, self.drift = {names[0]: [] for names in stages}, {}
-        self.heard |= {source: list(self.hidden) if not source else [] for source in self.sources.values()}
-        start = len(view.name) + 1
+        kept = [*dict.fromkeys([names[0] for names in stages] + [*self.sources.values()])]
+        self.heard = {name: Store([None for _ in count], folder, f"read-{place}") for place, name in enumerate(kept)}
+        self.routes, self.drift = {}, {}
+        if "" in self.heard:
+            self.heard[""] = self.hidden.kept("stream")
+        start, batch = len(view.name) + 1, 0
 
         def keep(name: str, dtype: torch.dtype | None) -> Any:
             def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-                self.heard[name].append(args[0] if dtype is None else args[0].to(dtype))
+                self.heard[name][batch] = args[0] if dtype is None else args[0].to(dtype)
 
             return hook
+
+        def route(path: str, tokens: Tensor) -> None:
+            self.routes[f"{view.name}.{path}", batch] = tokens
 
         with ExitStack() as stack:
             for names in stages:
@@ -86,7 +107,9 @@ class Upstream:
                 stack.callback(block.get_submodule(names[0][start:]).register_forward_pre_hook(hook).remove)
             for source in {*self.sources.values()} - {""}:
                 stack.callback(block.get_submodule(source).register_forward_pre_hook(keep(source, None)).remove)
-            self.hidden = [self._run(view, block, place, fast) for place in range(len(view.calls))]
+            stack.enter_context(hearing_routes(block, route))
+            for batch in count:
+                self.hidden[batch] = self._run(view, block, batch, fast)
 
     def _run(self, view: BlockView, block: nn.Module, place: int, fast: bool) -> Tensor:
         """What the block makes of a batch of the uncompressed model's hidden states."""
@@ -103,17 +126,28 @@ class Upstream:
         found = {f"{view.name}.{name}": source for name, source in self._known[kind].items()}
         return {name: source for name, source in found.items() if name in alone}
 
-    def compare(self, view: BlockView, stage: Stage, batch: int, inputs: Tensor, read: Mapping[str, Tensor]) -> None:
+    def compare(
+        self, view: BlockView, stage: Stage, batch: int, inputs: Tensor, read: Mapping[str, Tensor],
+        tokens: Tensor | None = None,
+    ) -> None:  # fmt: skip
         """Add a batch of a stage to its drift: of differences, so that bfloat16 products lose little of it.
 
-        read: what the sources of streams read of this batch.
+        read: what the sources of streams read of this batch. tokens: of an expert, those that `inputs` holds.
         """
         name, masks = stage.names[0], masks_of(view, batch, inputs)
-        mine = tokens_of(inputs, masks)
+        kept = self.heard[name][batch]
+        if kept is None:
+            return
+        if tokens is None:
+            mine, away = tokens_of(inputs, masks), tokens_of(kept.float() - inputs.float(), masks)
+        else:
+            real = no_padding(view, batch)[tokens]
+            away = matched(inputs, tokens, kept, self.routes[name, batch]) - inputs.float()
+            mine, away = inputs[real], away[real]
+        if not len(mine):
+            return
         weights = massive_weights(mine)  # as in S
         mine = mine if weights is None else mine * weights[:, None]
-        kept = self.heard[name][batch]
-        away = tokens_of(kept.float() - inputs.float(), masks)
         with torch.autocast("cpu", enabled=False):
             product = (away.to(kept.dtype).t() @ mine.to(kept.dtype)).float()
             stream = None
@@ -137,9 +171,9 @@ def run_block(
 ) -> set[str]:  # fmt: skip
     """Run a block stage by stage, as `run_in_stages`; the layers whose stages were changed.
 
-    Where it has no stages, as where experts are chosen, its layers are measured and none is changed. upstream: moves on
-    with it, if there is one; with `compare`, drift of every stage is there before its change. block: the uncompressed
-    one, where it is not the view's.
+    Where it has no stages, its layers are measured and none is changed; nor are experts that no token reached.
+    upstream: moves on with it, if there is one; with `compare`, drift of every stage is there before its change. block:
+    the uncompressed one, where it is not the view's.
     """
     stages = stages_of(view, fast, plans)
     if upstream is not None:
@@ -153,7 +187,9 @@ def run_block(
     run_in_stages(view, stages, fast, change, listen, () if upstream is None else upstream.sources.values())
     if upstream is not None:
         upstream.heard.clear()
-    return {name for names in stages for name in names}
+    heard = {name for names in stages for name in names if name in view.statistics}
+    fill_unreached(view)
+    return heard
 
 
 def added_streams(view: BlockView) -> dict[str, str]:

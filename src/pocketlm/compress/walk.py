@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from pocketlm.compress.calibration import Calibration, batch_masks
-from pocketlm.compress.moments import Moments, Statistics, collecting, tokens_of
+from pocketlm.compress.moments import Moments, Statistics, collecting, counted, tokens_of
+from pocketlm.compress.store import Store
 from pocketlm.errors import ModelError
 from pocketlm.model.anatomy import is_linear, stacks
 from pocketlm.model.experts import RoutedExperts
@@ -44,7 +45,7 @@ class BlockView:
     name: str
     module: nn.Module
     statistics: Statistics
-    inputs: list[Tensor]
+    inputs: Store
     calls: list[Call]
     masks: list[list[Tensor]]
     index: int
@@ -99,7 +100,8 @@ def walk(
     done = 0
     for stack in found:
         inputs, calls, masks = _first_inputs(model, stack, calibration, fast)
-        store = _Store(inputs, disk)
+        store = Store(inputs, disk)
+        inputs.clear()  # which on disk are not to stay in memory
         for name in stack:
             block = model.module.get_submodule(name)
             view = BlockView(name, block, Statistics(), store, [one[name] for one in calls], masks, done, total)
@@ -117,32 +119,11 @@ def walk(
                         store[place] = view.run(place)
 
 
-class _Store(list[Any]):
-    """Hidden states a batch; as files where a folder is given."""
-
-    def __init__(self, inputs: list[Tensor], folder: Path | None) -> None:
-        self.folder = folder
-        super().__init__([None] * len(inputs))
-        for place, one in enumerate(inputs):
-            self[place] = one
-
-    def __setitem__(self, place: Any, value: Any) -> None:
-        if self.folder is not None:
-            path = self.folder / f"hidden-{place}.pt"
-            torch.save(value, path)
-            value = path
-        super().__setitem__(place, value)
-
-    def __getitem__(self, place: Any) -> Any:
-        value = super().__getitem__(place)
-        return torch.load(value) if isinstance(value, Path) else value
-
-
 def measure(view: BlockView, fast: bool) -> None:
     """Run the block as it is now on every batch, to take the moments of its linear layers."""
     for place in range(len(view.calls)):
         run_collecting(view, place, view.statistics, fast)
-    _fill_unreached(view)
+    fill_unreached(view)
 
 
 def stream_mask(view: BlockView, place: int) -> Tensor | None:
@@ -166,7 +147,7 @@ def _rows(value: Any, rows: Tensor | slice, count: int) -> Any:
     return value
 
 
-def rerun(view: BlockView, store: list[Tensor], fast: bool) -> None:
+def rerun(view: BlockView, store: Store, fast: bool) -> None:
     """Put the block's outputs, as it is now, into `store`, the walk's own list of hidden states: it has advanced."""
     for place in range(len(view.calls)):
         with precision(fast):
@@ -180,9 +161,19 @@ def masks_of(view: BlockView, place: int, inputs: Tensor) -> list[Tensor]:
     return masks if memory is None or inputs is memory else masks[::-1]
 
 
-def read_tokens(view: BlockView, place: int, inputs: Tensor) -> Tensor:
-    """What a layer of the block reads of batch `place`, without padding: (tokens, features)."""
-    return tokens_of(inputs, masks_of(view, place, inputs))
+def read_tokens(view: BlockView, place: int, inputs: Tensor, routed: Tensor | None = None) -> Tensor:
+    """What a layer of the block reads of batch `place`, without padding: (tokens, features).
+
+    routed: of an expert's layer, the numbers of the tokens that `inputs` holds.
+    """
+    if routed is None:
+        return tokens_of(inputs, masks_of(view, place, inputs))
+    return inputs[no_padding(view, place)[routed]]
+
+
+def no_padding(view: BlockView, place: int) -> Tensor:
+    """Which tokens of batch `place`, one after the other, are no padding: bool (sequences · tokens,)."""
+    return counted(view.inputs[place], view.masks[place][::-1]).reshape(-1)
 
 
 def run_collecting(view: BlockView, place: int, statistics: Statistics, fast: bool) -> Tensor:
@@ -201,7 +192,7 @@ def _memory(call: Call, masks: list[Tensor]) -> Tensor | None:
     return None
 
 
-def _fill_unreached(view: BlockView) -> None:
+def fill_unreached(view: BlockView) -> None:
     """Give layers of the block that no token reached moments that say nothing of their inputs, and name them."""
     found = {name: layer for name, layer in view.linears().items() if name not in view.statistics}
     for name, layer in found.items():

@@ -1,11 +1,11 @@
-"""Find the columns that hold the text, the labels and the tags, and turn rows into examples."""
+"""Find the columns that hold the text, the labels and the tags."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pocketlm.data.cells import is_null, missing, unlabelled
+from pocketlm.data.cells import is_null
 from pocketlm.data.guess import (
     LABEL_NAMES,
     TEXT_NAMES,
@@ -16,6 +16,7 @@ from pocketlm.data.guess import (
     named_label,
     refuse_numbers,
 )
+from pocketlm.data.parallel import find_sides, odd_pairs
 from pocketlm.data.questions import answer_notes, find_question, row_answers, start_column
 from pocketlm.data.read import Row
 from pocketlm.data.tagged import (
@@ -26,17 +27,12 @@ from pocketlm.data.tagged import (
     find_tagged,
     first_type,
     parts,
-    row_tags,
     spans_in,
-    tags_of_spans,
     types_of,
     widened,
 )
 from pocketlm.errors import DataError
-from pocketlm.outputs import Example
 from pocketlm.runtime.tags import Scheme
-from pocketlm.runtime.words import words
-from pocketlm.tables import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Columns:
     where words are tagged; without tokens, the words are those of the text. scheme: of the tags, where there is
     no label; None for plain ones. separator: between the labels of a cell, for multi-label data in plain text.
     context, answer: where the text is a question about a context; start: where answers begin, if a column says so.
-    chosen: one line for people.
+    chosen: one line for people. target: the text to write, where one is written.
     """
 
     text: tuple[str, ...]
@@ -61,12 +57,20 @@ class Columns:
     answer: str | None = None
     start: str | None = None
     chosen: str = ""
+    target: str | None = None
+
+    @property
+    def read(self) -> tuple[str | None, ...]:
+        """The columns that must be there; None for those that are not read."""
+        return (*self.text, self.label, self.tokens, self.tags, self.context, self.answer, self.target)
 
     @property
     def task(self) -> str:
         """The name of the task these columns are for."""
         if self.context:
             return "question-answering"
+        if self.target:
+            return "translation"
         if self.tags:
             return "understanding" if self.label else "tagging" if self.scheme else "word-tagging"
         return "multi-label" if self.multi_label else "classification"
@@ -77,24 +81,42 @@ class Columns:
             return " ".join(parts(row.get(self.tokens or "")))
         return self.raw_text(row).strip()
 
+    def texts_of(self, row: Row) -> tuple[str, ...]:
+        """What may not stand on two sides of a split: the texts, or the context that questions are about."""
+        if self.context:
+            return (str(row.get(self.context) or ""),)
+        return tuple(side(row) for side in self.sides)
+
     def raw_text(self, row: Row) -> str:
         """The text of a row with the spaces at its ends."""
         return " ".join("" if is_null(row.get(name)) else str(row[name]) for name in self.text)
 
-    def group_of(self, row: Row) -> str:
-        """What must not be on two sides of a split: the text, or the context that questions are about."""
-        return str(row.get(self.context) or "") if self.context else self.text_of(row)
-
     def notes(self, rows: Sequence[Row], where: str) -> list[str]:
-        """What is worth knowing of rows that were read."""
+        """What is worth knowing of rows that were read: answers that are not where they should be, odd translations."""
+        if self.target:
+            return odd_pairs(rows, self.sides, where)
         return (
             answer_notes(rows, (self.context, self.answer, self.start), where) if self.context and self.answer else []
         )
 
+    def target_of(self, row: Row) -> str:
+        """The text to write."""
+        return str(row[self.target]).strip() if self.target and not is_null(row.get(self.target)) else ""
+
+    @property
+    def sides(self) -> tuple[Callable[[Row], str], ...]:
+        """The text, and the text to write where one is written."""
+        return (self.text_of, self.target_of) if self.target else (self.text_of,)
+
     def class_of(self, row: Row) -> str:
-        """What splits are stratified by: the label, the first tag that is not O, whether there is an answer."""
+        """What splits are stratified by: the label, the first tag that is not O, whether there is an answer.
+
+        Nothing where a text is written.
+        """
         if self.context:
             return str(bool(row_answers(row, self.context, self.answer or "", self.start, "row")[0]))
+        if self.target:
+            return ""
         return first_type(row.get(self.tags or "")) if self.label is None else str(row.get(self.label))
 
 
@@ -144,6 +166,16 @@ def _questions(names: Sequence[str], question: str, context: str, answer: str) -
     start = start_column(names)
     chosen = f"questions from {question!r}, contexts from {context!r}, answers from {answer!r}"
     return Columns((question,), None, context=context, answer=answer, start=start, chosen=chosen)
+
+
+def pair_columns(rows: Sequence[Row], source: str | None, target: str | None, sure: bool = False) -> Columns | None:
+    """The columns of pairs of texts, named or found, as `find_sides` has it; None where rows are no pairs."""
+    found = find_sides(rows, source, target, sure)
+    if found is None:
+        return None
+    whys = [_why(asked is not None, True, "") for asked in (source, target)]
+    chosen = f"source from {found[0]!r} ({whys[0]}), target from {found[1]!r} ({whys[1]})"
+    return Columns((found[0],), None, target=found[1], chosen=chosen)
 
 
 def _tagged(
@@ -218,82 +250,3 @@ def _about_tags(rows: Sequence[Row], columns: Columns) -> str:
 
 def _why(asked: bool, named: bool, otherwise: str) -> str:
     return "as asked" if asked else "by its name" if named else otherwise
-
-
-def examples(rows: Sequence[Row], columns: Columns, where: str) -> list[Example]:
-    """The rows as examples. where: the file or split, for messages.
-
-    Raises DataError for a missing text, label (NaN, null or empty) or tag, with the numbers of the first rows.
-    """
-    _refuse_absent(where, rows, columns)
-    what = "without text" if columns.label else "without words; leave empty sentences out"
-    if columns.context:
-        what = "without a question"
-        _refuse(where, "with an empty context", [n for n, row in enumerate(rows) if missing(row.get(columns.context))])
-    _refuse(where, what, [place for place, row in enumerate(rows) if not columns.text_of(row)])
-    if columns.label:
-        empty = [place for place, row in enumerate(rows) if unlabelled(row.get(columns.label), columns.multi_label)]
-        _refuse(where, f"without a label in column {columns.label!r} (empty, null or NaN)", empty)
-    return [_example(row, columns, f"{where}, row {place + 1}") for place, row in enumerate(rows)]
-
-
-def _refuse(where: str, what: str, places: Sequence[int]) -> None:
-    if places:
-        first = ", ".join(str(place + 1) for place in places[:5])
-        more = ", …" if len(places) > 5 else ""
-        raise DataError(f"{where}: {len(places)} row{'s' * (len(places) > 1)} {what}: row {first}{more}")
-
-
-def _refuse_absent(where: str, rows: Sequence[Row], columns: Columns) -> None:
-    """Raise DataError where a column that is needed is in none of the rows."""
-    there = {name: None for row in rows for name in row}
-    for name in (*columns.text, columns.label, columns.tokens, columns.tags, columns.context, columns.answer):
-        if rows and name is not None and name not in there:
-            raise DataError(
-                f"{where}: has no column {name!r}; it has {', '.join(there)}.{did_you_mean(name, list(there))}"
-            )
-
-
-def _example(row: Row, columns: Columns, where: str) -> Example:
-    text, labels = columns.text_of(row), _labels(row, columns)
-    if columns.context and columns.answer:
-        answers, _ = row_answers(row, columns.context, columns.answer, columns.start, where)
-        return Example(text, pair=str(row[columns.context]), answers=answers)
-    if not columns.tags:
-        return Example(text, labels)
-    cell = row.get(columns.tags)
-    if columns.tokens is None:
-        return Example(text, labels, tuple(words(text)), tuple(tags_of_spans(columns.raw_text(row), cell, where)))
-    tokens = parts(row.get(columns.tokens))
-    if columns.label is None:
-        tags = row_tags(cell, len(tokens), columns.tags, columns.scheme, where)
-        return Example(text, labels, tuple(tokens), tuple(tags))
-    tags = parts(cell)
-    if len(tokens) != len(tags):
-        raise DataError(f"{where}: {len(tokens)} tokens but {len(tags)} tags")
-    for tag in tags:
-        if tag != "O" and not (tag[:2] in ("B-", "I-") and len(tag) > 2):
-            raise DataError(f"{where}: {tag!r} is not a BIO tag; tags are O, B-slot and I-slot")
-    return Example(text, labels, tuple(tokens), tuple(tags))
-
-
-def _labels(row: Row, columns: Columns) -> tuple[str, ...]:
-    """The labels of a row, none where words alone are tagged."""
-    if columns.label is None:
-        return ()
-    cell = row.get(columns.label)
-    if not columns.multi_label:
-        return (str(cell).strip(),)
-    if isinstance(cell, list):
-        return tuple(str(label).strip() for label in cell)
-    cut = str(cell).split(columns.separator) if columns.separator else [str(cell)]
-    return tuple(part.strip() for part in cut if part.strip())
-
-
-def check_labels(train: Sequence[Example], held: Sequence[Example], where: str) -> None:
-    """Raise DataError where held-out examples have a label that training never showed."""
-    known = {label for example in train for label in example.labels}
-    unseen = sorted({label for example in held for label in example.labels} - known)
-    if unseen:
-        shown = ", ".join(map(repr, unseen[:5])) + (", …" if len(unseen) > 5 else "")
-        raise DataError(f"{where}: has {len(unseen)} label{'s' * (len(unseen) > 1)} that no training row has: {shown}")

@@ -50,6 +50,15 @@ def find_question(
     return question, context, answer
 
 
+def has_questions(rows: Sequence[Row]) -> bool:
+    """Whether columns are called as questions, contexts and answers are, and answers are in their contexts."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    question, context = _named(QUESTION_NAMES, names), _named(CONTEXT_NAMES, names)
+    if question is None or context is None:
+        return False
+    return any(name in names and _holds_answers(rows, name, context) for name in ANSWER_NAMES)
+
+
 def _named(wanted: Sequence[str], names: Sequence[str]) -> str | None:
     return next((name for one in wanted for name in names if name.lower() == one), None)
 

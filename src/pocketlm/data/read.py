@@ -1,4 +1,4 @@
-"""Rows of a file: CSV, TSV, JSON Lines, JSON (SQuAD's too), Parquet or CoNLL, with errors that name the line."""
+"""Rows of a file: CSV, TSV, JSON Lines, JSON (SQuAD's too), Parquet, TMX or CoNLL, with errors that name the line."""
 
 from __future__ import annotations
 
@@ -214,6 +214,12 @@ def _conll(path: Path) -> list[Row]:
     return conll_rows(read_text(path), path)
 
 
+def _tmx(path: Path) -> list[Row]:
+    from pocketlm.data.parallel import tmx_rows
+
+    return tmx_rows(read_text(path, longest_line=None), path)
+
+
 _READERS: dict[str, Callable[[Path], list[Row]]] = {
     ".csv": _csv,
     ".tsv": _tsv,
@@ -221,6 +227,7 @@ _READERS: dict[str, Callable[[Path], list[Row]]] = {
     ".ndjson": _json_lines,
     ".json": _json,
     ".parquet": _parquet,
+    ".tmx": _tmx,
     **dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2", ".txt"), _conll),
 }
 ENDINGS = tuple(_READERS)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pocketlm.data.parallel import aligned_rows, flattened, pair_of_files, two_files
 from pocketlm.data.read import ENDINGS, Row, iter_texts, read_rows, read_text
 from pocketlm.data.tagged import TAG_NAMES, TOKEN_NAMES
 from pocketlm.errors import DataError, MissingExtraError, OutputError
@@ -34,14 +35,19 @@ class Source:
 
 
 def load(
-    spec: str, dev: str | None = None, test: str | None = None, unlabelled: str | None = None, seed: int = 0
-) -> Source:
-    """The data called `spec`, with splits from files of their own where these are named. Raises DataError."""
-    source = _by_split_column(_load(spec, seed))
+    spec: str, dev: str | None = None, test: str | None = None, unlabelled: str | None = None, seed: int = 0,
+    *, lines: bool = False,
+) -> Source:  # fmt: skip
+    """The data called `spec`, with splits from files of their own where these are named. Raises DataError.
+
+    lines: whether a .txt file holds a text a line, rather than columns of words.
+    """
+    source = _by_split_column(_load(spec, seed, lines))
     splits = dict(source.splits)
     for name, file in (("dev", dev), ("test", test)):
         if file is not None:
-            splits[name] = read_rows(Path(file))
+            splits[name] = _rows(file, lines)
+    splits = {name: flattened(rows) for name, rows in splits.items()}
     if unlabelled is not None:
         splits["unlabelled"] = [{"text": text} for text in iter_texts(Path(unlabelled))]
     if not splits.get("train"):
@@ -49,15 +55,28 @@ def load(
     return Source(source.name, splits, source.notes)
 
 
-def _load(spec: str, seed: int) -> Source:
+def _rows(spec: str, lines: bool) -> list[Row]:
+    """The rows of a file, or of two that are aligned: "dev.en,dev.sw"."""
+    files = two_files(spec)
+    if files is not None:
+        return aligned_rows(files)
+    path = Path(spec).expanduser()
+    if lines and path.suffix.lower() == ".txt":
+        return [{"text": text} for text in iter_texts(path)]
+    return read_rows(path)
+
+
+def _load(spec: str, seed: int, lines: bool) -> Source:
     if spec.startswith(SMART_HOME) or spec == SMART_HOME.rstrip(":"):
         from pocketlm.data.smart_home import smart_home
 
         made = smart_home(spec[len(SMART_HOME) :], seed=seed)
         return Source(spec, dict(made.splits), made.notes)
+    if (files := two_files(spec)) is not None:
+        return Source(spec, {"train": aligned_rows(files)})
     path = Path(spec).expanduser()
     if path.suffix.lower() in ENDINGS and not path.is_dir():
-        return Source(spec, {"train": read_rows(path)})
+        return Source(spec, {"train": _rows(spec, lines)})
     if os.path.isdir(path):
         return _folder(path)
     if os.path.exists(path) or spec.startswith((".", "/", "~")):
@@ -82,7 +101,10 @@ def _by_split_column(source: Source) -> Source:
 
 
 def _folder(path: Path) -> Source:
-    """A saved data set, or train.*, dev.* and test.* files, or folders so called with seq.in, seq.out and label."""
+    """A saved data set, or train.*, dev.* and test.* files, two each (train.en, train.sw) where lines are aligned.
+
+    Or folders so called with seq.in, seq.out and label.
+    """
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return _saved(path)
     splits: dict[str, list[Row]] = {}
@@ -90,6 +112,8 @@ def _folder(path: Path) -> Source:
         for name in names:
             if (path / name / "seq.in").is_file():
                 splits[split] = _aligned(path / name)
+            elif (pair := pair_of_files(path, name, ENDINGS)) is not None and split not in splits:
+                splits[split] = aligned_rows(pair)
             file = next((path / f"{name}{ending}" for ending in ENDINGS if (path / f"{name}{ending}").is_file()), None)
             if file is not None and split not in splits:
                 splits[split] = read_rows(file)

@@ -1,13 +1,12 @@
 """A compressed pretrained model as an ONNX graph, whatever shapes and forms its layers have.
 
-The module is traced with every linear layer and embedding as a node of its own; each is then replaced by nodes for
-the form its weight has (`forms`). What the graph puts out is compared with torch before it is said to be done, and
-integer products are timed against float ones on this machine.
+The module is traced with every linear layer and embedding, and the experts of a block together, as a node of its own
+(`stands`); each is then replaced by nodes for the form its weight has (`forms`). What the graph puts out is compared
+with torch before it is said to be done, and integer products are timed against float ones on this machine.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import tempfile
@@ -22,16 +21,13 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from pocketlm.errors import ModelError, NoEffect
-from pocketlm.export.forms import Forms, opsets
 from pocketlm.export.int8 import LEAST_GAIN, time_ratio
 from pocketlm.export.onnx import OPSET, _quiet, clean
-from pocketlm.model.layers import PackedEmbedding, PackedLinear, packed
+from pocketlm.export.stands import fill, stood_in
 from pocketlm.model.pretrained import Model
-from pocketlm.model.weights import GridWeight
 
 logger = logging.getLogger(__name__)
 
-DOMAIN = "pocketlm"
 KINDS = ("encoder", "decoder", "encoder-decoder")
 # ‖onnx − torch‖ / ‖torch‖: of float sums in another order, and where a rounded input may fall on the other side.
 FLOAT_DIFFERENCE, INTEGER_DIFFERENCE = 1e-3, 3e-2
@@ -54,27 +50,6 @@ class Exported:
     time_ratio: float | None = None
 
 
-class _Stand(nn.Module):
-    """In a layer's place while the module is traced: one node that says which layer it is."""
-
-    def __init__(self, number: int, layer: PackedLinear | PackedEmbedding) -> None:
-        super().__init__()
-        self.number, self.kind = number, "Rows" if isinstance(layer, PackedEmbedding) else "Linear"
-        rows, columns = layer.stored.shape
-        self.width = columns if self.kind == "Rows" else rows
-        self.out_features, self.in_features = self.num_embeddings, self.embedding_dim = rows, columns
-        self.padding_idx = getattr(layer, "padding_idx", None)
-        self.weight, self.bias = torch.empty(0), None
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """One node."""
-        shape = (*inputs.shape, self.width) if self.kind == "Rows" else (*inputs.shape[:-1], self.width)
-        made: Tensor = torch.onnx.ops.symbolic(
-            f"{DOMAIN}::{self.kind}", (inputs,), {"number": self.number}, dtype=torch.float32, shape=shape, version=1
-        )
-        return made
-
-
 class _Plain(nn.Module):
     """The module as a function of tensors that returns one tensor."""
 
@@ -95,7 +70,10 @@ def sample_inputs(model: Model, texts: int, tokens: int, seed: int = 0) -> dict[
     words = int(model.module.get_input_embeddings().weight.shape[0])
     ids = torch.randint(words, (texts, tokens), generator=generator)
     mask = torch.ones_like(ids)
-    mask[-1, -(tokens // 3) :] = 0
+    mask[-1, tokens - tokens // 3 :] = 0
+    pad = getattr(model.module.config, "pad_token_id", None)
+    if pad is not None:  # by which a decoder with classes knows where a text ends
+        ids = ids.masked_fill(mask == 0, pad)
     inputs = {"input_ids": ids, "attention_mask": mask}
     names = getattr(model.tokenizer, "model_input_names", ())
     if "token_type_ids" in names and getattr(model.module.config, "type_vocab_size", 0) > 1:
@@ -103,17 +81,6 @@ def sample_inputs(model: Model, texts: int, tokens: int, seed: int = 0) -> dict[
     if model.spec.kind == "encoder-decoder":
         inputs["decoder_input_ids"] = torch.randint(words, (texts, tokens - 1), generator=generator)
     return inputs
-
-
-def _stood_in(model: Model) -> tuple[nn.Module, list[PackedLinear | PackedEmbedding]]:
-    """The module with a stand in every layer's place, and the layers; the model itself stays as it is."""
-    kept: dict[int, nn.Module] = {}
-    layers: list[PackedLinear | PackedEmbedding] = []
-    for info in model.layers:
-        layer = model.module.get_submodule(info.name)
-        kept[id(layer)] = _Stand(len(layers), packed(layer))
-        layers.append(packed(layer))
-    return copy.deepcopy(model.module, kept), layers  # type: ignore[arg-type]
 
 
 def _trace(model: Model, module: nn.Module) -> ModelProto:
@@ -128,14 +95,12 @@ def _trace(model: Model, module: nn.Module) -> ModelProto:
     dynamic = {
         name: {0: texts, 1: spans["decoder_tokens" if name.startswith("decoder") else "tokens"]} for name in inputs
     }
-    head = "logits" if model.module.get_output_embeddings() is not None else "last_hidden_state"
     plain = _Plain(module, model.spec.kind != "encoder").eval()
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 plain, (), kwargs={"inputs": inputs}, dynamo=True, dynamic_shapes={"inputs": dynamic},
-                input_names=list(inputs),
-                output_names=[head], opset_version=OPSET, verbose=False,
+                input_names=list(inputs), output_names=[_head(model)], opset_version=OPSET, verbose=False,
             )  # fmt: skip
     except Exception as error:
         why = " ".join(str(error.__cause__ or error).split())
@@ -144,44 +109,9 @@ def _trace(model: Model, module: nn.Module) -> ModelProto:
     return clean(program.model_proto)
 
 
-def fill(traced: ModelProto, layers: list[PackedLinear | PackedEmbedding], plain: bool) -> tuple[ModelProto, Forms]:
-    """The graph with every stand replaced by its layer's nodes, and what made them."""
-    graph = ModelProto()
-    graph.CopyFrom(traced)
-    forms, nodes = Forms(plain), []
-    for node in traced.graph.node:
-        if node.domain != DOMAIN:
-            nodes.append(node)
-            continue
-        before = len(forms.nodes)
-        layer = layers[node.attribute[0].i]
-        found = _layer(forms, layer, node.input[0])
-        forms.nodes.append(onnx.helper.make_node("Identity", [found], list(node.output)))
-        nodes += forms.nodes[before:]
-    del graph.graph.node[:]
-    graph.graph.node.extend(nodes)
-    graph.graph.initializer.extend(forms.constants.values())
-    kept = [one for one in graph.opset_import if one.domain != DOMAIN]
-    del graph.opset_import[:]
-    graph.opset_import.extend([*kept, *opsets()])
-    return graph, forms
-
-
-def _layer(forms: Forms, layer: PackedLinear | PackedEmbedding, x: str) -> str:
-    if isinstance(layer, PackedEmbedding):
-        return forms.rows(layer.stored, x)
-    if layer.rounding is None or forms.plain:
-        out = forms.times(layer.stored, x)
-    elif _whole_numbers(layer.stored):
-        out = forms.integer(layer.stored, layer.rounding, x)
-    else:
-        out = forms.times(layer.stored, forms.rounded(layer.rounding, x))
-    return out if layer.bias is None else forms.node("Add", [out, forms.floats(layer.bias)])
-
-
-def _whole_numbers(weight: nn.Module) -> bool:
-    """Whether a product with rounded inputs can be summed as whole numbers: signed codes, one scale a row."""
-    return isinstance(weight, GridWeight) and weight.zeros is None and weight.scales.shape[1] == 1
+def _head(model: Model) -> str:
+    """The name of what the module puts out first."""
+    return "last_hidden_state" if model.spec.architecture.endswith("Model") else "logits"
 
 
 def _write(graph: ModelProto, path: Path) -> int:
@@ -232,7 +162,7 @@ def difference(model: Model, path: Path) -> float:
         if found.shape != wanted.shape:
             return float("inf")
         mask = inputs["attention_mask"].bool()
-        if wanted.shape[:2] == mask.shape:
+        if wanted.ndim == 3 and wanted.shape[:2] == mask.shape:
             found, wanted = found[mask], wanted[mask]
         worst = max(worst, float((found - wanted).norm() / wanted.norm().clamp(min=1e-30)))
     return worst if worst == worst else float("inf")
@@ -250,12 +180,12 @@ def export_onnx(model: Model, path: str | Path, *, allow_no_effect: bool = False
         raise ModelError(
             f"{model.spec.architecture}: is of kind {model.spec.kind}; ONNX export is for {', '.join(KINDS)}"
         )
-    module, layers = _stood_in(model)
+    module, parts = stood_in(model)
     traced = _trace(model, module)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
         aside = Path(folder) / path.name
-        graph, forms = fill(traced, layers, False)
+        graph, forms = fill(traced, parts, False)
         integers = forms.integer_products
         size = _write(graph, aside)
         found = difference(model, aside)
@@ -265,7 +195,7 @@ def export_onnx(model: Model, path: str | Path, *, allow_no_effect: bool = False
         ratio = None
         if integers:
             other = Path(folder) / "float.onnx"
-            _write(fill(traced, layers, True)[0], other)
+            _write(fill(traced, parts, True)[0], other)
             ratio = time_ratio(str(aside), str(other), [_timed(model)])
             if ratio > LEAST_GAIN and not allow_no_effect:
                 raise NoEffect(f"{path}: {integers} 8-bit layers take {ratio:.2f} times float's time on this machine")

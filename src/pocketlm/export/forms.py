@@ -17,8 +17,10 @@ import torch
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor
 
+from pocketlm.model.block_weight import BlockWeight
+from pocketlm.model.code_weights import CodebookWeight, GridWeight, StepWeight
 from pocketlm.model.layers import InputRounding
-from pocketlm.model.weights import CodebookWeight, GridWeight, ProductWeight, ScaledWeight, StepWeight, SumWeight
+from pocketlm.model.weights import DenseWeight, ProductWeight, ScaledWeight, SumWeight
 
 NBITS = "com.microsoft"
 LEAST_BLOCK = 16
@@ -28,16 +30,20 @@ LEAST_BLOCK = 16
 class Forms:
     """Nodes and constants as they are made. plain: whether everything is stored as a float matrix, to compare with.
 
-    integer_products: layers in whole numbers. rounded_inputs: layers that read what 8-bit codes stand for.
+    accuracy_level: of MatMulNBits: 1 multiplies floats, 4 rounds inputs to 8 bits a block, which is what makes codes of
+    8 bits worth their while. integer_products: layers in whole numbers. rounded_inputs: layers that read what 8-bit
+    codes stand for.
     """
 
     plain: bool = False
+    accuracy_level: int = 1
     nodes: list[NodeProto] = field(default_factory=list)
     constants: dict[str, TensorProto] = field(default_factory=dict)
     integer_products: int = 0
     rounded_inputs: int = 0
     _names: dict[Any, str] = field(default_factory=dict)
     _kept: list[Any] = field(default_factory=list)
+    _grids: dict[Any, Any] = field(default_factory=dict)
 
     def node(self, kind: str, inputs: Sequence[str], domain: str = "", **attributes: Any) -> str:
         """The output of a new node."""
@@ -75,11 +81,23 @@ class Forms:
             return self.node("Add", [self.times(weight.base, x), self.times(weight.correction, x)])
         if isinstance(weight, ScaledWeight):
             return self.times(weight.inner, self.node("Mul", [x, self.floats(weight.column_scales.float())]))
-        if not self.plain and isinstance(weight, GridWeight) and _fits_nbits(weight):
+        if not self.plain and isinstance(weight, BlockWeight):
+            weight = self._grid(weight)
+        if not self.plain and isinstance(weight, GridWeight) and _fits_nbits(weight, self.accuracy_level):
             return self._nbits(weight, x)
         return self.node("MatMul", [x, self.once(weight, "transposed", lambda: self._transposed(weight))])
 
+    def _grid(self, weight: BlockWeight) -> Any:
+        """The same codes as a grid, where all that a block has is a scale; else the weight as it is."""
+        key = (id(weight), "grid")
+        if key not in self._grids:
+            self._kept.append(weight)
+            self._grids[key] = _as_grid(weight)
+        return self._grids[key]
+
     def _transposed(self, weight: Any) -> str:
+        if isinstance(weight, DenseWeight) and (id(weight), "matrix") not in self._names:
+            return self.floats(weight.matrix().t())  # as it is multiplied: nothing is left to do when it is loaded
         return self.node("Transpose", [self.once(weight, "matrix", lambda: self.matrix(weight))], perm=[1, 0])
 
     def matrix(self, weight: Any) -> str:
@@ -131,21 +149,26 @@ class Forms:
     def _nbits(self, weight: GridWeight, x: str) -> str:
         size = _groups(weight)[1]
         rows, columns = weight.shape
-        codes = self.once(weight, "codes", lambda: self.constant(_pack(weight)))
-        scales = self.once(weight, "scales", lambda: self.constant(weight.scales.float().reshape(-1)))
-        zeros = self.once(weight, "zeros", lambda: self.constant(_nbits_zeros(weight)))
+        bits = 4 if weight.bits <= 4 else 8
+        codes = self.once(weight, "codes", lambda: self.constant(_pack(weight) if bits == 4 else _grouped(weight)))
+        scales = self.once(weight, "scales", lambda: self.floats(weight.scales.float().reshape(-1)))
+        inputs = [x, codes, scales]
+        if weight.zeros is not None or weight.bits != bits:  # the middle code is 0 where none is given
+            inputs.append(self.once(weight, "zeros", lambda: self.constant(_nbits_zeros(weight, bits))))
         return self.node(
-            "MatMulNBits", [x, codes, scales, zeros], NBITS, K=columns, N=rows, bits=4, block_size=size,
-            accuracy_level=1,
+            "MatMulNBits", inputs, NBITS, K=columns, N=rows, bits=bits, block_size=size,
+            accuracy_level=self.accuracy_level,
         )  # fmt: skip
 
     def rows(self, weight: Any, tokens: str) -> str:
         """Rows of a table: tokens (any shape) to (*shape, width)."""
+        if not self.plain and isinstance(weight, BlockWeight):
+            weight = self._grid(weight)
         if not self.plain and isinstance(weight, GridWeight):
             values = self._codes(weight, tokens)
-            zeros, scales = _zeros(weight)[..., None], weight.scales.half()[..., None]
+            zeros = _zeros(weight)[..., None] if weight.zeros is not None else _zeros(weight)[:1, :1, None]
             values = self.node("Sub", [values, self._row_values(zeros, tokens)])
-            values = self.node("Mul", [values, self._row_values(scales, tokens)])
+            values = self.node("Mul", [values, self._row_values(weight.scales.half()[..., None], tokens)])
             lead = self.node("Concat", [self.node("Shape", [tokens]), self.constant(np.array([-1]))], axis=0)
             groups, size = _groups(weight)
             return self._cut(self.node("Reshape", [values, lead]), weight.shape[1], groups * size)
@@ -221,17 +244,33 @@ def _pack(weight: Any) -> np.ndarray:
     return packed
 
 
-def _fits_nbits(weight: GridWeight) -> bool:
-    """Whether MatMulNBits takes it: at most 4 bits, groups of a power of two, a scale for each row."""
-    size = _groups(weight)[1]
-    return weight.bits <= 4 and size >= LEAST_BLOCK and size & (size - 1) == 0 and len(weight.scales) == weight.shape[0]
+def _as_grid(weight: BlockWeight) -> Any:
+    """A grid with the codes and scales of the blocks; the weight as it is where they have more than a scale."""
+    if not weight.kind.even or weight.minima is not None or weight.sub_scales is not None:
+        return weight
+    levels, bits = weight.kind.levels, (len(weight.kind.levels) - 1).bit_length()
+    zeros = None
+    if -levels[0] != 2 ** (bits - 1):
+        zeros = torch.full_like(weight.scales, -levels[0]).to(torch.uint8)
+    return GridWeight(weight.codes, weight.scales, zeros, bits, weight.kind.length)
 
 
-def _nbits_zeros(weight: GridWeight) -> np.ndarray:
-    """Zeros as MatMulNBits takes them: two a byte, or float32 where they are no codes."""
+def _fits_nbits(weight: GridWeight, accuracy_level: int) -> bool:
+    """Whether MatMulNBits takes it: few bits, groups of a power of two, a scale for each row.
+
+    Float products with codes of 8 bits are slower than with the matrix.
+    """
+    size, few = _groups(weight)[1], weight.bits <= (8 if accuracy_level == 4 else 4)
+    return few and size >= LEAST_BLOCK and size & (size - 1) == 0 and len(weight.scales) == weight.shape[0]
+
+
+def _nbits_zeros(weight: GridWeight, bits: int) -> np.ndarray:
+    """Zeros as MatMulNBits takes them: codes of so many bits, or float32 where they are no codes."""
     zeros = _zeros(weight)
-    if not ((zeros == zeros.round()) & (zeros >= 0) & (zeros <= 15)).all():
+    if not ((zeros == zeros.round()) & (zeros >= 0) & (zeros < 2**bits)).all():
         return zeros.astype(np.float32).reshape(-1)
+    if bits == 8:
+        return zeros.astype(np.uint8).reshape(-1)
     codes = np.pad(zeros.astype(np.uint8), ((0, 0), (0, zeros.shape[1] % 2)))
     packed: np.ndarray = (codes[:, ::2] | (codes[:, 1::2] << 4)).reshape(-1)
     return packed

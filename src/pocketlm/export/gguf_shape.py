@@ -97,11 +97,8 @@ def _same(found: set[tuple[int, int, int, int]], model: Model) -> tuple[int, int
 
 def _tied(model: Model, embedding: Any, head: Any) -> str:
     """The head's name where it has no matrix of its own, else ""."""
-    for name, one in model.module.named_modules():
-        if one is head:
-            same = head.stored is embedding.stored if hasattr(head, "stored") else head.weight is embedding.weight
-            return name if same else ""
-    return ""
+    first, other = (one.stored if hasattr(one, "stored") else one.weight for one in (embedding, head))
+    return next((name for name, one in model.module.named_modules() if one is head and first is other), "")
 
 
 def _positions(model: Model, architecture: str, head_size: int) -> tuple[float, Tensor | None]:

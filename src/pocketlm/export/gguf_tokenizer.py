@@ -46,7 +46,9 @@ def write_tokenizer(writer: Any, tokenizer: Any, vocabulary: int) -> None:
         writer.add_add_space_prefix(_prefixed(said))
     else:
         writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre(_split(said))
+        writer.add_tokenizer_pre(name := _split(said))
+        if model.get("ignore_merges") and name != "llama-bpe":
+            raise ModelError(f"tokenizer: takes whole words as they are, which llama.cpp does not for splits as {name}")
         writer.add_token_merges([" ".join(pair) for pair in _merges(model)])
         writer.add_add_space_prefix(False)
     _special(writer, tokenizer)
@@ -100,12 +102,25 @@ def _steps(step: Mapping[str, Any] | None, parts: str) -> list[Mapping[str, Any]
 
 
 def _prefixed(said: Mapping[str, Any]) -> bool:
-    """Whether a text begins as if a space stood before it."""
+    """Whether a text begins as if after a space. Raises ModelError where more is done to it than to spaces."""
     before = _steps(said["normalizer"], "normalizers") + _steps(said["pre_tokenizer"], "pretokenizers")
+    others = [one["type"] for one in before if not _of_spaces(one)]
+    if others:
+        raise ModelError(
+            f"tokenizer: changes or splits a text by {', '.join(others)}, which llama.cpp does not; GGUF export of "
+            "SentencePiece's BPE is for tokenizers that write spaces as ▁ and leave all else as it is"
+        )
     return any(
         one["type"] == "Prepend" or (one["type"] == "Metaspace" and one.get("prepend_scheme") != "never")
         for one in before
     )
+
+
+def _of_spaces(step: Mapping[str, Any]) -> bool:
+    """Whether a step does no more than write spaces as ▁, or put one before a text."""
+    if step["type"] == "Replace":
+        return bool(step["pattern"].get("String") == " " and step["content"] == "▁")
+    return bool("▁" in (step.get("prepend"), step.get("replacement")))
 
 
 def _split(said: Mapping[str, Any]) -> str:

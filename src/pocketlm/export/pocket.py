@@ -15,19 +15,22 @@ from pocketlm.export.int8 import CALIBRATION_TEXTS, Int8Verdict, dynamic_int8, g
 from pocketlm.export.onnx import store_floats, store_tables, to_bytes, trace
 from pocketlm.model.bag import BagModule
 from pocketlm.model.task_model import TaskModel
+from pocketlm.outputs import texts_of
 from pocketlm.runtime.bag import BagModel
 from pocketlm.runtime.graph import GraphModel
 from pocketlm.runtime.inputs import Arrays, PieceInputs, Text
 from pocketlm.runtime.load import RunnableModel, predict_all
+from pocketlm.runtime.vectors import cosine
 from pocketlm.runtime.windows import QuestionInputs
 from pocketlm.train.context import FitContext
-from pocketlm.train.lesson import text_of
 from pocketlm.train.teach import ask
 
 logger = logging.getLogger(__name__)
 
 # Share of texts (or words) whose best label must be the same in torch and in the runtime, both in float32.
 PARITY = 0.999
+# Vectors count as the same from this cosine on.
+SAME_DIRECTION = 0.9999
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,11 @@ def export(model: TaskModel, context: FitContext) -> Exported:
 
 
 def _dev_texts(model: TaskModel, context: FitContext, count: int = 1000) -> list[Text]:
-    return [text_of(example, model.spec.outputs) for example in context.dev[:count]]
+    return list(texts_of(context.dev[:count], model.spec.outputs))
 
 
 def agreement(model: TaskModel, runnable: RunnableModel, texts: Sequence[Text]) -> float:
-    """Share of texts and words for which torch and the runtime prefer the same label."""
+    """Share of texts and words for which torch and the runtime prefer the same label, or point the same way."""
     said = ask(model, texts)
     same: list[np.ndarray] = []
     for begin in range(0, len(texts), 64):
@@ -65,7 +68,9 @@ def agreement(model: TaskModel, runnable: RunnableModel, texts: Sequence[Text]) 
                 same.append(_same_places(rows, logits[output.name]))
                 continue
             theirs = np.concatenate(rows) if output.kind == "tags" else np.stack(rows)
-            if output.kind == "multi":
+            if output.kind == "vector":
+                same.append(cosine(theirs, logits[output.name]) > SAME_DIRECTION)
+            elif output.kind == "multi":
                 same.append(((theirs > 0) == (logits[output.name] > 0)).all(axis=1))
             else:
                 same.append(theirs.argmax(axis=1) == logits[output.name].argmax(axis=1))
@@ -174,7 +179,7 @@ def _batches(model: TaskModel, texts: Sequence[Text], size: int) -> list[Arrays]
 
 
 def _quality_on_dev(model: TaskModel, context: FitContext) -> Callable[[bytes], float]:
-    texts = [text_of(example, model.spec.outputs) for example in context.dev]
+    texts = texts_of(context.dev, model.spec.outputs)
 
     def quality(data: bytes) -> float:
         runnable = GraphModel(data, model.spec.outputs, 0)

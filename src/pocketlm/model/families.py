@@ -62,12 +62,14 @@ class Family:
     """What is known of the blocks of a family.
 
     anchored: the first block of a stack holds what the others need. width: None where it is not known how to shrink.
+    alike: whether blocks are of one shape, so that some may go.
     """
 
     attentions: tuple[Attention, ...]
     feed_forwards: tuple[FeedForward, ...]
     anchored: bool = False
     width: Width | None = None
+    alike: bool = True
 
 
 _LLAMA_ATTENTION = Attention(
@@ -139,20 +141,18 @@ _T5 = Family(
 )  # fmt: skip
 
 
-def _whisper_attention(path: str) -> Attention:
+def _bart_attention(path: str) -> Attention:
     names = tuple(f"{path}.{name}_proj" for name in "qkv")
     return Attention(path, names, f"{path}.out_proj", "head_dim", ("num_heads",))
 
 
-_WHISPER = Family(
-    (_whisper_attention("self_attn"), _whisper_attention("encoder_attn")), (FeedForward(("fc1",), "fc2"),)
-)
+_BART = Family((_bart_attention("self_attn"), _bart_attention("encoder_attn")), (FeedForward(("fc1",), "fc2"),))
 
 FAMILIES: dict[str, Family] = {
     "bert": _BERT, "roberta": _BERT, "xlm-roberta": _BERT, "distilbert": _DISTILBERT, "gpt2": _GPT2,
     "llama": _LLAMA, "mistral": _LLAMA, "qwen2": _LLAMA, "qwen3": _LLAMA,
     "mixtral": _EXPERTS, "qwen2_moe": _EXPERTS, "qwen3_moe": _EXPERTS,
-    "t5": _T5, "mt5": _T5, "whisper": _WHISPER,
+    "t5": _T5, "mt5": _T5, "whisper": _BART, "marian": _BART, "keras": Family((), (), alike=False),
 }  # fmt: skip
 
 

@@ -132,6 +132,29 @@ class PositionTable(nn.Module):
         return rows
 
 
+class SinusoidTable(nn.Module):
+    """Marian's positions: sines in the first half of a row, cosines in the second. A constant, so never stored.
+
+    Vaswani et al. 2017, arXiv:1706.03762, section 3.5, with the two not interleaved.
+    """
+
+    def __init__(self, positions: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        angles = torch.arange(positions, dtype=torch.float64)[:, None] * self.rates()
+        # a plain attribute: neither a parameter nor a buffer
+        self.weight = torch.cat([angles.sin(), angles[:, : width // 2].cos()], dim=1).float()
+
+    def rates(self) -> Tensor:
+        """Radians a place, of each sine: (half the width,) in float64."""
+        return 10_000 ** (-2 * torch.arange((self.width + 1) // 2, dtype=torch.float64) / self.width)
+
+    def forward(self, shape: torch.Size, past_key_values_length: int = 0, position_ids: Tensor | None = None) -> Tensor:
+        """Rows of the places of sequences of `shape` (sequences, tokens) after so many past ones, or of others."""
+        start = past_key_values_length
+        return self.weight[start : start + shape[1]] if position_ids is None else self.weight[position_ids]
+
+
 def layer_from_settings(settings: dict[str, Any]) -> PackedLinear | PackedEmbedding:
     """The layer that `settings()` described, its buffers still to be filled."""
     weight = weight_from_settings(settings["weight"])

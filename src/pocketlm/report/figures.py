@@ -12,6 +12,8 @@ ABSENT = "–"
 # A figure and its unit stay on one line.
 _HOLD = "\u00a0"
 _METRICS = {
+    "chrf++": "chrF++",
+    "bleu": "BLEU",
     "f1_macro": "macro F1",
     "f1_micro": "micro F1",
     "f1_weighted": "weighted F1",
@@ -21,6 +23,11 @@ _METRICS = {
     "recall_micro": "micro recall",
     "intent_f1_macro": "intent macro F1",
     "slot_f1": "slot F1",
+    "spearman": "Spearman",
+    "pearson": "Pearson",
+    "recall_at_1": "recall@1",
+    "recall_at_10": "recall@10",
+    "mrr": "MRR",
 }
 
 

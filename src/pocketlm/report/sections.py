@@ -13,6 +13,7 @@ from pocketlm.report.plots import passes_figure, planes
 
 # Lost examples shown at once; the rest unfold.
 _SHOWN_LOST = 10
+_WITHOUT_LABELS = ("similarity", "retrieval")
 # What a task's labels are called.
 _NOUNS = {"understanding": "intent", "tagging": "type of span", "word-tagging": "tag"}
 
@@ -90,12 +91,11 @@ def labels(result: Mapping[str, Any]) -> Markup:
         tables.labels_table(f"Per {noun}, on test", noun, classes),
         tables.labels_table("Per slot, on test", "slot", slots),
     ]
-    found = test.get("notes")
-    notes = [element("p", plain(one), class_="muted") for one in found] if isinstance(found, (list, tuple)) else []
-    if not any(made) and not notes:
+    signatures = {f"{metric_name(key)} is counted": one for key, one in part(test, "signatures").items()}
+    if not any(made) and not signatures and result.get("task") not in _WITHOUT_LABELS:
         return Markup("")
-    others = {metric_name(key): _with_interval(one) for key, one in part(test, "metrics").items()}
-    return _section("labels", "Quality on test", *notes, tables.facts(others), *made)
+    others = {metric_name(key): _with_interval(one) for key, one in part(test, "metrics").items()} | signatures
+    return _section("labels", "Quality on test", tables.facts(others), *made)
 
 
 def _with_interval(one: object) -> str:

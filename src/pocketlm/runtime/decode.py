@@ -1,4 +1,4 @@
-"""Logits to predictions: labels with scores, and tags of words with their offsets in the text."""
+"""Logits to predictions: labels with scores, tags of words with their offsets in the text, and unit vectors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pocketlm.outputs import Output
 from pocketlm.runtime.inputs import Text, plain_text, tokens_of
 from pocketlm.runtime.tags import best_tags, label_scheme, tag_spans, unread
+from pocketlm.runtime.vectors import DIGITS, unit
 from pocketlm.runtime.words import split_words
 
 Floats = NDArray[np.float32]
@@ -28,6 +29,9 @@ def decode(
             _decode_tags(texts, output, logits[output.name], words, predictions)
         elif output.kind == "multi":
             _decode_multi(output, logits[output.name], predictions)
+        elif output.kind == "vector":
+            for prediction, vector in zip(predictions, unit(logits[output.name]), strict=True):
+                prediction[output.name] = np.round(vector.astype(np.float64), DIGITS).tolist()
         else:
             _decode_single(output, logits[output.name], predictions)
     return predictions

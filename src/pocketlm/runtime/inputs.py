@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Text = str | Sequence[str] | Question
+
+
+class Pair(NamedTuple):
+    """Two texts whose likeness is asked for."""
+
+    text: str
+    pair: str
+
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -132,11 +141,15 @@ class PieceInputs:
     """Subword pieces of a `tokenizers` tokenizer.
 
     Arrays: input_ids and attention_mask (texts, pieces); for tagging also word_index (words,), the place of
-    each word's first piece in the flattened batch. Texts are cut at max_length pieces, specials included.
+    each word's first piece in the flattened batch, or its last with word_ends. Texts are cut at max_length pieces,
+    specials included.
     """
 
-    def __init__(self, tokenizer: Tokenizer, tagging: bool, max_length: int, pad_id: int = 0) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, tagging: bool, max_length: int, pad_id: int = 0, word_ends: bool = False
+    ) -> None:
         self.tokenizer = tokenizer
+        self.word_ends = word_ends
         self.tagging = tagging
         self.max_length = max_length
         self.pad_id = pad_id
@@ -152,8 +165,8 @@ class PieceInputs:
         read = self.tokenizer.encode_batch([tokens_of(text) for text in texts], is_pretokenized=True)
         encoded = []
         for one in read:
-            starts = _word_starts(one.word_ids)
-            encoded.append(Encoded((np.array(one.ids, np.int64), starts), len(starts), len(one.ids)))
+            places = _word_ends(one.word_ids) if self.word_ends else _word_starts(one.word_ids)
+            encoded.append(Encoded((np.array(one.ids, np.int64), places), len(places), len(one.ids)))
         return encoded
 
     def collate(self, batch: Sequence[Encoded]) -> Arrays:
@@ -178,6 +191,13 @@ def _word_starts(word_ids: Sequence[int | None]) -> NDArray[np.int64]:
             continue
         starts.extend([place] * (word + 1 - len(starts)))
     return np.array(starts, np.int64)
+
+
+def _word_ends(word_ids: Sequence[int | None]) -> NDArray[np.int64]:
+    """Place of the last piece of each word; a word that gave no piece shares that of the next."""
+    starts = _word_starts(word_ids)
+    last = {word: place for place, word in enumerate(word_ids) if word is not None}
+    return np.array([last[word_ids[place]] for place in starts], np.int64)
 
 
 class PieceBagInputs:

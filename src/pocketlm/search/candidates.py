@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pocketlm.budget import Budget
 from pocketlm.recipe.recipe import Recipe
+from pocketlm.search.embedders import embedders
 from pocketlm.students.convnet import SmallConvnet
 from pocketlm.students.distill import Distill
 from pocketlm.students.ngrams import HashedNgrams
@@ -46,9 +47,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Facts:
-    """What sizes depend on. texts: of the lesson; labels: over all outputs; pieces: of the trimmed vocabulary.
+    """What sizes depend on.
 
-    asking: whether questions are answered from contexts; max_length: pieces read at once.
+    texts: of the lesson. labels: over all outputs, or a vector's dimensions. pieces: of the trimmed vocabulary. asking:
+    whether questions are answered from contexts. max_length: pieces read at once.
     """
 
     texts: int
@@ -59,6 +61,7 @@ class Facts:
     layers: int
     heads: int
     ffn: int
+    vectors: bool = False
     asking: bool = False
     max_length: int = 64
 
@@ -68,13 +71,14 @@ class Facts:
         config: Any = None if context.pretrained is None else context.pretrained.config
         return cls(
             len(context.lesson),
-            sum(len(output.labels) for output in context.outputs),
+            sum(output.size for output in context.outputs),
             context.tagging,
             pieces,
             getattr(config, "hidden_size", 192),
             getattr(config, "num_hidden_layers", getattr(config, "n_layers", 2)),
             getattr(config, "num_attention_heads", 6),
             getattr(config, "intermediate_size", 384),
+            context.vectors,
             context.asking,
             context.max_length,
         )
@@ -84,14 +88,21 @@ class Facts:
         seen = seen // TAGGING_SHARE if self.tagging else seen
         return max(2, min(60, round(seen / max(1, self.texts))))
 
+    def fitting_pieces(self, size: int | None, rest: int, a_piece: int) -> int:
+        """As many of the teacher's pieces as fit beside `rest` bytes, or 0 where too few do. size: None for any."""
+        fitting = self.pieces if size is None else int((size - rest) / a_piece)
+        return 0 if fitting < FEWEST_PIECES * self.pieces else min(fitting, self.pieces)
+
 
 def candidates(facts: Facts, budget: Budget) -> list[Candidate]:
     """Recipes that may fit `budget`, cheap ones first."""
-    found = (
-        _readers(facts, budget)
-        if facts.asking
-        else [*_bags(facts, budget), *_statics(facts, budget), *_convnets(facts, budget), *_transformers(facts, budget)]
-    )
+    if facts.vectors:
+        found = [Candidate(recipe, size) for recipe, size in embedders(facts, budget)]
+    elif facts.asking:
+        found = _readers(facts, budget)
+    else:
+        found = [*_bags(facts, budget), *_statics(facts, budget)]
+        found += [*_convnets(facts, budget), *_transformers(facts, budget)]
     allowed = budget.max_size
     fitting = [one for one in found if allowed is None or one.expected_bytes <= allowed]
     order = {"hashed-ngrams": 0, "static-embeddings": 0, "small-convnet": 1, "small-transformer": 2}
@@ -105,10 +116,15 @@ def _bags(facts: Facts, budget: Budget) -> list[Candidate]:
     return [_bag(facts, max(SMALLEST_BAG, min(LARGEST_BAG, budget.max_size)))]
 
 
+def _heads(facts: Facts, width: int) -> int:
+    """Bytes of a bag's heads and, where it tags, of the matrix that reads a word, its neighbours and the text."""
+    context = max(width, 64)
+    return facts.labels * (context + 4 + 14) + (6 * width * context if facts.tagging else 0)
+
+
 def _bag(facts: Facts, size: int) -> Candidate:
     width = 48 if size < 60_000 else 64 if size < 700_000 else 96
-    context_width = max(width, 64)
-    heads = facts.labels * (context_width + 4 + 14) + (6 * width * context_width if facts.tagging else 0)
+    heads = _heads(facts, width)
     # weights (the zip takes a tenth off 4-bit ones), scale, and its place in the map of kept buckets
     a_row = 0.9 * width * BAG_BITS / 8 + 2 + 1.1
     rows = int((size * 0.97 - FRAME - heads) / a_row)
@@ -130,8 +146,8 @@ def _bag(facts: Facts, size: int) -> Candidate:
 
 def _statics(facts: Facts, budget: Budget) -> list[Candidate]:
     width = 96
-    rest, a_piece = facts.labels * (width + 18) + FRAME, width + 2 + 6
-    pieces = _pieces(facts, budget, rest, a_piece)
+    rest, a_piece = _heads(facts, width) + FRAME, width + 2 + 6
+    pieces = facts.fitting_pieces(budget.max_size, rest, a_piece)
     if not pieces:
         return []
     epochs = facts.epochs(BAG_TEXTS // 4)
@@ -146,12 +162,6 @@ def _statics(facts: Facts, budget: Budget) -> list[Candidate]:
     return [Candidate(recipe, rest + pieces * a_piece)]
 
 
-def _pieces(facts: Facts, budget: Budget, rest: int, a_piece: int) -> int:
-    """As many of the teacher's pieces as fit beside `rest` bytes, or 0 where too few do."""
-    fitting = facts.pieces if budget.max_size is None else int((budget.max_size - rest) / a_piece)
-    return 0 if fitting < FEWEST_PIECES * facts.pieces else min(fitting, facts.pieces)
-
-
 def _encoder(
     name: str, student: Any, facts: Facts, budget: Budget, weights: int, temperature: float = Distill.temperature
 ) -> list[Candidate]:
@@ -161,7 +171,7 @@ def _encoder(
     if facts.asking:  # long texts have many places, stored in 16 bits
         rest += 2 * facts.max_length * student.rank
     a_piece = student.rank + 10
-    pieces = _pieces(facts, budget, rest, a_piece)
+    pieces = facts.fitting_pieces(budget.max_size, rest, a_piece)
     if not pieces:
         return []
     student = replace(student, pieces=pieces)

@@ -67,6 +67,7 @@ class Judge:
 
     def _margin(self, floor: float) -> float:
         """Half a standard error of dev, as a share of the floor: a figure just above it may fall below on test."""
+        floor = max(floor, 0.01)  # a correlation can be below 0
         error: float = (floor * (1 - min(floor, 0.999)) / max(1, self.dev_rows)) ** 0.5
         return 0.5 * error / floor
 

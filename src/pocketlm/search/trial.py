@@ -13,6 +13,7 @@ from pocketlm import __version__
 from pocketlm.budget import Measurement
 from pocketlm.measure.fresh import measure_pocket
 from pocketlm.measure.quality import fidelity
+from pocketlm.outputs import texts_of
 from pocketlm.pocket.format import write_pocket
 from pocketlm.pocket.work import Step
 from pocketlm.recipe.recipe import Recipe
@@ -20,7 +21,6 @@ from pocketlm.recipe.run import Prefixes, run_recipe
 from pocketlm.runtime.load import load
 from pocketlm.tasks.table import Task
 from pocketlm.train.context import FitContext
-from pocketlm.train.lesson import text_of
 
 POCKET = "student.pocket"
 # Latency is taken over at most so many dev texts.
@@ -76,7 +76,7 @@ def run_trial(recipe: Recipe, context: FitContext, step: Step, head: Mapping[str
 
 def _measure(pocket: Path, context: FitContext) -> dict[str, Any]:
     """Whole-file bytes, latency and memory in a fresh process, quality on dev by the runtime itself."""
-    texts = [text_of(example, context.outputs) for example in context.dev]
+    texts = texts_of(context.dev, context.outputs)
     measured = measure_pocket(pocket, texts[:: max(1, len(texts) // TIMED_TEXTS)])
     task: Task = context.task
     predictions = load(pocket).predict(texts, batch_size=1)

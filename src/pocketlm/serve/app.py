@@ -1,4 +1,4 @@
-"""The HTTP face of a Pocket: POST /predict, GET /health, GET /manifest."""
+"""The HTTP face of a Pocket: POST /predict, POST /generate of one that writes, GET /health, GET /manifest."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pocketlm.errors import DataError
+from pocketlm.errors import DataError, UserError
 from pocketlm.runtime.decode import Prediction
 from pocketlm.runtime.inputs import Text
 from pocketlm.runtime.lines import is_text, parse_json, read_line, row_and_text
 from pocketlm.runtime.load import Pocket
 from pocketlm.runtime.question import question_of
+from pocketlm.serve.writing import asked, streamed
 
 LARGEST_BODY_BYTES = 1_000_000
 MOST_TEXTS = 1000
@@ -47,10 +48,7 @@ class Service:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in (JSON, *LINES):
             raise HTTPException(415, f"the Content-Type is {JSON} or {LINES[0]} (JSON Lines), got {kind or 'none'}")
-        try:
-            body = await asyncio.wait_for(_body(request), BODY_SECONDS)
-        except asyncio.TimeoutError:
-            raise HTTPException(408, f"the body did not come within {BODY_SECONDS} s") from None
+        body = await _body_in_time(request)
         if kind in LINES:
             lines = [(number, line.rstrip("\r")) for number, line in enumerate(body.split("\n"), 1) if line.strip()]
             rows = [read_line(line, f"line {number}") for number, line in lines]
@@ -62,6 +60,12 @@ class Service:
             return _json(await self._answers(_texts(value)))
         row, text = row_and_text(value, "the body")
         return _json({**row, **(await self._answers([text]))[0]})
+
+    async def generate(self, request: Request) -> Response:
+        """What the Pocket writes for {"text", setting: value, …}, in JSON Lines as it is written."""
+        value = parse_json(await _body_in_time(request), "the body is not JSON")
+        text, how = asked(self.model.generator, value)
+        return await streamed(self.model.generator, text, how, self._turn)
 
     async def health(self, request: Request) -> Response:
         """That it runs, and what it predicts."""
@@ -84,14 +88,24 @@ class Service:
 def make_app(model: Pocket) -> Starlette:
     """The ASGI application that serves a Pocket; every refusal is {"error": one line}."""
     service = Service(model)
+    writes = [Route("/generate", service.generate, methods=["POST"])] if model.writes else []
     return Starlette(
         routes=[
             Route("/predict", service.predict, methods=["POST"]),
+            *writes,
             Route("/health", service.health),
             Route("/manifest", service.manifest),
         ],
-        exception_handlers={HTTPException: _refused, DataError: _refused, ClientDisconnect: _refused, 500: _failed},
+        exception_handlers={HTTPException: _refused, UserError: _refused, ClientDisconnect: _refused, 500: _failed},
     )
+
+
+async def _body_in_time(request: Request) -> str:
+    """The body as text. Raises HTTPException where it takes too long."""
+    try:
+        return await asyncio.wait_for(_body(request), BODY_SECONDS)
+    except asyncio.TimeoutError:
+        raise HTTPException(408, f"the body did not come within {BODY_SECONDS} s") from None
 
 
 async def _body(request: Request) -> str:

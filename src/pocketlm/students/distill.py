@@ -62,7 +62,7 @@ class Distill:
             second_moment=0.99 if bag else 0.999,
         )
         train(
-            model, context.lesson, objective, schedule, context.figure,
+            model, context.lesson, objective, schedule, context.watched,
             seed=context.seed, checkpoint=context.checkpoints, progress=context.progress, deadline=context.deadline,
         )  # fmt: skip
         return model

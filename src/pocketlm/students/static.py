@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pocketlm.model.bag import BagModule
 from pocketlm.model.encoder import EncoderModule
@@ -49,7 +49,10 @@ class StaticEmbeddings:
         module.importance.copy_(1e-3 / (1e-3 + share))
         if context.teacher is not None and isinstance(context.teacher.module, EncoderModule):
             vectors = _piece_vectors(context.teacher.module, pieces, context)
-            module.table.data[:, : vectors.shape[1]] = _principal(vectors, self.width) * 0.3
+            if context.vectors and not self.hidden:
+                _start_as_teacher(module, context.teacher.module.readout.heads["vector"](vectors))
+            else:
+                module.table.data[:, : vectors.shape[1]] = _principal(vectors, self.width) * 0.3
         assert isinstance(pieces.inputs, PieceInputs)  # questions are never read as bags
         return TaskModel(module, PieceBagInputs(pieces.inputs), TaskSpec("bag", context.outputs))
 
@@ -59,14 +62,26 @@ def _piece_vectors(teacher: EncoderModule, pieces: Pieces, context: FitContext) 
     """The teacher's pooled state of each piece between its special tokens: (pieces, teacher's width)."""
     assert pieces.old is not None and context.pretrained is not None
     frame = context.teacher.inputs.tokenizer.encode("").ids  # type: ignore[union-attr]
-    half = (len(frame) + 1) // 2
+    half = len(frame) // 2  # of a single one, it comes after the text
     ids = np.array([[*frame[:half], piece, *frame[half:]] for piece in pieces.old], np.int64)
     vectors = []
     for begin in range(0, len(ids), 512):
         batch = torch.from_numpy(ids[begin : begin + 512])
         mask = torch.ones_like(batch)
-        vectors.append(pool(teacher.hidden(batch, mask), mask))
+        vectors.append(pool(teacher.hidden(batch, mask), mask, teacher.readout.pooling))
     return torch.cat(vectors)
+
+
+@torch.no_grad()
+def _start_as_teacher(module: BagModule, vectors: Tensor) -> None:
+    """Rows in the teacher's own directions, centred and of unit spread, so that a bag begins as their mean."""
+    width = min(module.table.shape[1], vectors.shape[1])
+    centred = (vectors - vectors.mean(0))[:, :width]
+    module.table[:, :width] = centred / centred.std().clamp(min=1e-6) * 0.3
+    head = module.heads["vector"]
+    assert isinstance(head, nn.Linear)
+    nn.init.eye_(head.weight)
+    nn.init.zeros_(head.bias)
 
 
 def _principal(vectors: Tensor, width: int) -> Tensor:

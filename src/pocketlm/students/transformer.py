@@ -81,7 +81,8 @@ class SmallTransformer:
             max_length=pieces.inputs.max_length, heads=self.heads, head_width=head_width, ffn=self.ffn,
             types=2 if isinstance(pieces.inputs, QuestionInputs) and pieces.inputs.reading.types else 0,
         )  # fmt: skip
-        module = SmallEncoder(shape, context.outputs, self.dropout)
+        pooling = "mean" if context.pretrained is None else context.pretrained.pooling
+        module = SmallEncoder(shape, context.outputs, self.dropout, pooling if context.vectors else "mean")
         if context.pretrained is not None:
             source = context.teacher.module if context.teacher is not None else None
             _start_from_teacher(module, pieces, context, source if isinstance(source, EncoderModule) else None)
@@ -108,7 +109,7 @@ def _start_from_teacher(
         own = {key: path.format(max(0, source)) for key, path in layout.items()}
         _cut_layer(layer, student.shape, own, state, columns)
     if tuned is not None and len(columns) == backbone.config.hidden_size:
-        student.readout.load_state_dict(tuned.readout.state_dict())
+        student.readout.start_from(tuned.readout)
 
 
 @torch.no_grad()

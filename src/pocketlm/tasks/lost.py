@@ -18,8 +18,11 @@ NO_ANSWER = "(no answer)"
 def lost_examples(
     examples: Sequence[Example], said: Predictions, teacher_said: Predictions | None, outputs: Sequence[Output]
 ) -> list[dict[str, str]]:
-    """{"text", "gold", "teacher", "student"} of the first texts that the teacher gets right and the student wrong."""
-    if teacher_said is None:
+    """{"text", "gold", "teacher", "student"} of the first texts that the teacher gets right and the student wrong.
+
+    None of vectors, which are not right or wrong.
+    """
+    if teacher_said is None or any(output.kind == "vector" for output in outputs):
         return []
     lost = []
     for example, own, theirs in zip(examples, said, teacher_said, strict=True):

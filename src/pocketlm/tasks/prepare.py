@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pocketlm.data.columns import Columns, check_labels, detect, examples
+from pocketlm.data.columns import Columns, detect, pair_columns
+from pocketlm.data.documents import documents
+from pocketlm.data.examples import examples
+from pocketlm.data.pairs import (
+    TASKS_OF_PAIRS,
+    Asked,
+    PairColumns,
+    check_judgeable,
+    detect_pairs,
+    has_pairs,
+    pair_examples,
+)
+from pocketlm.data.questions import has_questions
 from pocketlm.data.read import Row
 from pocketlm.data.source import Source, load
-from pocketlm.data.splits import DEV_SHARE, MOST_DEV_ROWS, TEST_SHARE, describe_split, drop_shared, split_off
+from pocketlm.data.splits import (
+    DEV_SHARE,
+    MOST_DEV_ROWS,
+    TEST_SHARE,
+    check_labels,
+    describe_split,
+    drop_shared,
+    split_off,
+)
 from pocketlm.errors import DataError
 from pocketlm.job import Job
 from pocketlm.outputs import Example, Output
@@ -38,53 +59,90 @@ class Prepared:
 
 def prepare(job: Job) -> Prepared:
     """The job's data, read, checked and split. Raises DataError."""
-    source = load(job.data, job.dev, job.test, job.unlabelled, job.seed)
-    columns = detect(
-        source.splits["train"], job.text, job.label, job.slots, job.multi_label, job.tags, job.context, job.answer
-    )
+    source = load(job.data, job.dev, job.test, job.unlabelled, job.seed, lines=job.task in TASKS_OF_PAIRS)
+    columns = _columns(source.splits["train"], job)
     names = {"train": job.data, "dev": job.dev or f"{job.data} (dev)", "test": job.test or f"{job.data} (test)"}
     # every row is checked before any is split off, so that messages speak of the user's own file
-    whole = {name: examples(source.splits[name], columns, names[name]) for name in SPLITS if name in source.splits}
+    whole = {name: _examples(source.splits[name], columns, names[name]) for name in SPLITS if name in source.splits}
     task: Task = TASKS[columns.task]
     task.outputs(whole["train"])
     splits, notes = complete_splits(source, columns, job.seed)
-    read = {name: examples(splits[name], columns, names[name]) for name in SPLITS}
+    read = {name: _examples(splits[name], columns, names[name]) for name in SPLITS}
     outputs = task.outputs(read["train"])
     for name in ("dev", "test"):
-        check_labels(read["train"], read[name], names[name])
+        if isinstance(columns, PairColumns):  # texts of labels that training never showed can be alike, too
+            check_judgeable(read[name], names[name])
+        else:
+            check_labels(read["train"], read[name], names[name])
     about = {
         "source": source.name,
         "columns": columns.chosen,
         "splits": {name: describe_split(splits[name]) for name in SPLITS},
-        "notes": [
-            *source.notes,
-            *notes,
-            *(note for name in SPLITS for note in columns.notes(splits[name], names[name])),
-        ],
+        "notes": [*source.notes, *notes, *_notes(splits, columns, names)],
     }
     unlabelled = [str(row["text"]) for row in source.splits.get("unlabelled", [])]
     return Prepared(task, outputs, read["train"], read["dev"], read["test"], unlabelled, about)
 
 
-def complete_splits(source: Source, columns: Columns, seed: int) -> tuple[dict[str, list[Row]], list[str]]:
+def _columns(rows: Sequence[Row], job: Job) -> Columns | PairColumns:
+    """The columns of the job's task. Raises DataError where they are for another task than the one asked for."""
+    labelled = job.slots or job.tags or job.multi_label or job.context or job.answer
+    if job.task is not None:
+        TASKS[job.task]  # an unknown name is said before anything else
+    if job.task in TASKS_OF_PAIRS or job.pair or job.score:
+        if labelled:
+            raise DataError(
+                "slots, tags, several labels and answers are not for similarity; give pairs, scores or one label"
+            )
+        return detect_pairs(rows, Asked(job.text, job.pair, job.score, job.label))
+    guessed = not (job.task or labelled or job.label or has_questions(rows))
+    if guessed and has_pairs(rows):
+        return detect_pairs(rows, Asked(job.text))
+    if job.source or job.target or job.task == "translation" or (guessed and not job.text):
+        found = pair_columns(rows, job.source, job.target, sure=job.task == "translation")
+        if found is not None:
+            return found
+    columns = detect(rows, job.text, job.label, job.slots, job.multi_label, job.tags, job.context, job.answer)
+    if job.task not in (None, columns.task):
+        raise DataError(
+            f"{job.data}: holds {columns.task} rows ({columns.chosen}), not {job.task} rows; name the columns meant"
+        )
+    return columns
+
+
+def _notes(splits: dict[str, list[Row]], columns: Columns | PairColumns, names: dict[str, str]) -> list[str]:
+    """What is worth knowing of the rows of each split."""
+    if isinstance(columns, PairColumns):
+        return []
+    return [note for name in SPLITS for note in columns.notes(splits[name], names[name])]
+
+
+def _examples(rows: Sequence[Row], columns: Columns | PairColumns, where: str) -> list[Example]:
+    return pair_examples(rows, columns, where) if isinstance(columns, PairColumns) else examples(rows, columns, where)
+
+
+def complete_splits(
+    source: Source, columns: Columns | PairColumns, seed: int
+) -> tuple[dict[str, list[Row]], list[str]]:
     """Train, dev and test rows, the missing ones split off training, and notes on what was done."""
     splits, notes = dict(source.splits), []
     train = splits["train"]
-    text_of, class_of = columns.group_of, columns.class_of
+    texts_of, class_of = columns.texts_of, columns.class_of
+    how = "" if columns.task == "translation" else ", stratified"
     if "test" not in splits:
-        train, splits["test"] = split_off(train, TEST_SHARE, text_of=text_of, class_of=class_of, seed=seed)
-        notes.append(f"test: {len(splits['test'])} rows split off training, stratified")
-    train, note = drop_shared(train, splits["test"], text_of=text_of, name="test")
+        train, splits["test"] = split_off(train, TEST_SHARE, texts_of=texts_of, class_of=class_of, seed=seed)
+        notes.append(f"test: {len(splits['test'])} rows split off training{how}")
+    train, note = drop_shared(train, splits["test"], texts_of=texts_of, name="test")
     notes += [note] if note else []
     if "dev" not in splits:
         train, splits["dev"] = split_off(
-            train, DEV_SHARE, text_of=text_of, class_of=class_of, seed=seed, most=MOST_DEV_ROWS
+            train, DEV_SHARE, texts_of=texts_of, class_of=class_of, seed=seed, most=MOST_DEV_ROWS
         )
-        notes.append(f"dev: {len(splits['dev'])} rows split off training, stratified")
+        notes.append(f"dev: {len(splits['dev'])} rows split off training{how}")
     else:
-        train, note = drop_shared(train, splits["dev"], text_of=text_of, name="dev")
+        train, note = drop_shared(train, splits["dev"], texts_of=texts_of, name="dev")
         notes += [note] if note else []
-        splits["dev"], note = drop_shared(splits["dev"], splits["test"], text_of=text_of, name="test", own="dev")
+        splits["dev"], note = drop_shared(splits["dev"], splits["test"], texts_of=texts_of, name="test", own="dev")
         notes += [note] if note else []
     splits["train"] = train
     for name in SPLITS:
@@ -94,13 +152,23 @@ def complete_splits(source: Source, columns: Columns, seed: int) -> tuple[dict[s
 
 
 def read_labelled(
-    spec: str, task: str, text: str | None, label: str | None, slots: str | None, tags: str | None = None,
-    context: str | None = None, answer: str | None = None,
+    spec: str, task: str, text: str | None, label: str | None, tags: tuple[str | None, str | None] = (None, None),
+    pair: tuple[str | None, str | None] = (None, None), question: tuple[str | None, str | None] = (None, None),
 ) -> list[Example]:  # fmt: skip
-    """The labelled rows called `spec` as examples of `task`: its test split where it has one, else all of it."""
-    source = load(spec)
+    """The labelled rows called `spec` as examples of `task`: its test split where it has one, else all of it.
+
+    text, label: columns, as far as they were named (of translations, source and target); so are tags, of words (beside
+    a label, alone), pair, of second texts and of scores, and question, of contexts and of answers.
+    """
+    if task == "generation":
+        return [Example(one) for one in documents(spec, text)]
+    alike = task in TASKS_OF_PAIRS
+    source = load(spec, lines=alike)
     rows = source.splits.get("test", source.splits["train"])
-    columns = detect(rows, text, label, slots, task == "multi-label", tags, context, answer)
+    if alike:  # whatever was the form of the data it was made for, vectors can be judged by any
+        return pair_examples(rows, detect_pairs(rows, Asked(text, pair[0], pair[1], label)), spec)
+    translated = pair_columns(rows, text, label, sure=True) if task == "translation" else None
+    columns = translated or detect(rows, text, label, tags[0], task == "multi-label", tags[1], *question)
     if columns.task != task:
         raise DataError(
             f"{spec}: holds {columns.task} rows ({columns.chosen}), the Pocket does {task}; name the columns that "

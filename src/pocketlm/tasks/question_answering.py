@@ -129,15 +129,16 @@ class QuestionAnswering:
         judged = _judge(examples, predictions, outputs)
         one, times = distinct(judged.exact, judged.f1, judged.answerable)
         figures = figures_with_intervals(judged.at(one).measure, times, seed)
-        return Scores(len(examples), figures, [], notes=(scoring_note(examples),))
+        how = scoring_note(examples)
+        return Scores(len(examples), figures, [], signatures=dict.fromkeys(("exact_match", "f1"), how))
 
 
 def scoring_note(examples: Sequence[Example]) -> str:
     """Which of the official ways of counting the examples are judged by."""
     if by_letters(examples):
-        return "F1 over letters, as in MLQA's script: most answers are in a script without spaces"
+        return "over letters, as in MLQA's script: most answers are in a script without spaces"
     version = "2" if any(not example.answers for example in examples) else "1.1"
-    return f"exact match and F1 over words, as in the official script of SQuAD {version}"
+    return f"over words, as in the official script of SQuAD {version}"
 
 
 def by_letters(examples: Sequence[Example]) -> bool:

@@ -32,7 +32,7 @@ class Scores:
     """How a model did on n rows.
 
     metrics: by name. per_class, per_slot: {"label", "precision", "recall", "f1", "support"} of each.
-    confusion: {"labels", "counts"} or None. notes: how figures were taken, where there is a choice.
+    confusion: {"labels", "counts"} or None. signatures: how a metric is counted, where there is a choice.
     """
 
     n: int
@@ -40,7 +40,7 @@ class Scores:
     per_class: list[dict[str, Any]]
     per_slot: list[dict[str, Any]] = field(default_factory=list)
     confusion: dict[str, Any] | None = None
-    notes: tuple[str, ...] = ()
+    signatures: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pocketlm.model.encoder import Pretrained
 from pocketlm.model.task_model import TaskModel
-from pocketlm.outputs import Example, Output
+from pocketlm.outputs import Example, Output, texts_of
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.decode import Prediction
 from pocketlm.tasks.table import Task
 from pocketlm.train.lesson import Lesson
-from pocketlm.train.teach import DevFigure
+from pocketlm.train.teach import DevFigure, Likeness
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,13 @@ class FitContext:
         return DevFigure(self.task, self.dev)
 
     @property
+    def watched(self) -> Callable[[TaskModel], float]:
+        """What says on dev which epoch is best: the figure, or how near vectors are to those of the teacher heard."""
+        if self.vectors and self.taught_dev is not None:
+            return Likeness(texts_of(self.dev, self.outputs), self.taught_dev)
+        return self.figure
+
+    @property
     def tagging(self) -> bool:
         """Whether words are tagged."""
         return any(output.kind == "tags" for output in self.outputs)
@@ -55,3 +62,8 @@ class FitContext:
     def asking(self) -> bool:
         """Whether questions are answered from contexts."""
         return any(output.kind == "span" for output in self.outputs)
+
+    @property
+    def vectors(self) -> bool:
+        """Whether texts become vectors."""
+        return any(output.kind == "vector" for output in self.outputs)

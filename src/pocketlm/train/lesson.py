@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pocketlm.errors import DataError
-from pocketlm.outputs import Example, Output
+from pocketlm.outputs import Example, Output, texts_of
 from pocketlm.runtime.inputs import Encoded, Inputs, Text
 from pocketlm.runtime.question import Question
 from pocketlm.runtime.windows import QuestionInputs, placed
@@ -51,17 +51,12 @@ class Lesson:
         return replace(self, taught=taught)
 
 
-def text_of(example: Example, outputs: Sequence[Output]) -> Text:
-    """What a model reads of an example: its tokens where words are tagged, a question with its context, or its text."""
-    if any(output.kind == "span" for output in outputs):
-        return Question(example.text, example.pair)
-    return example.tokens if any(output.kind == "tags" for output in outputs) and example.tokens else example.text
-
-
 def lesson(examples: Sequence[Example], outputs: Sequence[Output]) -> Lesson:
-    """Examples as numbers, in order."""
+    """Examples as numbers, in order; of pairs, which no model reads as one text, every text once."""
+    if any(output.kind == "vector" for output in outputs) and any(example.pair for example in examples):
+        examples = [Example(str(text)) for text in dict.fromkeys(texts_of(examples, outputs))]
     labels = {output.name: [_number(example, output) for example in examples] for output in outputs}
-    return Lesson(tuple(text_of(example, outputs) for example in examples), labels)
+    return Lesson(tuple(texts_of(examples, outputs)), labels)
 
 
 def in_windows(examples: Sequence[Example], inputs: QuestionInputs, where: str) -> list[Example]:
@@ -104,6 +99,7 @@ def _number(example: Example, output: Output) -> NDArray[np.float32] | NDArray[n
         if not example.labels:
             return np.full(len(places), np.nan, np.float32)
         return np.array([label in example.labels for label in output.labels], np.float32)
+    # a vector has no label: what it should be, only a teacher can say
     return places.get(example.labels[0], -1) if example.labels else -1
 
 
@@ -153,7 +149,7 @@ def _batch_labels(given: Lesson, output: Output, own: Sequence[Encoded], places:
     column = given.labels[output.name]
     if output.kind == "multi":
         return torch.from_numpy(np.stack([np.asarray(column[place]) for place in places]))
-    if output.kind == "single":
+    if output.kind in ("single", "vector"):
         numbers = np.array([column[place] for place in places], np.int64)
         return torch.from_numpy(np.where(numbers < 0, -100, numbers))
     if output.kind == "span":

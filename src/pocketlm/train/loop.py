@@ -1,4 +1,7 @@
-"""The only training loop: AdamW, warm-up and cosine, length buckets, clipping, early stopping, exact resume."""
+"""The only training loop: AdamW, warm-up and cosine, clipping, early stopping, averaging of epochs, exact resume.
+
+`train` goes through labelled texts with it, in length buckets; whoever trains something else gives `study` a course.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +37,9 @@ class Schedule:
 
     rate: peak learning rate of the body; head_rate: of weights under `readout.heads` (absent: the same).
     warmup: share of the steps with a rising rate. patience: epochs without a better dev figure before stopping.
-    decay: AdamW's weight decay, on matrices only. clip: largest gradient norm.
+    decay: AdamW's weight decay, on matrices only. clip: largest gradient norm. average: so many of the best epochs
+    have their weights averaged, where that is better on dev than the best of them. to_deadline: the rate falls with the
+    time left too, so that training which time ends ends as if it were finished.
     """
 
     epochs: int
@@ -47,6 +52,8 @@ class Schedule:
     clip: float = 1.0
     autocast: bool = False
     second_moment: float = 0.999
+    average: int = 1
+    to_deadline: bool = False
 
 
 @dataclass
@@ -57,6 +64,20 @@ class History:
     best: float = -math.inf
     best_epoch: int = -1
     ended: str = "all epochs done"
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a module goes through. steps: batches of an epoch, about. batches: those of an epoch, by its number.
+
+    loss: of one batch. figure: of the module on dev, to raise.
+    """
+
+    module: nn.Module
+    steps: int
+    batches: Callable[[int], Iterable[Any]]
+    loss: Callable[[Any], Tensor]
+    figure: Callable[[], float]
 
 
 def gains_from_bf16() -> bool:
@@ -80,30 +101,56 @@ def train(
 ) -> History:
     """Train `model.module` in place and leave it with its best epoch's weights.
 
-    evaluate: the figure to raise, on dev. checkpoint: a file written after an epoch when checkpoint_seconds
-    have passed since the last one (it holds four times the weights); where it exists training goes on from it
-    and ends with the same weights as an uninterrupted run.
+    evaluate: the figure to raise, on dev. checkpoint and the others: as `study` has them.
+    """
+    encoded = model.inputs.encode(given.texts)
+    course = Course(
+        model.module,
+        math.ceil(len(given) / schedule.batch_size),
+        lambda epoch: _batches(encoded, schedule.batch_size, np.random.default_rng((seed, epoch))),
+        lambda own: _loss(model, given, encoded, own, objective),
+        lambda: evaluate(model),
+    )
+    return study(
+        course, schedule, seed=seed, checkpoint=checkpoint, progress=progress, deadline=deadline,
+        checkpoint_seconds=checkpoint_seconds,
+    )  # fmt: skip
+
+
+def study(
+    course: Course,
+    schedule: Schedule,
+    *,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+    deadline: Deadline | None = None,
+    checkpoint_seconds: float = 90.0,
+) -> History:
+    """Train `course.module` in place and leave it with its best weights.
+
+    checkpoint: a file written after an epoch when checkpoint_seconds have passed since the last one (it holds four
+    times the weights, and more where epochs are averaged); where it exists training goes on from it and ends with the
+    same weights as an uninterrupted run.
     """
     progress, deadline = progress or Silent(), deadline or Deadline()
-    run = _Run(model, schedule, math.ceil(len(given) / schedule.batch_size))
+    run = _Run(course, schedule, deadline)
     run.load(checkpoint)
-    encoded = model.inputs.encode(given.texts)
     saved = time.monotonic()
     for epoch in range(len(run.history.figures), schedule.epochs):
         if epoch - 1 - run.history.best_epoch >= schedule.patience:
             run.history.ended = f"no better for {schedule.patience} epochs"
             break
         torch.manual_seed(seed * 100_003 + epoch)
-        places = _batches(encoded, schedule.batch_size, np.random.default_rng((seed, epoch)))
-        model.module.train()
-        for done, own in enumerate(places):
-            _learn(run, given, encoded, own, objective)
+        course.module.train()
+        for done, batch in enumerate(course.batches(epoch)):
+            run.learn(batch)
             if done % 10 == 0:
                 note = f"dev {run.history.best:.4f}" if run.history.figures else ""
-                progress.step(epoch * run.steps + done, schedule.epochs * run.steps, note)
+                progress.step(epoch * course.steps + done, schedule.epochs * course.steps, note)
             if deadline.passed:
                 break
-        run.judge(evaluate(model), epoch)
+        run.judge(course.figure(), epoch)
         # an epoch that the deadline cut short is no place to go on from
         if not deadline.passed and time.monotonic() - saved >= checkpoint_seconds:
             run.save(checkpoint)
@@ -118,40 +165,63 @@ def train(
 class _Run:
     """Optimizer, schedule and best weights of one training."""
 
-    def __init__(self, model: TaskModel, schedule: Schedule, steps: int) -> None:
-        self.model, self.schedule, self.steps = model, schedule, steps
+    def __init__(self, course: Course, schedule: Schedule, deadline: Deadline) -> None:
+        self.course, self.schedule = course, schedule
         self.optimizer = torch.optim.AdamW(
-            _groups(model.module, schedule), betas=(0.9, schedule.second_moment), fused=True
+            _groups(course.module, schedule), betas=(0.9, schedule.second_moment), fused=True
         )
-        total = max(1, schedule.epochs * steps)
+        total = max(1, schedule.epochs * course.steps)
         warm = max(1.0, schedule.warmup * total)
-        self.rate = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            lambda step: (
-                (step + 1) / warm
-                if step < warm
-                else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1.0, total - warm))
-            ),
-        )
+        given = deadline.left if schedule.to_deadline else math.inf
+
+        def factor(step: float) -> float:
+            if given < math.inf:
+                step = max(step, total * (1 - max(0.0, deadline.left) / max(given, 1e-9)))
+            if step < warm:
+                return (step + 1) / warm
+            return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - warm) / max(1.0, total - warm)))
+
+        self.rate = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self.history = History()
-        self.best: dict[str, Tensor] = {}
+        self.best: list[tuple[float, dict[str, Tensor]]] = []
+
+    def learn(self, batch: Any) -> None:
+        """One step of the optimizer."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.schedule.autocast):
+            loss = self.course.loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.course.module.parameters(), self.schedule.clip)
+        self.optimizer.step()
+        self.rate.step()
 
     def judge(self, figure: float, epoch: int) -> None:
+        """Note an epoch's figure; its weights are kept while it is one of the best."""
         self.history.figures.append(figure)
         if figure > self.history.best:
             self.history.best, self.history.best_epoch = figure, epoch
-            self.best = {name: weight.detach().clone() for name, weight in self.model.module.state_dict().items()}
+        if len(self.best) < self.schedule.average or figure > self.best[-1][0]:
+            own = {name: weight.detach().clone() for name, weight in self.course.module.state_dict().items()}
+            self.best = sorted([*self.best, (figure, own)], key=lambda one: -one[0])[: self.schedule.average]
 
     def finish(self) -> None:
-        if self.best:
-            self.model.module.load_state_dict(self.best)
-        self.model.module.eval()
+        """Leave the module with the best epoch's weights, or with the mean of the best ones where that is better."""
+        module = self.course.module
+        if len(self.best) > 1:
+            module.load_state_dict(_mean([weights for _, weights in self.best]))
+            figure = self.course.figure()
+        if self.best and (len(self.best) == 1 or figure < self.history.best):
+            module.load_state_dict(self.best[0][1])
+        elif self.best:
+            self.history.best = figure
+        module.eval()
 
     def save(self, path: Path | None) -> None:
+        """Write all that goes on from here, whole or not at all."""
         if path is None:
             return
         state = {
-            "module": self.model.module.state_dict(),
+            "module": self.course.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "rate": self.rate.state_dict(),
             "best": self.best,
@@ -162,14 +232,23 @@ class _Run:
         os.replace(partial, path)
 
     def load(self, path: Path | None) -> None:
+        """Go on from what `save` wrote, if it did."""
         if path is None or not path.is_file():
             return
         state: dict[str, Any] = torch.load(path, weights_only=True)
-        self.model.module.load_state_dict(state["module"])
+        self.course.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rate.load_state_dict(state["rate"])
         self.best, self.history = state["best"], History(**state["history"])
         logger.info("resuming after epoch %d", len(self.history.figures))
+
+
+def _mean(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of several states of one module, whatever is no float as it is in the first."""
+    return {
+        name: torch.stack([one[name] for one in states]).mean(0) if weight.is_floating_point() else weight
+        for name, weight in states[0].items()
+    }
 
 
 def _groups(module: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
@@ -193,19 +272,12 @@ def _batches(encoded: Sequence[Encoded], size: int, random: np.random.Generator)
     return iter([batches[place] for place in random.permutation(len(batches))])
 
 
-def _learn(run: _Run, given: Lesson, encoded: Sequence[Encoded], own: list[int], objective: Objective) -> None:
-    """One step of the optimizer on one batch."""
-    module: Any = run.model.module
-    outputs = run.model.spec.outputs
-    batch = make_batch(given, outputs, encoded, run.model.inputs, own)
-    with torch.autocast("cpu", torch.bfloat16, enabled=run.schedule.autocast):
-        if objective.beta and batch.hidden is not None:
-            states, logits = states_and_logits(module, batch.arrays)
-            loss = objective(logits, batch, outputs) + objective.on_hidden(states, batch)
-        else:
-            loss = objective(module(**batch.arrays), batch, outputs)
-    run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(module.parameters(), run.schedule.clip)
-    run.optimizer.step()
-    run.rate.step()
+def _loss(model: TaskModel, given: Lesson, encoded: Sequence[Encoded], own: list[int], objective: Objective) -> Tensor:
+    """The objective on the texts at the places `own`."""
+    module: Any = model.module
+    outputs = model.spec.outputs
+    batch = make_batch(given, outputs, encoded, model.inputs, own)
+    if objective.beta and batch.hidden is not None:
+        states, logits = states_and_logits(module, batch.arrays)
+        return objective(logits, batch, outputs) + objective.on_hidden(states, batch)
+    return objective(module(**batch.arrays), batch, outputs)

@@ -15,6 +15,10 @@ from pocketlm.train.lesson import Batch
 
 # Cosines are in [-1, 1]: without a factor their softmax would be almost flat.
 RELATION_SHARPNESS = 5.0
+# The same of whole texts' vectors, where what counts is which few are nearest: InfoNCE's usual 1 / 0.05.
+NEIGHBOUR_SHARPNESS = 20.0
+# Cosines that differ by 1 / this much count as different: CoSENT's own.
+RANK_SHARPNESS = 20.0
 
 
 def label_loss(logits: Tensor, labels: Tensor, output: Output) -> Tensor:
@@ -26,7 +30,7 @@ def label_loss(logits: Tensor, labels: Tensor, output: Output) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits[known], labels[known])
     if output.kind == "span":  # a choice between pieces for the begin, and one for the end
         logits, labels = logits.transpose(1, 2).flatten(0, 1), labels.flatten()
-    if not (labels >= 0).any():
+    if output.kind == "vector" or not (labels >= 0).any():
         return logits.sum() * 0
     return F.cross_entropy(logits, labels, ignore_index=-100)
 
@@ -35,13 +39,16 @@ def distillation_loss(logits: Tensor, teacher: Tensor, output: Output, temperatu
     """T² · KL(teacher ‖ student) of the distributions softened by T, mean over texts or words.
 
     Hinton et al. 2015, arXiv:1503.02531; for multi-label outputs the sum of the labels' binary divergences.
-    It is 0 when the student says what the teacher says. Rows of NaN in `teacher` do not count.
+    Of vectors: `vector_loss`, whatever the temperature. It is 0 when the student says what the teacher says. Rows of
+    NaN in `teacher` do not count.
     """
     if output.kind == "span":
         logits, teacher = (one.transpose(1, 2).flatten(0, 1) for one in (logits, teacher))
     known = ~teacher.isnan().any(dim=-1)
     if not known.any():
         return logits.sum() * 0
+    if output.kind == "vector":
+        return vector_loss(logits[known], teacher[known])
     own, given = logits[known] / temperature, teacher[known] / temperature
     if output.kind == "multi":
         target = given.sigmoid()
@@ -50,6 +57,34 @@ def distillation_loss(logits: Tensor, teacher: Tensor, output: Output, temperatu
         return (cross - entropy).sum(-1).mean() * temperature**2
     divergence = F.kl_div(own.log_softmax(-1), given.log_softmax(-1), reduction="batchmean", log_target=True)
     return divergence * temperature**2
+
+
+def vector_loss(vectors: Tensor, teacher: Tensor) -> Tensor:
+    """1 - cosine of student's and teacher's vectors, plus the KL of which other texts of the batch are near.
+
+    vectors: (texts, width); teacher: (texts, at least that width), of which the student learns the first dimensions
+    (Matryoshka, Kusupati et al. 2022, arXiv:2205.13147) and the nearness in all of them: softmax over the other texts
+    of their cosines times NEIGHBOUR_SHARPNESS (Passalis and Tefas 2018, arXiv:1803.10837).
+    """
+    apart = (1 - F.cosine_similarity(vectors, teacher[:, : vectors.shape[1]], dim=-1)).mean()
+    if len(vectors) < 3:  # one other text has all the nearness there is
+        return apart
+    units = (F.normalize(vectors, dim=-1), F.normalize(teacher, dim=-1))
+    itself = torch.eye(len(vectors), dtype=torch.bool)
+    own, given = ((unit @ unit.T * NEIGHBOUR_SHARPNESS).masked_fill(itself, -1e4).log_softmax(-1) for unit in units)
+    return apart + F.kl_div(own, given, reduction="batchmean", log_target=True)
+
+
+def rank_loss(cosines: Tensor, scores: Tensor) -> Tensor:
+    """log(1 + sum of exp(s (c_j - c_i))) over pairs of pairs whose scores say that i is more alike than j.
+
+    CoSENT (Su 2022, https://kexue.fm/archives/8847): a loss of the order alone, as Spearman's figure is.
+    cosines, scores: (pairs,).
+    """
+    ordered = scores[:, None] > scores[None, :]
+    wrong = (cosines[None, :] - cosines[:, None]) * RANK_SHARPNESS
+    zero = torch.zeros(1, dtype=cosines.dtype)
+    return torch.cat([zero, wrong[ordered]]).logsumexp(0)
 
 
 def hidden_loss(states: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:

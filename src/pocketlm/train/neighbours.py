@@ -61,7 +61,7 @@ def _word_vectors(pretrained: Pretrained, words: Sequence[str]) -> NDArray[np.fl
             places = order[begin : begin + 256]
             batch = tensors(inputs.collate([encoded[place] for place in places]))
             states: Tensor = backbone(**batch).last_hidden_state
-            vectors[places] = pool(states.float(), batch["attention_mask"])
+            vectors[places] = pool(states.float(), batch["attention_mask"], pretrained.reads_at)
     vectors -= vectors.mean(0)
     unit: NDArray[np.float32] = torch.nn.functional.normalize(vectors, dim=1).numpy()
     return unit

@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 
 from pocketlm.model.readout import states_and_logits
 from pocketlm.model.task_model import TaskModel
-from pocketlm.outputs import Example, Output
+from pocketlm.outputs import Example, Output, texts_of
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.decode import Prediction, decode
 from pocketlm.runtime.inputs import Text
 from pocketlm.runtime.question import Question
 from pocketlm.runtime.spans import answer_of
+from pocketlm.runtime.vectors import correlation, vectors_of
 from pocketlm.runtime.whole import in_parts, only_words
 from pocketlm.runtime.windows import QuestionInputs
 from pocketlm.tasks.table import Task
-from pocketlm.train.lesson import Taught, lesson, tensors, text_of
+from pocketlm.train.lesson import Taught, lesson, tensors
 from pocketlm.train.loop import History, Schedule, gains_from_bf16, train
 from pocketlm.train.losses import Objective
 from pocketlm.train.questions import found_spans, with_threshold
@@ -75,7 +76,7 @@ def ask(
     return Taught(logits, states)
 
 
-def ask_whole(model: TaskModel, texts: Sequence[Text]) -> Taught:
+def _ask_whole(model: TaskModel, texts: Sequence[Text]) -> Taught:
     """As `ask`, with long texts read to their end where words are all that is tagged, as the runtime does it."""
     if not only_words(model.spec.outputs):
         return ask(model, texts)
@@ -89,7 +90,7 @@ def ask_whole(model: TaskModel, texts: Sequence[Text]) -> Taught:
     return Taught(logits)
 
 
-def predictions(said: Taught, texts: Sequence[Text], outputs: Sequence[Output]) -> list[Prediction]:
+def _decoded(said: Taught, texts: Sequence[Text], outputs: Sequence[Output]) -> list[Prediction]:
     """Logits decoded, as the runtime does it."""
     words = [0] * len(texts)
     joined: dict[str, NDArray[np.float32]] = {}
@@ -106,7 +107,7 @@ def predictions(said: Taught, texts: Sequence[Text], outputs: Sequence[Output]) 
 def answers(model: TaskModel, texts: Sequence[Text]) -> list[Prediction]:
     """What the model predicts of whole texts, as the runtime does it."""
     if not isinstance(model.inputs, QuestionInputs):
-        return predictions(ask_whole(model, texts), texts, model.spec.outputs)
+        return _decoded(_ask_whole(model, texts), texts, model.spec.outputs)
     reading, found = model.inputs.reading, found_spans(model.inputs, texts, partial(ask, model))
     return [
         answer_of(text.context, one, reading)
@@ -120,7 +121,7 @@ def judge(model: TaskModel, examples: Sequence[Example], task: Task) -> dict[str
 
     Where questions may have no answer, with the threshold that is best on these examples; the model's inputs keep it.
     """
-    texts, inputs = [text_of(example, model.spec.outputs) for example in examples], model.inputs
+    texts, inputs = texts_of(examples, model.spec.outputs), model.inputs
     if isinstance(inputs, QuestionInputs) and not all(example.answers for example in examples):
         found = found_spans(inputs, texts, partial(ask, model))
         inputs.reading = with_threshold(inputs.reading, examples, found)
@@ -137,6 +138,22 @@ class DevFigure:
     def __call__(self, model: TaskModel) -> float:
         """The figure, in [0, 1]."""
         return judge(model, self.examples, self.task)[self.task.main_metric]
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How like the teacher's a model's vectors are, as a function of the model.
+
+    texts: of dev. taught: what the teacher says of them.
+    """
+
+    texts: Sequence[Text]
+    taught: Sequence[Prediction]
+
+    def __call__(self, model: TaskModel) -> float:
+        """The correlation of the cosines of every two texts, at least 0."""
+        said = ask(model, self.texts)
+        return correlation(np.stack(list(said.logits["vector"])), vectors_of(self.taught))
 
 
 def teacher_schedule(texts: int, outputs: Sequence[Output]) -> Schedule:

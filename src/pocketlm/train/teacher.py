@@ -20,6 +20,7 @@ from pocketlm.runtime.ngrams import ngram_words
 from pocketlm.runtime.question import Question
 from pocketlm.runtime.windows import QuestionInputs, Reading
 from pocketlm.tasks.table import Task
+from pocketlm.train.keras_teacher import keras_teacher
 from pocketlm.train.lesson import Lesson, lesson, unlabelled_labels
 from pocketlm.train.loop import gains_from_bf16
 from pocketlm.train.neighbours import neighbours
@@ -41,9 +42,13 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Teacher:
-    """A fine-tuned encoder. quality: its figures on dev. key: what it depends on, hashed."""
+    """A fine-tuned encoder, or a Keras model. quality: its figures on dev. key: what it depends on, hashed.
 
-    pretrained: Pretrained
+    name: as it was given. sha256: of its weights as they were found, and its tokenizer.
+    """
+
+    name: str
+    sha256: str
     model: TaskModel
     quality: dict[str, float]
     key: str
@@ -103,12 +108,23 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
         model.module.eval()
         if isinstance(model.inputs, QuestionInputs):
             model.inputs.reading = Reading.from_json(done["reading"])
-    return Teacher(pretrained, model, done["quality"], digest(key), done["seconds"], tuple(done["notes"]))
+    about = (done["quality"], digest(key), done["seconds"], tuple(done["notes"]))
+    return Teacher(pretrained.name, pretrained.digest, model, *about)
+
+
+def trained_teacher(room: Classroom, name: str) -> Teacher:
+    """A Keras model as it was trained."""
+    room.progress.stage(f"asking the teacher {name}")
+    began = time.monotonic()
+    model, sha256, note = keras_teacher(name, room.outputs)
+    quality = judge(model, room.dev, room.task)
+    key = digest({"version": VERSION, "model": sha256, "outputs": [one.to_json() for one in room.outputs]})
+    return Teacher(name, sha256, model, quality, key, time.monotonic() - began, (note,))
 
 
 def word_neighbours(room: Classroom, pretrained: Pretrained) -> Neighbours:
     """Words of like meaning for the training words, as the encoder saw them before it was fine-tuned."""
-    words = sorted({word for one in room.train for word in ngram_words(one.text)})
+    words = sorted({word for one in room.train for text in (one.text, one.pair) for word in ngram_words(text)})
     step = room.work.step("words", {"model": pretrained.digest, "words": digest(words), "version": VERSION})
     if step.result is None:
         room.progress.stage("finding words of like meaning")
@@ -137,10 +153,10 @@ def taught_lesson(
     path = step.folder / "outputs.npz"
     if step.result is None or not path.is_file():
         room.progress.stage(f"asking the teacher about {len(whole):,} texts")
-        module = teacher.model.module
-        assert isinstance(module, EncoderModule)
-        width = int(module.backbone.config.hidden_size)
-        hidden = keeps_hidden(len(whole), _mean_pieces(teacher.model, whole.texts), width)
+        module, hidden = teacher.model.module, False
+        if isinstance(module, EncoderModule):
+            width = int(module.backbone.config.hidden_size)
+            hidden = keeps_hidden(len(whole), _mean_pieces(teacher.model, whole.texts), width)
         with torch.autocast("cpu", torch.bfloat16, enabled=gains_from_bf16()):
             taught = ask(teacher.model, whole.texts, hidden=hidden, progress=room.progress)
         save_taught(taught, path)

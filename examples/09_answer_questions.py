@@ -1,4 +1,4 @@
-"""Questions about a text, answered by a part of it: python examples/05_answer_questions.py FOLDER [TEACHER]
+"""Questions about a text, answered by a part of it: python examples/09_answer_questions.py FOLDER [TEACHER]
 
 TEACHER is the encoder that the small reader is cut out of: a folder, a hub name, or pypi:PACKAGE.
 """
