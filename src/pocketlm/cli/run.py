@@ -59,15 +59,15 @@ def command(
     from pocketlm.runtime.question import question_of
 
     model = load(pocket)
-    if question is not None:
-        print_json(model.predict(question_of({"question": question, "context": context}, "--question, --context")))
-        return 0
     given = {
         "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "beams": beams, "length_penalty": length_penalty,
         "stop": tuple(stop) if stop else None, "seed": seed, "cut": cut or None,
     }  # fmt: skip
     how = _how(model, pocket, given, stream or chat)
+    if question is not None:
+        print_json(model.predict(question_of({"question": question, "context": context}, "--question, --context")))
+        return 0
     if texts:
         if pair is not None and all(output.kind != "vector" for output in model.outputs):
             raise UserError(f"{pocket}: does {model.task}; --pair is for a Pocket whose task is similarity")
