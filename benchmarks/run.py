@@ -104,7 +104,7 @@ def runtime(data: Path, work: Path) -> dict[str, Any]:
 def tuned_teacher(prepared: Prepared, work: Path) -> TaskModel:
     """The teacher that the fits fine-tuned."""
     stored = max(work.glob("teacher-*/teacher.pt"), key=lambda path: path.stat().st_mtime)
-    model = teacher_model(load_pretrained(TEACHER), prepared.outputs, Job("x").max_length)
+    model = teacher_model(load_pretrained(TEACHER), prepared.outputs, Job("x").for_task(prepared.task.name).max_length)
     model.module.load_state_dict(torch.load(stored, weights_only=True))
     model.module.eval()
     return model

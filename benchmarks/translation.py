@@ -20,7 +20,7 @@ import torch
 
 from pocketlm.cli.show import Bars
 from pocketlm.export.generator import Packing, export_generator
-from pocketlm.job import Job
+from pocketlm.job import PIECES_READ, Job
 from pocketlm.measure.machine import describe
 from pocketlm.model.translator import STUDENTS
 from pocketlm.pocket.format import read_pocket, write_pocket
@@ -35,7 +35,7 @@ from pocketlm.train.pairs import Pairs, piece_ids
 from pocketlm.train.translator import Desk, Translator, dictated, train_student, train_teacher
 from pocketlm.train.write import write
 from pocketlm.units import parse_duration
-from pocketlm.writing import LONGEST, pairs_of
+from pocketlm.writing import pairs_of
 
 # Sentences that speed is taken over, one at a time.
 TIMED = 200
@@ -78,8 +78,8 @@ def shortened(prepared: Prepared, rows: int) -> Prepared:
 
 def run(prepared: Prepared, given: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     pairs = pairs_of(prepared.train)
-    hashes = "".join(prepared.about["splits"][name]["sha256"] for name in ("train", "dev")) + str(given.rows)
-    whole = Desk(pairs_of(prepared.dev), hashes, LONGEST, 0, WorkFolder(Path(given.work)), progress, Deadline())
+    data_hash, longest = prepared.data_hash + str(given.rows), PIECES_READ["translation"]
+    whole = Desk(pairs_of(prepared.dev), data_hash, longest, 0, WorkFolder(Path(given.work)), progress, Deadline())
 
     def desk(limit: str) -> Desk:
         return replace(whole, deadline=Deadline.after(parse_duration(limit)), limit=limit)

@@ -77,6 +77,30 @@ def conll_file(tmp_path_factory):
     return path
 
 
+def question_rows():
+    """Rows of questions about the same sentences; some ask for what their context does not say."""
+    rows = []
+    for place, row in enumerate(command_rows()):
+        for asked, tag in (("which room", "B-room"), ("which colour", "B-colour")):
+            word = row["tokens"][row["slots"].index(tag)]
+            answers = {"text": [word], "answer_start": [row["text"].index(word)]}
+            rows.append({"question": asked, "context": row["text"], "answers": answers})
+        if place % 3 == 0:
+            nothing = {"text": [], "answer_start": []}
+            rows.append({"question": "hello zebra", "context": row["text"], "answers": nothing})
+    return rows
+
+
+@pytest.fixture(scope="session")
+def questions_file(tmp_path_factory):
+    """Questions with contexts as JSON Lines, a seventh of them without an answer."""
+    import json
+
+    path = tmp_path_factory.mktemp("data") / "questions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in question_rows()), "utf-8")
+    return path
+
+
 @pytest.fixture(scope="session")
 def teacher_folder(tmp_path_factory):
     """A BERT of two layers with random weights and a WordPiece tokenizer of the rows' words."""

@@ -3,15 +3,15 @@
 from pathlib import Path
 
 from pocketlm.job import Job
-from pocketlm.model.encoder import load_pretrained
+from pocketlm.model.encoder import load_pretrained, question_inputs
 from pocketlm.outputs import texts_of
 from pocketlm.pocket.work import WorkFolder
 from pocketlm.progress import Deadline, Silent
 from pocketlm.tasks.prepare import prepare
 from pocketlm.train.context import FitContext
 from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
-from pocketlm.train.lesson import lesson
-from pocketlm.train.teach import ask_whole, predictions
+from pocketlm.train.lesson import in_windows, lesson
+from pocketlm.train.teach import answers
 from pocketlm.train.teacher import Classroom, prepare_teacher, taught_lesson
 
 
@@ -24,10 +24,13 @@ def make_context(data: Path, teacher: Path | None, work: Path, **job: str) -> Fi
     vectors = prepared.outputs[0].kind == "vector"
     if vectors:
         prepared = with_teachers_pairs(sized(prepared, pretrained, 24), pretrained, 32, 0)
+    train = prepared.train
+    if prepared.task.name == "question-answering":
+        train = in_windows(train, question_inputs(pretrained, 32), "train")
     room = Classroom(
         prepared.task,
         prepared.outputs,
-        prepared.train,
+        train,
         prepared.dev,
         "hash",
         32,
@@ -46,5 +49,5 @@ def make_context(data: Path, teacher: Path | None, work: Path, **job: str) -> Fi
         32,
         pretrained,
         taught.model,
-        taught_dev=predictions(ask_whole(taught.model, texts), texts, prepared.outputs),
+        taught_dev=answers(taught.model, texts),
     )

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import pocketlm
-from pocketlm.data.columns import detect, examples
+from pocketlm.data.columns import detect
+from pocketlm.data.examples import examples
 from pocketlm.data.source import load
 from pocketlm.errors import BudgetMissed, OutputError, UnitError, UserError
 from pocketlm.job import Job, job_from_mapping, read_job

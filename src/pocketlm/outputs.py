@@ -10,17 +10,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pocketlm.runtime.question import Question
+
 # single: one label a text (softmax); multi: any number of labels a text (a sigmoid each);
 # tags: one tag a word (softmax each); whether tags are of spans, their labels say (runtime.tags);
+# span: where in a second text the answer begins and ends (a softmax over its pieces each);
 # vector: a direction a text, whose angles to others say how alike texts are (runtime.vectors);
 # text: written token by token, without labels.
-Kind = Literal["single", "multi", "tags", "vector", "text"]
+Kind = Literal["single", "multi", "tags", "span", "vector", "text"]
 
 
 @dataclass(frozen=True)
 class Output:
-    """One named output. Its logits are (labels,) a text, (words, labels) for tags, or (width,) for a vector.
+    """One named output.
 
+    Its logits are (labels,) a text, (words, labels) for tags, (pieces, labels) for a span, or (width,) for a vector.
     width: dimensions of a vector, which has no labels.
     """
 
@@ -51,8 +55,9 @@ class Example:
 
     labels: one for single-label tasks and intents, any number for multi-label ones; empty for unlabelled text
     and where words alone are tagged. tokens, tags: the words and their tags, equally many; empty where the task
-    has none. pair: the other text of a pair. target: the text to write, where one is written. score: how alike the two
-    of a pair are, the more the larger; None where that is not said.
+    has none. pair: the other text of a pair, such as a question's context. answers: accepted answers, as begin and end
+    in characters of `pair`; none where the question cannot be answered from it. target: the text to write, where one is
+    written. score: how alike the two of a pair are, the more the larger; None where that is not said.
     """
 
     text: str
@@ -60,16 +65,20 @@ class Example:
     tokens: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     pair: str = ""
+    answers: tuple[tuple[int, int], ...] = ()
     target: str = ""
     score: float | None = None
 
 
-def texts_of(examples: Sequence[Example], outputs: Sequence[Output]) -> list[str | tuple[str, ...]]:
+def texts_of(examples: Sequence[Example], outputs: Sequence[Output]) -> list[str | tuple[str, ...] | Question]:
     """What a model reads of examples, in order: their tokens where words are tagged and they are given, else the text.
 
-    Where texts become vectors, an example with a pair is two texts, one after the other.
+    Where answers are spans, it is the question with its context. Where texts become vectors, an example with a pair is
+    two texts, one after the other.
     """
     kinds = {output.kind for output in outputs}
+    if "span" in kinds:
+        return [Question(one.text, one.pair) for one in examples]
     if "vector" in kinds:
         return [text for one in examples for text in ((one.text, one.pair) if one.pair else (one.text,))]
     tagging = "tags" in kinds

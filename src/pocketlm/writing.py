@@ -32,8 +32,6 @@ from pocketlm.train.pairs import Pairs, piece_ids
 from pocketlm.train.translator import Desk, Translator, dictated, fine_tune_teacher, train_student, train_teacher
 from pocketlm.train.write import write
 
-# Pieces of each side of a pair, where the job does not say.
-LONGEST = 256
 # Parts of the time left that the teacher, and then what it writes, may take.
 TEACHER_SHARE, DICTATION_SHARE = 0.45, 0.4
 BITS = 8
@@ -55,13 +53,13 @@ class Exported:
 
 def fit_writer(job: Job, prepared: Prepared, progress: Progress, deadline: Deadline) -> dict[str, Any]:
     """The result of the job as the report shows it; the Pocket is written where it meets the budget."""
+    job = job.for_task(prepared.task.name)
+    assert job.max_length is not None  # `for_task` has set it
     work = WorkFolder(job.work_folder)
     pairs, dev = (pairs_of(rows) for rows in (prepared.train, prepared.dev))
     with work.locked():
-        hashes = (prepared.about["splits"][name]["sha256"] for name in ("train", "dev"))
         desk = Desk(
-            dev, "".join(hashes), job.longest(LONGEST), job.seed, work, progress, deadline,
-            job.time_limit or "",
+            dev, prepared.data_hash, job.max_length, job.seed, work, progress, deadline, job.time_limit or "",
         )  # fmt: skip
         teacher = _teacher(replace(desk, deadline=deadline.share(TEACHER_SHARE)), job, pairs)
         sources = (*pairs.sources, *prepared.unlabelled)

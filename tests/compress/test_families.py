@@ -22,6 +22,7 @@ SECTIONS = {
     "GPT-2": ("gpt2",),
     "Llama-like": ("llama", "mistral", "qwen2", "qwen3"),
     "T5": ("t5", "t5-gated"),
+    "Marian": ("marian",),
     "Mixtures of experts": ("mixtral", "qwen2_moe", "qwen3_moe"),
     "Whisper": ("whisper",),
 }

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pocketlm.data.columns import detect, examples
+from pocketlm.data.columns import detect
+from pocketlm.data.examples import examples
 from pocketlm.data.splits import check_labels
 from pocketlm.errors import DataError
 from pocketlm.outputs import Example

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pocketlm.data.columns import examples, pair_columns
+from pocketlm.data.columns import pair_columns
+from pocketlm.data.examples import examples
 from pocketlm.data.parallel import find_sides
 from pocketlm.data.read import read_rows
 from pocketlm.data.source import load

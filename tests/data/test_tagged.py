@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from pocketlm.data.columns import detect, examples
+from pocketlm.data.columns import detect
+from pocketlm.data.examples import examples
 from pocketlm.data.source import load, write_rows
 from pocketlm.errors import DataError
 from pocketlm.runtime.words import split_words

@@ -57,6 +57,17 @@ def test_job_file_with_a_flag_over_it(tmp_path):
     assert (tmp_path / "job.pocket").stat().st_size <= 18_000
 
 
+@pytest.mark.slow
+def test_answer_questions(tmp_path, teacher_folder):
+    said = run(EXAMPLES / "09_answer_questions.py", tmp_path, teacher_folder, folder=tmp_path).splitlines()
+    assert "transformer" in said[0]
+    assert "F1" in said[1]
+    context = said[2]
+    start, end, answer = said[3].split(" ", 2)
+    assert context[int(start) : int(end)] == answer != ""
+    assert (tmp_path / "rooms.pocket").stat().st_size <= 60_000
+
+
 def test_the_jobs_csv_has_its_columns():
     with (EXAMPLES / "job.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from pocketlm.errors import TeacherError
-from pocketlm.model.encoder import ended, load_pretrained, teacher_model
+from pocketlm.model.encoder import ended, load_pretrained, question_inputs, teacher_model
 from pocketlm.model.readout import pool
 from pocketlm.model.vocabulary import trim
 from pocketlm.outputs import Output
@@ -32,7 +32,7 @@ def test_a_decoder_is_told_by_what_its_pieces_see(name, causal, family_folder):
     pretrained = load_pretrained(str(family_folder(name)))
     assert pretrained.causal is causal
     module = teacher_model(pretrained, SINGLE, 32).module
-    assert module.readout.last is causal
+    assert (module.readout.pooling == "last") is causal
 
 
 def test_an_encoder_decoder_is_none(family_folder):
@@ -76,7 +76,7 @@ def test_a_tokenizer_without_an_end_is_refused(end, byte_tokenizer):
 
 def test_the_last_piece_is_the_last_that_is_no_padding_on_either_side():
     hidden = torch.arange(12.0).view(2, 3, 2)
-    assert torch.equal(pool(hidden, torch.tensor([[1, 1, 0], [0, 1, 1]]), True), hidden[[0, 1], [1, 2]])
+    assert torch.equal(pool(hidden, torch.tensor([[1, 1, 0], [0, 1, 1]]), "last"), hidden[[0, 1], [1, 2]])
     # and else the mean
     assert torch.equal(pool(hidden, torch.tensor([[1, 1, 0], [0, 1, 1]])), torch.tensor([[1.0, 2.0], [9.0, 10.0]]))
 
@@ -127,3 +127,9 @@ def test_a_tokenizer_that_ends_texts_by_itself_is_left_as_it_is(family_folder):
     folder = family_folder("llama")
     own = AutoTokenizer.from_pretrained(folder).backend_tokenizer.to_str()
     assert load_pretrained(str(folder)).tokenizer_json == own
+
+
+def test_a_decoder_is_no_reader(family_folder):
+    pretrained = load_pretrained(str(family_folder("gpt2")))
+    with pytest.raises(TeacherError, match="is a decoder; question answering takes an encoder"):
+        question_inputs(pretrained, 64)

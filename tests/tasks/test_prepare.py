@@ -1,6 +1,9 @@
-"""Splits that share no text, whoever made them."""
+"""Splits that share no text, whoever made them, and the task that rows are for."""
 
 import csv
+import json
+
+import pytest
 
 from pocketlm.job import Job
 from pocketlm.tasks.prepare import prepare
@@ -22,3 +25,22 @@ def test_rows_in_two_of_the_files_stay_in_the_one_that_judges(tmp_path):
     notes = prepared.about["notes"]
     assert "2 training rows also in dev left out of training, such as 'text number 10'" in notes
     assert "2 dev rows also in test left out of dev, such as 'text number 15'" in notes
+
+
+@pytest.mark.parametrize(
+    ("more", "task"),
+    [({"answer": "far"}, "question-answering"), ({}, "retrieval"), ({"answer": "no part of it"}, "retrieval")],
+)
+def test_queries_with_passages_are_questions_where_answers_are_in_them(more, task, tmp_path):
+    rows = [{"query": f"how far is {place}", "passage": f"it is far from {place}", **more} for place in range(40)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert prepare(Job(str(path))).task.name == task
+
+
+@pytest.mark.parametrize(
+    ("task", "read"), [("question-answering", 384), ("translation", 256), ("classification", 64), ("similarity", 64)]
+)
+def test_pieces_read_are_those_of_the_task_or_of_the_job(task, read):
+    assert Job("x").for_task(task).max_length == read
+    assert Job("x", max_length=99).for_task(task).max_length == 99

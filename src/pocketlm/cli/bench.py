@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pocketlm.budget import Budget, Measurement
 from pocketlm.cli.show import print_json, say
 from pocketlm.errors import BudgetMissed
+from pocketlm.runtime.question import Question
 from pocketlm.units import format_latency, format_size
+
+if TYPE_CHECKING:
+    from pocketlm.runtime.load import Pocket
 
 _EXAMPLES = (
     "turn off the kitchen lamp",
     "How long does a transfer take until it arrives in my account?",
     "a short one",
     "Please set the temperature in the living room to twenty one degrees tonight",
+)
+_QUESTION = Question(
+    "When was the bridge opened?",
+    "The old bridge over the river was closed after the flood of 1927. A new one of steel was opened to traffic in "
+    "June 1931, and has carried the main road to the coast since then.",
 )
 
 
@@ -29,6 +38,8 @@ def command(
     label: Annotated[str | None, typer.Option(help="Column with the label or intent.")] = None,
     slots: Annotated[str | None, typer.Option(help="Column with BIO tags beside an intent.")] = None,
     tags: Annotated[str | None, typer.Option(help="Column with a tag a word, by name or number.")] = None,
+    context: Annotated[str | None, typer.Option(help="Column with what questions are about.")] = None,
+    answer: Annotated[str | None, typer.Option(help="Column with the answers to questions.")] = None,
     pair: Annotated[str | None, typer.Option(help="Column with the second text of a pair.")] = None,
     score: Annotated[str | None, typer.Option(help="Column with how alike the texts of a pair are.")] = None,
     max_size: Annotated[str | None, typer.Option(help='Largest file, such as "1MB".')] = None,
@@ -58,12 +69,13 @@ def command(
     model = load(pocket)
     if threads != 1 and not model.writes:
         raise typer.BadParameter("--threads is for Pockets that write; others are timed on one thread")
-    examples = read_labelled(data, model.task, text, label, (slots, tags), (pair, score)) if data else []
+    named = (text, label, (slots, tags), (pair, score), (context, answer))
+    examples = read_labelled(data, model.task, *named) if data else []
     if model.writes:
         taken = measure_writing(Path(pocket), threads)
         taken |= {f"latency_{name}_ms": taken[f"token_{name}_ms"] for name in ("p50", "p95")}
     else:
-        taken = measure_pocket(Path(pocket), texts_for(model, examples) or list(_EXAMPLES))
+        taken = measure_pocket(Path(pocket), texts_for(model, examples) or _examples(model))
     quality: dict[str, float] = {}
     if budget.min_quality is not None:
         quality = {name: figure.value for name, figure in evaluate(model, examples).metrics.items()}
@@ -82,6 +94,11 @@ def command(
     if not verdict.met:
         raise BudgetMissed(f"{pocket} misses the budget: {verdict}")
     return 0
+
+
+def _examples(model: Pocket) -> list[Any]:
+    """What is timed where no data are given."""
+    return [_QUESTION] if model.outputs[0].kind == "span" else list(_EXAMPLES)
 
 
 def _print(taken: dict[str, Any], verdict: str) -> None:

@@ -18,6 +18,8 @@ def command(
     label: Annotated[str | None, typer.Option(help="Column with the label, the intent, or the text to write.")] = None,
     slots: Annotated[str | None, typer.Option(help="Column with BIO tags beside an intent.")] = None,
     tags: Annotated[str | None, typer.Option(help="Column with a tag a word, by name or number.")] = None,
+    context: Annotated[str | None, typer.Option(help="Column with what questions are about.")] = None,
+    answer: Annotated[str | None, typer.Option(help="Column with the answers to questions.")] = None,
     pair: Annotated[str | None, typer.Option(help="Column with the second text of a pair.")] = None,
     score: Annotated[str | None, typer.Option(help="Column with how alike the texts of a pair are.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
@@ -31,7 +33,8 @@ def command(
     from pocketlm.tasks.prepare import read_labelled
 
     model = load(pocket)
-    scores = evaluate(model, read_labelled(data, model.task, text, label, (slots, tags), (pair, score)))
+    columns = (text, label, (slots, tags), (pair, score), (context, answer))
+    scores = evaluate(model, read_labelled(data, model.task, *columns))
     about = scores.to_json()
     if json_output:
         flat = {name: figure["value"] for name, figure in about["metrics"].items()}
@@ -57,7 +60,7 @@ def _print(rows: int, about: dict[str, Any]) -> None:
         table.add_row(name, f"{one['value']:.4f}", f"{one['low']:.4f} to {one['high']:.4f}")
     out.print(table)
     for name, signature in about["signatures"].items():
-        out.print(f"{name}: sacrebleu {signature}", markup=False)
+        out.print(f"{name} is counted {signature}", markup=False)
     for title in ("per_class", "per_slot"):
         if about[title]:
             out.print(_labels(title.removeprefix("per_"), about[title]))

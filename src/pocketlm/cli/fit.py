@@ -20,7 +20,7 @@ def _option(help_text: str, *names: str) -> Any:
 
 
 def command(
-    context: typer.Context,
+    called: typer.Context,
     data: Annotated[
         str, typer.Argument(help="A file, two (a.en,a.sw), a folder, smart-home:LANG, a hub data set, or a job.yaml.")
     ],
@@ -31,6 +31,8 @@ def command(
     label: Annotated[str | None, _option("Column with the label or intent.")] = None,
     slots: Annotated[str | None, _option("Column with BIO tags beside an intent.")] = None,
     tags: Annotated[str | None, _option("Column with a tag a word, by name or number; no label then.")] = None,
+    context: Annotated[str | None, _option("Column with what questions are about; --text names the questions.")] = None,
+    answer: Annotated[str | None, _option("Column with the answers, which are parts of the context.")] = None,
     pair: Annotated[str | None, _option("Column with the second text of a pair.")] = None,
     score: Annotated[str | None, _option("Column with how alike the texts of a pair are.")] = None,
     source: Annotated[str | None, _option("Column with the text to translate.")] = None,
@@ -52,7 +54,15 @@ def command(
     refit: Annotated[
         bool | None, _option("Train the chosen recipe again on train and dev.", "--refit/--no-refit")
     ] = None,
-    max_length: Annotated[int | None, _option("Pieces read of a text (64), or of each side of a pair (256).")] = None,
+    max_length: Annotated[
+        int | None,
+        _option(
+            "Pieces read of a text (64), of each side of a pair (256), or of a question and context at once (384)."
+        ),
+    ] = None,
+    focus: Annotated[
+        int | None, _option("Pieces read of a question and a longer context: the part most like the question.")
+    ] = None,
     time_limit: Annotated[str | None, _option('Bound on the work, such as "10m".')] = None,
     keep_best: Annotated[bool | None, _option("Write the nearest miss too.", "--keep-best")] = None,
     force: Annotated[bool | None, _option("Replace files that exist.", "--force")] = None,
@@ -67,7 +77,7 @@ def command(
     Interrupted, the same command goes on where it stopped. Exit code 3: nothing met the budget.
     """
     names = {one.name for one in fields(Job)} - {"data"}
-    given = {name: value for name, value in context.params.items() if name in names and value is not None}
+    given = {name: value for name, value in called.params.items() if name in names and value is not None}
     job = read_job(Path(data), given) if data.endswith((".yaml", ".yml")) else job_from_mapping({"data": data, **given})
     from pocketlm.build import Result, fit
 
@@ -95,12 +105,14 @@ def _run(fit: Any, job: Job, progress: Any) -> tuple[Any, BudgetMissed | None]:
 
 
 def _summarize(result: dict[str, Any], job: Job) -> None:
+    from pocketlm.report.commands import sample_words
+
     out = console()
     out.print(candidates_table(result))
     out.print(result["verdict"]["text"], style="bold", markup=False)
     if result["pocket"]:
         out.print(f"wrote {result['pocket']} and {result['report']}", markup=False)
-        out.print(f'try: pocketlm run {result["pocket"]} "some text"', markup=False)
+        out.print(f"try: pocketlm run {result['pocket']} {sample_words(result['task'])}", markup=False)
     else:
         out.print(f"wrote {result['report']}; --keep-best writes the nearest miss too", markup=False)
     out.print(f"kept {job.work_folder} for runs to come; it may be deleted", markup=False)

@@ -23,6 +23,8 @@ def command(
     texts: Annotated[
         list[str] | None, typer.Argument(help="Texts; without any, JSON Lines are read from stdin.")
     ] = None,
+    question: Annotated[str | None, typer.Option(help="A question, for a Pocket that answers them.")] = None,
+    context: Annotated[str | None, typer.Option(help="The text that holds the answer; goes with --question.")] = None,
     pair: Annotated[str | None, typer.Option(help="Say how alike each text is to this one.")] = None,
     batch_size: Annotated[int, typer.Option(help="Lines predicted at once from stdin.", min=1)] = 32,
     max_tokens: Annotated[int | None, typer.Option(help="Most tokens to write.")] = None,
@@ -43,13 +45,18 @@ def command(
 ) -> int:
     """Predict, or write, one JSON object a text on stdout.
 
-    From stdin each line is a JSON string, an object with "text" or "tokens" (its other fields come back), or
-    plain text. With "text" and "pair", a Pocket that makes vectors says how alike the two are.
-    Answers stream: a batch is answered as soon as it is full or the input pauses at its end.
+    From stdin each line is a JSON string, an object with "text", with "tokens", or with "question" and "context"
+    (its other fields come back), or plain text. With "text" and "pair", a Pocket that makes vectors says how alike
+    the two are. Answers stream: a batch is answered as soon as it is full or the input pauses at its end.
+
+    A Pocket that answers questions takes --question and --context, or such objects from stdin.
     Options after --batch-size are for Pockets that write text.
     """
+    if (question is None) != (context is None) or (question is not None and texts):
+        raise DataError("--question and --context go together, in place of texts")
     from pocketlm.runtime.inputs import Pair
     from pocketlm.runtime.load import load
+    from pocketlm.runtime.question import question_of
 
     model = load(pocket)
     given = {
@@ -58,6 +65,9 @@ def command(
         "stop": tuple(stop) if stop else None, "seed": seed, "cut": cut or None,
     }  # fmt: skip
     how = _how(model, pocket, given, stream or chat)
+    if question is not None:
+        print_json(model.predict(question_of({"question": question, "context": context}, "--question, --context")))
+        return 0
     if texts:
         if pair is not None and all(output.kind != "vector" for output in model.outputs):
             raise UserError(f"{pocket}: does {model.task}; --pair is for a Pocket whose task is similarity")
@@ -97,7 +107,10 @@ def _answer(model: Pocket, batch: Sequence[tuple[Row, Text]], how: Writing | Non
         return
     from pocketlm.runtime.inputs import plain_text
     from pocketlm.runtime.load import write_all
+    from pocketlm.runtime.question import Question
 
+    if any(isinstance(text, Question) for _, text in batch):
+        raise DataError(f"this Pocket does {model.task}: it reads texts, not questions with a context")
     prompts = [plain_text(text) for _, text in batch]
     if chat:
         prompts = [model.generator.chat([{"role": "user", "content": one}]) for one in prompts]

@@ -1,12 +1,11 @@
-"""Find the columns that hold the text, the labels and the tags, and turn rows into examples."""
+"""Find the columns that hold the text, the labels and the tags."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from pocketlm.data.cells import is_null
 from pocketlm.data.guess import (
     LABEL_NAMES,
     TEXT_NAMES,
@@ -17,7 +16,8 @@ from pocketlm.data.guess import (
     named_label,
     refuse_numbers,
 )
-from pocketlm.data.parallel import find_sides
+from pocketlm.data.parallel import find_sides, odd_pairs
+from pocketlm.data.questions import answer_notes, find_question, row_answers, start_column
 from pocketlm.data.read import Row
 from pocketlm.data.tagged import (
     SLOT_NAMES,
@@ -27,17 +27,12 @@ from pocketlm.data.tagged import (
     find_tagged,
     first_type,
     parts,
-    row_tags,
     spans_in,
-    tags_of_spans,
     types_of,
     widened,
 )
 from pocketlm.errors import DataError
-from pocketlm.outputs import Example
 from pocketlm.runtime.tags import Scheme
-from pocketlm.runtime.words import words
-from pocketlm.tables import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -47,6 +42,7 @@ class Columns:
     text: joined by a space where there are several. label: None where words alone are tagged. tokens, tags: set
     where words are tagged; without tokens, the words are those of the text. scheme: of the tags, where there is
     no label; None for plain ones. separator: between the labels of a cell, for multi-label data in plain text.
+    context, answer: where the text is a question about a context; start: where answers begin, if a column says so.
     chosen: one line for people. target: the text to write, where one is written.
     """
 
@@ -57,12 +53,22 @@ class Columns:
     scheme: Scheme | None = None
     multi_label: bool = False
     separator: str | None = None
+    context: str | None = None
+    answer: str | None = None
+    start: str | None = None
     chosen: str = ""
     target: str | None = None
 
     @property
+    def read(self) -> tuple[str | None, ...]:
+        """The columns that must be there; None for those that are not read."""
+        return (*self.text, self.label, self.tokens, self.tags, self.context, self.answer, self.target)
+
+    @property
     def task(self) -> str:
         """The name of the task these columns are for."""
+        if self.context:
+            return "question-answering"
         if self.target:
             return "translation"
         if self.tags:
@@ -76,16 +82,26 @@ class Columns:
         return self.raw_text(row).strip()
 
     def texts_of(self, row: Row) -> tuple[str, ...]:
-        """What may not stand on two sides of a split."""
+        """What may not stand on two sides of a split: the texts, or the context that questions are about."""
+        if self.context:
+            return (str(row.get(self.context) or ""),)
         return tuple(side(row) for side in self.sides)
 
     def raw_text(self, row: Row) -> str:
         """The text of a row with the spaces at its ends."""
-        return " ".join("" if _is_null(row.get(name)) else str(row[name]) for name in self.text)
+        return " ".join("" if is_null(row.get(name)) else str(row[name]) for name in self.text)
+
+    def notes(self, rows: Sequence[Row], where: str) -> list[str]:
+        """What is worth knowing of rows that were read: answers that are not where they should be, odd translations."""
+        if self.target:
+            return odd_pairs(rows, self.sides, where)
+        return (
+            answer_notes(rows, (self.context, self.answer, self.start), where) if self.context and self.answer else []
+        )
 
     def target_of(self, row: Row) -> str:
         """The text to write."""
-        return str(row[self.target]).strip() if self.target and not _is_null(row.get(self.target)) else ""
+        return str(row[self.target]).strip() if self.target and not is_null(row.get(self.target)) else ""
 
     @property
     def sides(self) -> tuple[Callable[[Row], str], ...]:
@@ -93,7 +109,12 @@ class Columns:
         return (self.text_of, self.target_of) if self.target else (self.text_of,)
 
     def class_of(self, row: Row) -> str:
-        """What splits are stratified by: the label, or the first tag that is not O; nothing where a text is written."""
+        """What splits are stratified by: the label, the first tag that is not O, whether there is an answer.
+
+        Nothing where a text is written.
+        """
+        if self.context:
+            return str(bool(row_answers(row, self.context, self.answer or "", self.start, "row")[0]))
         if self.target:
             return ""
         return first_type(row.get(self.tags or "")) if self.label is None else str(row.get(self.label))
@@ -106,18 +127,27 @@ def detect(
     slots: str | None = None,
     multi_label: bool = False,
     tags: str | None = None,
+    context: str | None = None,
+    answer: str | None = None,
 ) -> Columns:
     """The columns named, or the likeliest ones.
 
     text: a name, or several with commas between them. multi_label: a cell of text holds several labels.
-    slots: tags of words beside a label; tags: tags of words alone. A number stands for the column at that place.
+    slots: tags of words beside a label; tags: tags of words alone. context, answer: where the text is a question.
+    A number stands for the column at that place.
     Raises DataError for a name that is no column, and where no column can be the text or the label.
     """
     if tags and (slots or label):
         raise DataError("a label goes with slots; tags are of words alone, without a label")
     names = list(dict.fromkeys(name for row in rows for name in row))
     asked = tuple(named_column(part.strip(), names) for part in text.split(",")) if text else ()
-    label, slots, tags = (named_column(name, names) if name else None for name in (label, slots, tags))
+    label, slots, tags, context, answer = (
+        named_column(name, names) if name else None for name in (label, slots, tags, context, answer)
+    )
+    if not (label or slots or tags):
+        held = find_question(rows, names, asked, context, answer)
+        if held is not None:
+            return _questions(names, *held)
     tokens, found_tags = _tagged(rows, names, slots or tags, asked, label)
     found_label = _label(rows, names, (asked, label, slots, tags), tokens, found_tags)
     found_text = asked or find_text(rows, names, found_label, tokens)
@@ -130,6 +160,12 @@ def detect(
     scheme = find_scheme(rows, found_tags) if found_tags and not found_label else None
     columns = Columns(found_text, found_label, tokens, found_tags, scheme, multi_label or lists, separator)
     return replace(columns, chosen=_reasons(rows, columns, text is not None, label is not None))
+
+
+def _questions(names: Sequence[str], question: str, context: str, answer: str) -> Columns:
+    start = start_column(names)
+    chosen = f"questions from {question!r}, contexts from {context!r}, answers from {answer!r}"
+    return Columns((question,), None, context=context, answer=answer, start=start, chosen=chosen)
 
 
 def pair_columns(rows: Sequence[Row], source: str | None, target: str | None, sure: bool = False) -> Columns | None:
@@ -214,90 +250,3 @@ def _about_tags(rows: Sequence[Row], columns: Columns) -> str:
 
 def _why(asked: bool, named: bool, otherwise: str) -> str:
     return "as asked" if asked else "by its name" if named else otherwise
-
-
-def examples(rows: Sequence[Row], columns: Columns, where: str) -> list[Example]:
-    """The rows as examples. where: the file or split, for messages.
-
-    Raises DataError for a missing text, label (NaN, null or empty) or tag, with the numbers of the first rows.
-    """
-    refuse_absent(where, rows, (*columns.text, columns.label, columns.tokens, columns.tags, columns.target))
-    what = "without text" if columns.label else "without words; leave empty sentences out"
-    if columns.target:
-        what = f"without a source in column {columns.text[0]!r}"
-        bare = [place for place, row in enumerate(rows) if not columns.target_of(row)]
-        refuse(where, f"without a target in column {columns.target!r}", bare)
-    refuse(where, what, [place for place, row in enumerate(rows) if not columns.text_of(row)])
-    if columns.label:
-        empty = [place for place, row in enumerate(rows) if _unlabelled(row.get(columns.label), columns.multi_label)]
-        refuse(where, f"without a label in column {columns.label!r} (empty, null or NaN)", empty)
-    return [_example(row, columns, f"{where}, row {place + 1}") for place, row in enumerate(rows)]
-
-
-def refuse(where: str, what: str, places: Sequence[int]) -> None:
-    """Raise DataError where there are such rows, with the numbers of the first ones."""
-    if places:
-        first = ", ".join(str(place + 1) for place in places[:5])
-        more = ", …" if len(places) > 5 else ""
-        raise DataError(f"{where}: {len(places)} row{'s' * (len(places) > 1)} {what}: row {first}{more}")
-
-
-def refuse_absent(where: str, rows: Sequence[Row], columns: Sequence[str | None]) -> None:
-    """Raise DataError where a column that is needed is in none of the rows."""
-    there = {name: None for row in rows for name in row}
-    for name in columns:
-        if rows and name is not None and name not in there:
-            raise DataError(
-                f"{where}: has no column {name!r}; it has {', '.join(there)}.{did_you_mean(name, list(there))}"
-            )
-
-
-def _is_null(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def missing(value: Any) -> bool:
-    """Whether a cell holds nothing: null, NaN, or empty."""
-    return _is_null(value) or (isinstance(value, str) and (not value.strip() or value.strip().lower() == "nan"))
-
-
-def _unlabelled(value: Any, multi_label: bool) -> bool:
-    """Whether a cell is no label; where several are allowed, none is allowed too, but not null."""
-    if isinstance(value, list):
-        return any(missing(label) for label in value)
-    return missing(value) and not (multi_label and value == "")
-
-
-def _example(row: Row, columns: Columns, where: str) -> Example:
-    text, labels = columns.text_of(row), _labels(row, columns)
-    if columns.target:
-        return Example(text, target=columns.target_of(row))
-    if not columns.tags:
-        return Example(text, labels)
-    cell = row.get(columns.tags)
-    if columns.tokens is None:
-        return Example(text, labels, tuple(words(text)), tuple(tags_of_spans(columns.raw_text(row), cell, where)))
-    tokens = parts(row.get(columns.tokens))
-    if columns.label is None:
-        tags = row_tags(cell, len(tokens), columns.tags, columns.scheme, where)
-        return Example(text, labels, tuple(tokens), tuple(tags))
-    tags = parts(cell)
-    if len(tokens) != len(tags):
-        raise DataError(f"{where}: {len(tokens)} tokens but {len(tags)} tags")
-    for tag in tags:
-        if tag != "O" and not (tag[:2] in ("B-", "I-") and len(tag) > 2):
-            raise DataError(f"{where}: {tag!r} is not a BIO tag; tags are O, B-slot and I-slot")
-    return Example(text, labels, tuple(tokens), tuple(tags))
-
-
-def _labels(row: Row, columns: Columns) -> tuple[str, ...]:
-    """The labels of a row, none where words alone are tagged."""
-    if columns.label is None:
-        return ()
-    cell = row.get(columns.label)
-    if not columns.multi_label:
-        return (str(cell).strip(),)
-    if isinstance(cell, list):
-        return tuple(str(label).strip() for label in cell)
-    cut = str(cell).split(columns.separator) if columns.separator else [str(cell)]
-    return tuple(part.strip() for part in cut if part.strip())

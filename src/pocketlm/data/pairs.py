@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pocketlm.data.columns import missing, refuse, refuse_absent
+from pocketlm.data.cells import missing
+from pocketlm.data.examples import refuse, refuse_absent
 from pocketlm.data.guess import find_text, named_column, named_label, refuse_numbers
 from pocketlm.data.read import Row
 from pocketlm.errors import DataError

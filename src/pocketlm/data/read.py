@@ -1,4 +1,4 @@
-"""Rows of a file: CSV, TSV, JSON Lines, JSON, Parquet, TMX or CoNLL, with errors that name the line."""
+"""Rows of a file: CSV, TSV, JSON Lines, JSON (SQuAD's too), Parquet, TMX or CoNLL, with errors that name the line."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pocketlm.data.conll import conll_rows
+from pocketlm.data.qamr import is_qamr, qamr_rows
+from pocketlm.data.squad import is_squad, squad_rows
 from pocketlm.errors import DataError, MissingExtraError
 from pocketlm.tables import did_you_mean
 
@@ -73,6 +75,8 @@ def _csv(path: Path) -> list[Row]:
 def _tsv(path: Path) -> list[Row]:
     """Quoted where quoting is consistent, else plain: many data sets' quotes are just characters."""
     text = read_text(path)
+    if (sentences := is_qamr(path, text)) is not None:
+        return qamr_rows(text, read_text(sentences), path)
     if _quotes_are_quoting(text):
         return _table(path, csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True))
     return _table(path, csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE))
@@ -144,6 +148,8 @@ def _json_lines(path: Path) -> list[Row]:
 
 def _json(path: Path) -> list[Row]:
     value = _parse_json(read_text(path, longest_line=None), str(path))
+    if is_squad(value):
+        value = squad_rows(value, path)
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
         raise DataError(
             f'{path}: is not a list of objects such as {{"text": …, "label": …}}; one object a line goes into .jsonl'

@@ -8,11 +8,13 @@ Words of like meaning also bring words that no training text has: the student le
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from pocketlm.runtime.inputs import Text
 from pocketlm.runtime.ngrams import ngram_words
+from pocketlm.runtime.question import Question
 
 DROP = 0.2
 REPLACE = 0.2
@@ -22,15 +24,15 @@ Neighbours = Mapping[str, Sequence[str]]
 
 
 def variants(texts: Sequence[Text], rounds: int, seed: int, neighbours: Neighbours | None = None) -> list[Text]:
-    """`rounds` variants of each text, of the same kind (a text, or a tuple of tokens), none empty or known.
+    """`rounds` variants of each text, of the same kind (a text, a tuple of tokens, a question), none empty or known.
 
     neighbours: words of like meaning for lower-case words; where there are any, two of three rounds exchange
-    words for them.
+    words for them. Of a question its own words vary and its context stays.
     """
     random = np.random.default_rng((seed, 0x7A12))
-    split = [text.split() if isinstance(text, str) else list(text) for text in texts]
+    split = [_words(text) for text in texts]
     pool = [word for words in split for word in words]
-    known = {tuple(words) for words in split}
+    known = {(tuple(words), _context(text)) for words, text in zip(split, texts, strict=True)}
     made: list[Text] = []
     for place in range(rounds):
         for text, words in zip(texts, split, strict=True):
@@ -38,10 +40,27 @@ def variants(texts: Sequence[Text], rounds: int, seed: int, neighbours: Neighbou
                 new = tuple(_exchange(words, neighbours, random))
             else:
                 new = tuple(_vary(words, split, pool, random))
-            if new and new not in known:
-                known.add(new)
-                made.append(" ".join(new) if isinstance(text, str) else new)
+            if new and (new, _context(text)) not in known:
+                known.add((new, _context(text)))
+                made.append(_like(text, new))
     return made
+
+
+def _words(text: Text) -> list[str]:
+    if isinstance(text, Question):
+        return text.text.split()
+    return text.split() if isinstance(text, str) else list(text)
+
+
+def _context(text: Text) -> str:
+    return text.context if isinstance(text, Question) else ""
+
+
+def _like(text: Text, words: tuple[str, ...]) -> Text:
+    """A text of these words, of the same kind."""
+    if isinstance(text, Question):
+        return replace(text, text=" ".join(words))
+    return " ".join(words) if isinstance(text, str) else words
 
 
 def _vary(words: list[str], split: list[list[str]], pool: list[str], random: np.random.Generator) -> list[str]:

@@ -18,8 +18,10 @@ import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from pocketlm.model.task_model import TaskModel
-from pocketlm.runtime.inputs import PieceInputs
+from pocketlm.runtime.inputs import PieceInputs, Text
 from pocketlm.runtime.packed import quantize_rows
+from pocketlm.runtime.question import Question
+from pocketlm.runtime.windows import QuestionInputs
 from pocketlm.train.lesson import tensors
 
 OPSET = 20
@@ -50,14 +52,18 @@ def _quiet() -> Iterator[None]:
 def trace(model: TaskModel) -> ModelProto:
     """The module as a float32 graph with free numbers of texts, pieces and words; names as in `inputs.collate`."""
     inputs = model.inputs
-    assert isinstance(inputs, PieceInputs)
-    sample = [["turn", "on", "the", "light"], ["stop"]] if inputs.tagging else ["turn on the light", "stop"]
+    assert isinstance(inputs, (PieceInputs, QuestionInputs))
+    sample: list[Text] = ["turn on the light", "stop"]
+    if isinstance(inputs, QuestionInputs):
+        sample = [Question("turn", "the light"), Question("on", "the light is here")]
+    elif inputs.tagging:
+        sample = [["turn", "on", "the", "light"], ["stop"]]
     arrays = tensors(inputs.collate(inputs.encode(sample)))
     texts, pieces = (
         torch.export.Dim("texts", min=1, max=2**16),
         torch.export.Dim("pieces", min=2, max=inputs.max_length),
     )
-    dynamic = {"input_ids": {0: texts, 1: pieces}, "attention_mask": {0: texts, 1: pieces}}
+    dynamic = {name: {0: texts, 1: pieces} for name in arrays}
     if inputs.tagging:
         dynamic["word_index"] = {0: torch.export.Dim("words", min=1, max=2**20)}
     with _quiet():

@@ -21,6 +21,7 @@ from pocketlm.runtime.graph import GraphModel
 from pocketlm.runtime.inputs import Arrays, PieceInputs, Text
 from pocketlm.runtime.load import RunnableModel, predict_all
 from pocketlm.runtime.vectors import cosine
+from pocketlm.runtime.windows import QuestionInputs
 from pocketlm.train.context import FitContext
 from pocketlm.train.teach import ask
 
@@ -63,6 +64,9 @@ def agreement(model: TaskModel, runnable: RunnableModel, texts: Sequence[Text]) 
         logits = runnable.run(model.inputs.collate(encoded))
         for output in model.spec.outputs:
             rows = list(said.logits[output.name][begin : begin + 64])
+            if output.kind == "span":
+                same.append(_same_places(rows, logits[output.name]))
+                continue
             theirs = np.concatenate(rows) if output.kind == "tags" else np.stack(rows)
             if output.kind == "vector":
                 same.append(cosine(theirs, logits[output.name]) > SAME_DIRECTION)
@@ -71,6 +75,12 @@ def agreement(model: TaskModel, runnable: RunnableModel, texts: Sequence[Text]) 
             else:
                 same.append(theirs.argmax(axis=1) == logits[output.name].argmax(axis=1))
     return float(np.concatenate(same).mean())
+
+
+def _same_places(rows: Sequence[np.ndarray], logits: np.ndarray) -> np.ndarray:
+    """Whether the likeliest begin and end of each text are the same: (pieces, 2) of each, and (texts, most, 2)."""
+    pairs = zip(rows, logits, strict=True)
+    return np.array([np.array_equal(own.argmax(axis=0), one[: len(own)].argmax(axis=0)) for own, one in pairs])
 
 
 def _prove(share: float) -> float:
@@ -95,7 +105,7 @@ def _export_bag(model: TaskModel, context: FitContext) -> Exported:
 
 def _export_graph(model: TaskModel, context: FitContext) -> Exported:
     inputs = model.inputs
-    assert isinstance(inputs, PieceInputs)
+    assert isinstance(inputs, (PieceInputs, QuestionInputs))
     graph = trace(model)
     texts = _dev_texts(model, context)
     share = _prove(agreement(model, GraphModel(to_bytes(graph), model.spec.outputs, 0), texts))
@@ -105,15 +115,10 @@ def _export_graph(model: TaskModel, context: FitContext) -> Exported:
         verdict, data = _int8(model, context, graph)
     else:
         data = to_bytes(graph)
-    about = {
-        "kind": "onnx",
-        "inputs": {
-            "kind": "pieces",
-            "tagging": inputs.tagging,
-            "max_length": inputs.max_length,
-            "pad_id": inputs.pad_id,
-        },
-    }
+    read: dict[str, Any] = {"kind": "pieces", "tagging": inputs.tagging}
+    if isinstance(inputs, QuestionInputs):
+        read = {"kind": "questions", "reading": inputs.reading.to_json()}
+    about = {"kind": "onnx", "inputs": {**read, "max_length": inputs.max_length, "pad_id": inputs.pad_id}}
     members = {"graph.onnx": data, "tokenizer.json": inputs.tokenizer.to_str().encode()}
     return Exported(about, members, share, verdict)
 
@@ -128,7 +133,7 @@ def _int8(model: TaskModel, context: FitContext, graph: Any) -> tuple[Int8Verdic
         made["dynamic"] = dynamic_int8(graph)
     if wanted in ("static", "auto"):
         made["static"] = static_int8(graph, _calibration(model, context))
-    singles = [one for one in _batches(model, _dev_texts(model, context, 60), 1)]
+    singles = _singles(model, context, 60)
     max_loss = float(settings.get("max_loss", 0.005))
     verdict = gate(to_bytes(graph), [(kind, to_bytes(one)) for kind, one in made.items()], singles, quality, max_loss)
     if verdict.kind != "float":
@@ -143,7 +148,15 @@ def _int8(model: TaskModel, context: FitContext, graph: Any) -> tuple[Int8Verdic
 def untrained_latency(model: TaskModel, context: FitContext) -> float:
     """Median milliseconds of the student's int8 graph on single dev texts, one thread; its weights do not matter."""
     graph = to_bytes(dynamic_int8(store_tables(trace(model), 8)))
-    return median_latency(graph, _batches(model, _dev_texts(model, context, 100), 1))
+    return median_latency(graph, _singles(model, context, 100))
+
+
+def _singles(model: TaskModel, context: FitContext, count: int) -> list[Arrays]:
+    """So many dev texts as they are read, the first window of a question, one a batch."""
+    texts, inputs = _dev_texts(model, context, count), model.inputs
+    if isinstance(inputs, QuestionInputs):
+        return [inputs.collate([own[0][1]]) for own in inputs.windows(texts)]
+    return _batches(model, texts, 1)
 
 
 def _copy(graph: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pocketlm.errors import PocketLMError, UserError
 from pocketlm.runtime.inputs import Text
+from pocketlm.runtime.question import Question
 from pocketlm.units import format_duration
 
 ONE_THREAD = {
@@ -36,7 +37,7 @@ def measure_pocket(path: Path, texts: Sequence[Text], max_seconds: float = MOST_
         raise UserError(f"{path}: there is no text to measure it with")
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder, "texts.jsonl")
-        lines.write_text("".join(json.dumps(text) + "\n" for text in spread(texts, MOST_TEXTS)), "ascii")
+        lines.write_text("".join(_line(text) for text in spread(texts, MOST_TEXTS)), "ascii")
         return _in_fresh_process("pocketlm.measure.probe", path, str(lines), 1, max_seconds)
 
 
@@ -71,6 +72,10 @@ def _in_fresh_process(module: str, path: Path, argument: str, threads: int, max_
         raise PocketLMError(f"{path}: could not be measured in a fresh process ({reason})")
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return measured
+
+
+def _line(text: Text) -> str:
+    return json.dumps(text.to_json() if isinstance(text, Question) else text) + "\n"
 
 
 def spread(texts: Sequence[Text], most: int) -> list[Text]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pocketlm.outputs import Example, texts_of
 from pocketlm.runtime.decode import Prediction
+from pocketlm.runtime.inputs import Text
 from pocketlm.runtime.likelihood import likelihoods
 from pocketlm.runtime.load import Pocket
 from pocketlm.runtime.vectors import correlation, vectors_of
@@ -14,9 +15,9 @@ from pocketlm.tasks.scores import Scores
 from pocketlm.tasks.table import TASKS, Task
 
 
-def texts_for(pocket: Pocket, examples: Sequence[Example]) -> list[str | tuple[str, ...]]:
+def texts_for(pocket: Pocket, examples: Sequence[Example]) -> list[Text]:
     """What the Pocket reads of the examples."""
-    return texts_of(examples, pocket.outputs)
+    return list(texts_of(examples, pocket.outputs))
 
 
 def evaluate(pocket: Pocket, examples: Sequence[Example], seed: int = 0) -> Scores:
@@ -42,5 +43,5 @@ def fidelity(said: Sequence[Prediction], taught: Sequence[Prediction]) -> float:
 
 def _answer(said: Prediction) -> dict[str, Any]:
     """What was said, without the scores; several labels of a text have no order."""
-    answer = {key: value for key, value in said.items() if key not in ("score", "scores")}
+    answer = {key: value for key, value in said.items() if key not in ("score", "scores", "margin")}
     return {**answer, "labels": sorted(answer["labels"])} if "labels" in answer else answer

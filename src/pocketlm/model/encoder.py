@@ -23,7 +23,8 @@ from pocketlm.model.readout import Readout
 from pocketlm.model.sentence import sentence_pooling
 from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.outputs import Output
-from pocketlm.runtime.inputs import PieceInputs
+from pocketlm.runtime.inputs import Inputs, PieceInputs
+from pocketlm.runtime.windows import QuestionInputs, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,15 +77,21 @@ class EncoderModule(nn.Module):
         self.readout = Readout(outputs, backbone.config.hidden_size, DROPOUT, pooling)
         self.options = {"use_cache": False} if causal else {}
 
-    def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Last hidden states: (texts, pieces, width)."""
         given = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None:
+            given["token_type_ids"] = token_type_ids
         states: Tensor = self.backbone(**given, **self.options).last_hidden_state
         return states
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, word_index: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, word_index: Tensor | None = None,
+        places: Tensor | None = None, token_type_ids: Tensor | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """{output name: logits}."""
-        logits: dict[str, Tensor] = self.readout(self.hidden(input_ids, attention_mask), attention_mask, word_index)
+        states = self.hidden(input_ids, attention_mask, token_type_ids)
+        logits: dict[str, Tensor] = self.readout(states, attention_mask, word_index, places)
         return logits
 
 
@@ -216,21 +223,60 @@ def teacher_model(pretrained: Pretrained, outputs: Sequence[Output], max_length:
     """The pretrained model with fresh heads for `outputs`, reading at most max_length pieces."""
     from tokenizers import Tokenizer
 
-    limit = getattr(pretrained.config, "max_position_embeddings", None) or max_length
-    # RoBERTa-like models begin their positions after the padding index
-    offset = pretrained.pad_id + 1 if "roberta" in str(getattr(pretrained.config, "model_type", "")) else 0
-    inputs = PieceInputs(
-        Tokenizer.from_str(pretrained.tokenizer_json),
-        tagging=any(output.kind == "tags" for output in outputs),
-        max_length=min(max_length, limit - offset),
-        pad_id=pretrained.pad_id,
-        word_ends=pretrained.causal,
-    )
-    _check_pretokenized(inputs, pretrained)
+    most = _most_pieces(pretrained, max_length)
+    inputs: Inputs
+    if any(output.kind == "span" for output in outputs):
+        inputs = question_inputs(pretrained, max_length)
+    else:
+        tagging = any(output.kind == "tags" for output in outputs)
+        tokenizer = Tokenizer.from_str(pretrained.tokenizer_json)
+        inputs = PieceInputs(tokenizer, tagging, most, pretrained.pad_id, word_ends=pretrained.causal)
+        _check_pretokenized(inputs, pretrained)
     vectors = any(output.kind == "vector" for output in outputs)
     pooling = pretrained.pooling if vectors else pretrained.reads_at
     module = EncoderModule(pretrained.backbone, outputs, pretrained.causal, pooling)
     return TaskModel(module, inputs, TaskSpec("encoder", tuple(outputs), settings={"name": pretrained.name}))
+
+
+def _most_pieces(pretrained: Pretrained, max_length: int) -> int:
+    """Pieces that the encoder reads, at most max_length."""
+    limit = getattr(pretrained.config, "max_position_embeddings", None) or max_length
+    # RoBERTa-like models begin their positions after the padding index
+    offset = pretrained.pad_id + 1 if "roberta" in str(getattr(pretrained.config, "model_type", "")) else 0
+    return min(max_length, limit - offset)
+
+
+def question_inputs(pretrained: Pretrained, max_length: int) -> QuestionInputs:
+    """How the encoder reads a question with its context, at most max_length pieces at once.
+
+    Raises TeacherError for a decoder: its first piece, which stands for no answer, has seen nothing of the text.
+    """
+    from tokenizers import Tokenizer
+
+    if pretrained.causal:
+        raise TeacherError(
+            f"teacher {pretrained.name}: is a decoder; question answering takes an encoder (BERT-like), which reads "
+            "both ways"
+        )
+    types = int(getattr(pretrained.config, "type_vocab_size", 0) or 0) > 1
+    tokenizer = Tokenizer.from_str(_joining(pretrained.tokenizer_json))
+    return QuestionInputs(tokenizer, _most_pieces(pretrained, max_length), pretrained.pad_id, Reading(types=types))
+
+
+def _joining(tokenizer_json: str) -> str:
+    """The tokenizer, able to join two texts with its marks: where it has them for one text alone, as BERT does it."""
+    rules: dict[str, Any] = json.loads(tokenizer_json)
+    processor = rules.get("post_processor") or {}
+    for stage in processor.get("processors", [processor]):
+        single, pair = stage.get("single"), stage.get("pair")
+        if stage.get("type") == "TemplateProcessing" and len(single) > 1 and not _marks(pair):
+            closing = [{"SpecialToken": {**one["SpecialToken"], "type_id": 1}} for one in _marks(single)[-1:]]
+            stage["pair"] = [*single, {"Sequence": {"id": "B", "type_id": 1}}, *closing]
+    return json.dumps(rules)
+
+
+def _marks(template: Sequence[Any] | None) -> list[Any]:
+    return [one for one in template or () if "SpecialToken" in one]
 
 
 def _check_pretokenized(inputs: PieceInputs, pretrained: Pretrained) -> None:

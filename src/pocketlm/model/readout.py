@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +11,15 @@ from torch import Tensor, nn
 from pocketlm.outputs import Output
 
 POOLINGS = ("mean", "cls", "max", "last")
+# The logit of a place where no answer begins or ends.
+NOWHERE = -1e4
 
 
 class Readout(nn.Module):
-    """The pieces pooled for what is said of a text, one piece of each word for tags; one linear map each.
+    """The pieces pooled for what is said of a text, one piece of each word for tags, every piece for spans.
 
-    hidden: (texts, pieces, width); mask: (texts, pieces); word_index: (words,) places in the flattened batch.
+    One linear map each. hidden: (texts, pieces, width); mask: (texts, pieces); word_index: (words,) places in the
+    flattened batch; places: (texts, pieces), 1 where a span may begin or end; elsewhere its logits are NOWHERE.
     pooling: one of POOLINGS; "last" is the only piece that has seen the others where a model reads left to right.
     """
 
@@ -26,7 +30,9 @@ class Readout(nn.Module):
         self.heads = nn.ModuleDict({output.name: nn.Linear(width, output.size) for output in outputs})
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, hidden: Tensor, mask: Tensor, word_index: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, hidden: Tensor, mask: Tensor, word_index: Tensor | None = None, places: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """{output name: logits}."""
         pooled = self.dropout(pool(hidden, mask, self.pooling))
         logits = {}
@@ -35,6 +41,9 @@ class Readout(nn.Module):
                 assert word_index is not None
                 words = hidden.reshape(-1, hidden.shape[-1]).index_select(0, word_index)
                 logits[name] = head(self.dropout(words))
+            elif self.kinds[name] == "span":
+                assert places is not None
+                logits[name] = head(self.dropout(hidden)).float().masked_fill(places[:, :, None] == 0, NOWHERE)
             else:
                 logits[name] = head(pooled)
         return logits
@@ -61,3 +70,10 @@ def pool(hidden: Tensor, mask: Tensor, pooling: str = "mean") -> Tensor:
         return hidden.masked_fill(mask.unsqueeze(-1) == 0, -1e4).amax(1)
     weight = mask.unsqueeze(-1).to(hidden.dtype)
     return torch.div((hidden * weight).sum(1), weight.sum(1))
+
+
+def states_and_logits(module: Any, arrays: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Last hidden states (texts, pieces, width) of an encoder with a readout, and {output name: logits}."""
+    read = {name: arrays[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in arrays}
+    states: Tensor = module.hidden(**read)
+    return states, module.readout(states, arrays["attention_mask"], arrays.get("word_index"), arrays.get("places"))

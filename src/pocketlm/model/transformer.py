@@ -21,7 +21,8 @@ class Shape:
     """Sizes of a small encoder.
 
     pieces: vocabulary. rank: of the factorized embeddings. width: of the hidden states. depth: layers.
-    heads, head_width, ffn: of a transformer. reach: pieces a convolution reads on each side.
+    heads, head_width, ffn: of a transformer. reach: pieces a convolution reads on each side. types: kinds of texts
+    that the model is told apart, 0 where it is told of none.
     """
 
     pieces: int
@@ -33,22 +34,26 @@ class Shape:
     head_width: int = 0
     ffn: int = 0
     reach: int = 0
+    types: int = 0
 
 
 class FactorizedEmbedding(nn.Module):
-    """Piece (and position) vectors of a low rank, mapped to the model's width and normed."""
+    """Piece, position and type vectors of a low rank, mapped to the model's width and normed."""
 
     def __init__(self, shape: Shape, epsilon: float = 1e-12) -> None:
         super().__init__()
         self.pieces = nn.Embedding(shape.pieces, shape.rank)
         self.positions = nn.Embedding(shape.max_length, shape.rank)
+        self.types = nn.Embedding(shape.types, shape.rank) if shape.types else None
         self.map = nn.Linear(shape.rank, shape.width, bias=False)
         self.norm = nn.LayerNorm(shape.width, eps=epsilon)
 
-    def forward(self, input_ids: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """(texts, pieces) ids to (texts, pieces, width)."""
-        positions = self.positions.weight[: input_ids.shape[1]]
-        vectors: Tensor = self.norm(self.map(self.pieces(input_ids) + positions))
+        added = self.pieces(input_ids) + self.positions.weight[: input_ids.shape[1]]
+        if self.types is not None and token_type_ids is not None:
+            added = added + self.types(token_type_ids)
+        vectors: Tensor = self.norm(self.map(added))
         return vectors
 
 
@@ -108,9 +113,9 @@ class SmallEncoder(nn.Module):
         self.layers = nn.ModuleList([layer(shape, dropout) for _ in range(shape.depth)])
         self.readout = Readout(outputs, shape.width, dropout, pooling)
 
-    def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Last hidden states: (texts, pieces, width)."""
-        states = self.embedding(input_ids)
+        states = self.embedding(input_ids, token_type_ids)
         mask = attention_mask.to(states.dtype)
         given = (1.0 - mask)[:, None, None, :] * -1e4 if self.shape.heads else mask[:, :, None]
         for layer in self.layers:
@@ -118,7 +123,11 @@ class SmallEncoder(nn.Module):
         last: Tensor = states
         return last
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, word_index: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, word_index: Tensor | None = None,
+        places: Tensor | None = None, token_type_ids: Tensor | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """{output name: logits}."""
-        logits: dict[str, Tensor] = self.readout(self.hidden(input_ids, attention_mask), attention_mask, word_index)
+        states = self.hidden(input_ids, attention_mask, token_type_ids)
+        logits: dict[str, Tensor] = self.readout(states, attention_mask, word_index, places)
         return logits

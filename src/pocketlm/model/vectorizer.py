@@ -47,9 +47,9 @@ class Vectorizer:
 
     def __call__(
         self, texts: Sequence[str], padding: bool = True, truncation: bool = True, max_length: int | None = None,
-        return_tensors: str = "pt",
+        return_tensors: str = "pt", padding_side: str = "right",
     ) -> dict[str, Tensor]:  # fmt: skip
-        """input_ids and attention_mask (texts, ids), filled up with 0 to the length, or else to the longest.
+        """input_ids and attention_mask (texts, ids), filled up with 0 on the right: to the length, or the longest.
 
         Without a mask in the model padding is read as words are, and then counts in attention_mask.
         """

@@ -37,9 +37,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any) -> Any:
     if isinstance(value, PurePath):
         return str(value)
+    if hasattr(value, "to_json"):
+        return value.to_json()
     raise TypeError(f"{value!r} ({type(value).__name__}) has no canonical JSON")
 
 

@@ -17,6 +17,7 @@ _SHOWN = {
     "understanding": ("intent", "entities"),
     "tagging": ("entities",),
     "word-tagging": ("words",),
+    "question-answering": ("answer", "start", "end"),
     "translation": ("translation",),
     "similarity": ("vector",),
     "retrieval": ("vector",),
@@ -28,13 +29,20 @@ def commands(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     pocket = str(result.get("pocket") or "model.pocket")
     quoted = shlex.quote(pocket)
     shown = ", ".join(f'answer["{key}"]' for key in _SHOWN.get(str(result.get("task")), ("label", "score")))
-    code = f'import pocketlm\n\nmodel = pocketlm.load({pocket!r})\nanswer = model.predict("your text")\nprint({shown})'
+    task = str(result.get("task"))
+    given = '{"question": "…", "context": "…"}' if task == "question-answering" else '"your text"'
+    code = f"import pocketlm\n\nmodel = pocketlm.load({pocket!r})\nanswer = model.predict({given})\nprint({shown})"
     return [
-        ("One text", f'pocketlm run {quoted} "your text"'),
+        ("One text", f"pocketlm run {quoted} {sample_words(task, 'your text')}"),
         ("From Python (the base install is enough)", code),
         ("Many texts: JSON Lines in, JSON Lines out", f"pocketlm run {quoted} < texts.jsonl > predictions.jsonl"),
         ("Measure again on this machine, against the same limits", f"pocketlm bench {quoted}{_limit_flags(result)}"),
     ]
+
+
+def sample_words(task: str, text: str = "some text") -> str:
+    """What `pocketlm run POCKET` is followed by for one text."""
+    return '--question "…" --context "…"' if task == "question-answering" else f'"{text}"'
 
 
 def _limit_flags(result: Mapping[str, Any]) -> str:

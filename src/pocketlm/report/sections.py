@@ -83,7 +83,7 @@ def int8(result: Mapping[str, Any]) -> Markup:
 
 
 def labels(result: Mapping[str, Any]) -> Markup:
-    """Per class, and per slot where the task has slots."""
+    """Every metric, and how it was taken where there is a choice; per class, and per slot where the task has slots."""
     test = part(part(result, "chosen"), "test")
     classes, slots = rows(test, "per_class"), rows(test, "per_slot")
     noun = _NOUNS.get(str(result.get("task")), "class")
@@ -91,8 +91,8 @@ def labels(result: Mapping[str, Any]) -> Markup:
         tables.labels_table(f"Per {noun}, on test", noun, classes),
         tables.labels_table("Per slot, on test", "slot", slots),
     ]
-    signatures = {f"{metric_name(key)} by sacrebleu": one for key, one in part(test, "signatures").items()}
-    if not any(made) and result.get("task") not in _WITHOUT_LABELS:
+    signatures = {f"{metric_name(key)} is counted": one for key, one in part(test, "signatures").items()}
+    if not any(made) and not signatures and result.get("task") not in _WITHOUT_LABELS:
         return Markup("")
     others = {metric_name(key): _with_interval(one) for key, one in part(test, "metrics").items()} | signatures
     return _section("labels", "Quality on test", tables.facts(others), *made)
@@ -137,7 +137,8 @@ def _lost(one: Mapping[str, Any]) -> Markup:
         for key in ("gold", "teacher", "student")
         if key in one
     ]
-    return element("li", element("p", one.get("text", ""), dir="auto"), element("dl", *said))
+    texts = [element("p", line, dir="auto") for line in str(one.get("text", "")).split("\n")]
+    return element("li", *texts, element("dl", *said))
 
 
 def about_data(result: Mapping[str, Any]) -> Markup:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketlm.outputs import Output
-from pocketlm.runtime.inputs import Text
+from pocketlm.runtime.inputs import Text, plain_text, tokens_of
 from pocketlm.runtime.tags import best_tags, label_scheme, tag_spans, unread
 from pocketlm.runtime.vectors import DIGITS, unit
 from pocketlm.runtime.words import split_words
@@ -64,7 +64,7 @@ def _decode_tags(
         tags += [unread(scheme)] * (len(tokens) - len(tags))
         predictions[row]["tokens"] = tokens
         predictions[row][output.name] = tags
-        whole = text if isinstance(text, str) else " ".join(text)
+        whole = plain_text(text)
         if scheme is None:
             spans = [(tag, place, place) for place, tag in enumerate(tags)]
             predictions[row]["words"] = _in_text(whole, "label", spans, offsets)
@@ -86,8 +86,8 @@ def _tokens_and_offsets(text: Text) -> tuple[list[str], list[tuple[int, int]]]:
     if isinstance(text, str):
         spans = split_words(text)
         return [text[start:end] for start, end in spans], spans
-    spans, at = [], 0
-    for token in text:
+    spans, at, tokens = [], 0, tokens_of(text)
+    for token in tokens:
         spans.append((at, at + len(token)))
         at += len(token) + 1
-    return list(text), spans
+    return tokens, spans

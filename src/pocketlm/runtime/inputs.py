@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketlm.runtime.ngrams import Bags, Ngrams, ngram_words, normalize, text_bags, word_bags
+from pocketlm.runtime.question import Question
 from pocketlm.runtime.words import words as split
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-Text = str | Sequence[str]
+Text = str | Sequence[str] | Question
 
 
 class Pair(NamedTuple):
@@ -34,13 +35,15 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def plain_text(text: Text) -> str:
-    """The text itself, or its tokens joined by spaces."""
+    """The text itself, its tokens joined by spaces, or a question followed by its context."""
+    if isinstance(text, Question):
+        return f"{text.text} {text.context}"
     return text if isinstance(text, str) else " ".join(text)
 
 
 def tokens_of(text: Text) -> list[str]:
     """The tokens given, or the words of a plain text."""
-    return split(text) if isinstance(text, str) else list(text)
+    return split(plain_text(text)) if isinstance(text, (str, Question)) else list(text)
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,9 @@ def _piece_bag(piece_ids: Sequence[int], word_ids: Sequence[int | None], tagging
 
 
 def inputs_from_json(value: Mapping[str, Any], members: Mapping[str, bytes]) -> Inputs:
-    """The inputs a Pocket's manifest describes: {"kind": "ngrams" | "pieces" | "piece-bag", ...}."""
+    """The inputs a Pocket's manifest describes: {"kind": "ngrams", "pieces", "piece-bag" or "questions", ...}."""
+    if value["kind"] == "questions":
+        return _question_inputs(value, members)
     tagging = bool(value["tagging"])
     if value["kind"] == "ngrams":
         lookup = None
@@ -249,3 +254,12 @@ def inputs_from_json(value: Mapping[str, Any], members: Mapping[str, bytes]) -> 
     tokenizer = Tokenizer.from_str(members["tokenizer.json"].decode())
     pieces = PieceInputs(tokenizer, tagging, value["max_length"], value["pad_id"])
     return pieces if value["kind"] == "pieces" else PieceBagInputs(pieces)
+
+
+def _question_inputs(value: Mapping[str, Any], members: Mapping[str, bytes]) -> Inputs:
+    from tokenizers import Tokenizer
+
+    from pocketlm.runtime.windows import QuestionInputs, Reading
+
+    tokenizer = Tokenizer.from_str(members["tokenizer.json"].decode())
+    return QuestionInputs(tokenizer, value["max_length"], value["pad_id"], Reading.from_json(value["reading"]))

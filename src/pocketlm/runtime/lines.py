@@ -7,6 +7,7 @@ from typing import Any, NoReturn, TypeGuard
 
 from pocketlm.errors import DataError
 from pocketlm.runtime.inputs import Pair, Text
+from pocketlm.runtime.question import question_of
 
 Row = dict[str, Any]
 
@@ -14,8 +15,8 @@ Row = dict[str, Any]
 def read_line(line: str, place: str) -> tuple[Row, Text]:
     """The fields to give back with the answer, and the text or tokens.
 
-    A line is a JSON string, an object with "text" (and perhaps "pair") or "tokens", or plain text.
-    Raises DataError, which names `place`.
+    A line is a JSON string, an object with "text" (and perhaps "pair"), with "tokens", or with "question" and
+    "context", or plain text. Raises DataError, which names `place`.
     """
     if not line.lstrip().startswith(("{", '"')):
         return {}, line
@@ -38,13 +39,17 @@ def row_and_text(value: Any, place: str) -> tuple[Row, Text]:
     if isinstance(value, str):
         return {}, value
     row: Row = value if isinstance(value, dict) else {}
+    if "context" in row and "text" not in row:
+        return row, question_of(row, place)
     tokens, text = row.get("tokens"), row.get("text")
     if isinstance(tokens, list) and is_text(tokens):
         return row, tokens
     if isinstance(text, str):
         pair = row.get("pair")
         return row, Pair(text, pair) if isinstance(pair, str) else text
-    raise DataError(f'{place}: an object needs "text" (a string) or "tokens" (a list of strings)')
+    raise DataError(
+        f'{place}: an object needs "text" (a string) or "tokens" (a list of strings); a question, "context" too'
+    )
 
 
 def is_text(value: Any) -> TypeGuard[Text]:

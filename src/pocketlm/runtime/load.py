@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketlm.errors import PocketFileError, UserError
+from pocketlm.errors import DataError, PocketFileError, UserError
 from pocketlm.outputs import Output
 from pocketlm.pocket.format import read_pocket
 from pocketlm.runtime.bag import BagModel
@@ -19,8 +19,15 @@ from pocketlm.runtime.decode import Prediction, decode
 from pocketlm.runtime.generate import Generator
 from pocketlm.runtime.graph import GraphModel
 from pocketlm.runtime.inputs import Arrays, Inputs, Pair, Text, inputs_from_json, plain_text
+from pocketlm.runtime.question import Question, question_of
+from pocketlm.runtime.spans import answer_of, best_span
 from pocketlm.runtime.vectors import DIGITS, cosine, to_int8, vectors_of
 from pocketlm.runtime.whole import in_parts
+from pocketlm.runtime.windows import QuestionInputs
+
+# A question as plain data: {"question": …, "context": …}.
+Asked = Mapping[str, str]
+One = str | Question | Asked
 
 
 class RunnableModel(Protocol):
@@ -60,13 +67,16 @@ class Pocket:
             self.model = GraphModel(members["graph.onnx"], self.outputs, threads)
 
     @overload
-    def predict(self, texts: str, batch_size: int = 32) -> Prediction: ...  # type: ignore[overload-overlap]
+    def predict(self, texts: One, batch_size: int = 32) -> Prediction: ...  # type: ignore[overload-overlap]
 
     @overload
-    def predict(self, texts: Sequence[Text], batch_size: int = 32) -> list[Prediction]: ...
+    def predict(self, texts: Sequence[Text | Asked], batch_size: int = 32) -> list[Prediction]: ...
 
-    def predict(self, texts: str | Sequence[Text], batch_size: int = 32) -> Prediction | list[Prediction]:
+    def predict(self, texts: One | Sequence[Text | Asked], batch_size: int = 32) -> Prediction | list[Prediction]:
         """The prediction for one text, or a list of them for a list of texts (or of token lists).
+
+        A question is {"question": …, "context": …}; its prediction has "answer", "start" and "end" in characters of
+        the context (None where it has no answer), "score", and "margin": how much better an answer is than none.
 
         A prediction has "label" and "score"; or "labels" and "scores"; or "intent", "score", "tokens",
         "slots" (a BIO tag a token) and "entities" (slot, value, start, end in characters); or "tokens", "tags" and
@@ -74,13 +84,17 @@ class Pocket:
         "vector" (of length 1), and for a Pair of texts "similarity" (their cosine); or, of a Pocket that writes, its
         text under the name of its output, "tokens" (how many) and "finish".
         """
-        if self._generator is not None:
-            batch = [texts] if isinstance(texts, str) else [plain_text(text) for text in texts]
-            said = write_all(self.generator, self.outputs[0].name, batch, batch_size)
-            return said[0] if isinstance(texts, str) else said
-        if isinstance(texts, str):
-            return predict_all(self.inputs, self.model, self.outputs, [texts], 1)[0]
-        return predict_all(self.inputs, self.model, self.outputs, texts, batch_size)
+        if isinstance(texts, (str, Question, Mapping)):
+            return self.predict([texts], 1)[0]
+        if not self.writes and isinstance(self.inputs, QuestionInputs):
+            asked = [question_of(one, f"question {place}") for place, one in enumerate(texts, 1)]
+            return predict_all(self.inputs, self.model, self.outputs, asked, batch_size)
+        if any(isinstance(one, (Question, Mapping)) for one in texts):
+            raise DataError(f"this Pocket does {self.task}: it reads texts, not questions with a context")
+        read = cast("Sequence[Text]", texts)
+        if self.writes:
+            return write_all(self.generator, self.outputs[0].name, [plain_text(one) for one in read], batch_size)
+        return predict_all(self.inputs, self.model, self.outputs, read, batch_size)
 
     @property
     def generator(self) -> Generator:
@@ -146,6 +160,8 @@ def predict_all(
     inputs: Inputs, model: RunnableModel, outputs: Sequence[Output], texts: Sequence[Text], batch_size: int = 32
 ) -> list[Prediction]:
     """One prediction a text, in order; of a Pair the likeness of its texts, where texts become vectors."""
+    if isinstance(inputs, QuestionInputs):
+        return _answers(inputs, model, outputs[0], texts, batch_size)
     if any(isinstance(text, Pair) for text in texts):
         return _predict_pairs(inputs, model, outputs, texts, batch_size)
     done: list[Prediction] = []
@@ -158,6 +174,29 @@ def predict_all(
             new = np.concatenate([np.arange(part.encoded.words) >= part.again for part in every])
             logits = {name: rows[new] for name, rows in logits.items()}
         done.extend(decode(batch, outputs, logits, [sum(part.words for part in own) for own in parts]))
+    return done
+
+
+def _answers(
+    inputs: QuestionInputs, model: RunnableModel, output: Output, texts: Sequence[Text], batch_size: int
+) -> list[Prediction]:
+    """Answers of questions, so many windows at once."""
+    done: list[Prediction] = []
+    for begin in range(0, len(texts), batch_size):
+        batch = texts[begin : begin + batch_size]
+        windows = inputs.windows(batch)
+        every = [encoded for own in windows for _, encoded in own]
+        logits: list[NDArray[np.float32]] = []
+        for at in range(0, len(every), batch_size):
+            read = every[at : at + batch_size]
+            rows = model.run(inputs.collate(read))[output.name]
+            logits += [row[: one.length] for row, one in zip(rows, read, strict=True)]
+        taken = 0
+        for text, own in zip(batch, windows, strict=True):
+            assert isinstance(text, Question)
+            found = best_span(own, logits[taken : taken + len(own)], inputs.reading.longest)
+            done.append(answer_of(text.context, found, inputs.reading))
+            taken += len(own)
     return done
 
 

@@ -31,6 +31,8 @@ FEWEST_PIECES = 0.4
 # Bags beyond this gain nothing more; a transformer makes better use of the bytes.
 LARGEST_BAG = 1_600_000
 SMALLEST_BAG = 12_000
+# Softer shares teach which label is like which; of two places of a text none is like the other.
+READING_TEMPERATURE = 2.0
 # Bytes of a file that are no weights: manifest, card, zip frames.
 FRAME = 4_000
 
@@ -47,7 +49,8 @@ class Candidate:
 class Facts:
     """What sizes depend on.
 
-    texts: of the lesson. labels: over all outputs, or a vector's dimensions. pieces: of the trimmed vocabulary.
+    texts: of the lesson. labels: over all outputs, or a vector's dimensions. pieces: of the trimmed vocabulary. asking:
+    whether questions are answered from contexts. max_length: pieces read at once.
     """
 
     texts: int
@@ -59,6 +62,8 @@ class Facts:
     heads: int
     ffn: int
     vectors: bool = False
+    asking: bool = False
+    max_length: int = 64
 
     @classmethod
     def of(cls, context: FitContext, pieces: int) -> Facts:
@@ -74,6 +79,8 @@ class Facts:
             getattr(config, "num_attention_heads", 6),
             getattr(config, "intermediate_size", 384),
             context.vectors,
+            context.asking,
+            context.max_length,
         )
 
     def epochs(self, seen: int) -> int:
@@ -91,6 +98,8 @@ def candidates(facts: Facts, budget: Budget) -> list[Candidate]:
     """Recipes that may fit `budget`, cheap ones first."""
     if facts.vectors:
         found = [Candidate(recipe, size) for recipe, size in embedders(facts, budget)]
+    elif facts.asking:
+        found = _readers(facts, budget)
     else:
         found = [*_bags(facts, budget), *_statics(facts, budget)]
         found += [*_convnets(facts, budget), *_transformers(facts, budget)]
@@ -153,10 +162,14 @@ def _statics(facts: Facts, budget: Budget) -> list[Candidate]:
     return [Candidate(recipe, rest + pieces * a_piece)]
 
 
-def _encoder(name: str, student: Any, facts: Facts, budget: Budget, weights: int) -> list[Candidate]:
+def _encoder(
+    name: str, student: Any, facts: Facts, budget: Budget, weights: int, temperature: float = Distill.temperature
+) -> list[Candidate]:
     """The student with as many of the teacher's pieces as fit, or none where too few do."""
     # matrices in int8 (a zip takes a little off), the heads, the graph's own nodes; then embeddings and tokenizer
     rest = weights + facts.labels * (facts.width + 18) + 25_000 + FRAME
+    if facts.asking:  # long texts have many places, stored in 16 bits
+        rest += 2 * facts.max_length * student.rank
     a_piece = student.rank + 10
     pieces = facts.fitting_pieces(budget.max_size, rest, a_piece)
     if not pieces:
@@ -166,7 +179,15 @@ def _encoder(name: str, student: Any, facts: Facts, budget: Budget, weights: int
     recipe = Recipe(
         (
             student,
-            Distill(epochs=epochs, rate=5e-4, batch_size=32, beta=1.0, decay=0.01, patience=max(4, epochs // 3)),
+            Distill(
+                epochs=epochs,
+                rate=5e-4,
+                batch_size=32,
+                beta=1.0,
+                decay=0.01,
+                patience=max(4, epochs // 3),
+                temperature=temperature,
+            ),
             Quantize(bits=8),
         ),
         name=name,
@@ -188,12 +209,37 @@ def _transformers(facts: Facts, budget: Budget) -> list[Candidate]:
         {"depth": 3, "heads": 6, "ffn": 512, "rank": 128},
         {"depth": min(6, facts.layers), "heads": facts.heads, "ffn": facts.ffn, "rank": 256},
     ]
-    made: list[Candidate] = []
-    for sizes in ladder:
-        student = SmallTransformer(**{**sizes, "heads": min(sizes["heads"], facts.heads)})
-        head_width = facts.width // facts.heads
-        layer = 4 * facts.width * student.heads * head_width + 2 * facts.width * student.ffn
-        weights = student.depth * layer + student.rank * facts.width
-        name = f"transformer {student.depth} layers, {student.heads} heads, ffn {student.ffn}"
-        made += _encoder(name, student, facts, budget, weights)
+    made = [one for sizes in ladder for one in _transformer(sizes, facts, budget)]
     return [made[0], made[2]] if budget.max_size is None else made[-1:]
+
+
+def _readers(facts: Facts, budget: Budget) -> list[Candidate]:
+    """Transformers with the teacher's heads and units and fewer of its layers, the teacher's own number at last.
+
+    What a question asks for is found by layers that attend to all of the context: they are thinned last. Of those that
+    fit the bytes allowed the two largest are tried, and all where a time is allowed too; without a limit, half the
+    layers and all.
+    """
+    ladder: list[Mapping[str, int]] = [
+        {"depth": 1, "heads": max(1, facts.heads // 2), "ffn": facts.ffn // 2, "rank": 64},
+        {"depth": 2, "heads": max(1, facts.heads // 2), "ffn": facts.ffn // 2, "rank": 96},
+        *({"depth": depth, "heads": facts.heads, "ffn": facts.ffn, "rank": 128} for depth in range(2, facts.layers)),
+        {"depth": facts.layers, "heads": facts.heads, "ffn": facts.ffn, "rank": 256},
+    ]
+    made = [one for sizes in ladder for one in _transformer(sizes, facts, budget, READING_TEMPERATURE)]
+    if budget.max_size is None:
+        return [made[len(made) // 2], made[-1]] if budget.max_latency is None else made
+    fitting = [one for one in made if one.expected_bytes <= budget.max_size]
+    return fitting[-2:] if budget.max_latency is None else fitting
+
+
+def _transformer(
+    sizes: Mapping[str, int], facts: Facts, budget: Budget, temperature: float = Distill.temperature
+) -> list[Candidate]:
+    """A transformer cut to these sizes, or none where it has no room for its pieces."""
+    student = SmallTransformer(**{**sizes, "heads": min(sizes["heads"], facts.heads)})
+    head_width = facts.width // facts.heads
+    layer = 4 * facts.width * student.heads * head_width + 2 * facts.width * student.ffn
+    weights = student.depth * layer + student.rank * facts.width
+    name = f"transformer {student.depth} layers, {student.heads} heads, ffn {student.ffn}"
+    return _encoder(name, student, facts, budget, weights, temperature)

@@ -19,6 +19,7 @@ from pocketlm.runtime.decode import Prediction
 from pocketlm.runtime.inputs import Text
 from pocketlm.runtime.lines import is_text, parse_json, read_line, row_and_text
 from pocketlm.runtime.load import Pocket
+from pocketlm.runtime.question import question_of
 from pocketlm.serve.writing import asked, streamed
 
 LARGEST_BODY_BYTES = 1_000_000
@@ -125,11 +126,14 @@ def _texts(value: dict[str, Any]) -> Sequence[Text]:
     if set(value) != {"texts"}:
         raise DataError('an object with "texts" has no other fields; send JSON Lines to have fields back')
     if not isinstance(texts, list):
-        raise DataError('"texts" is a list of strings, or of lists of tokens')
+        raise DataError('"texts" is a list of strings, of lists of tokens, or of questions with their contexts')
+    read: list[Text] = []
     for number, text in enumerate(texts, 1):
-        if not is_text(text):
-            raise DataError(f'"texts", item {number}: needs a string or a list of tokens')
-    return texts
+        place = f'"texts", item {number}'
+        if not (is_text(text) or isinstance(text, dict)):
+            raise DataError(f"{place}: needs a string or a list of tokens, or a question with its context")
+        read.append(question_of(text, place) if isinstance(text, dict) else text)
+    return read
 
 
 async def _refused(request: Request, error: Exception) -> Response:

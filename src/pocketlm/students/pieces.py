@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from pocketlm.errors import RecipeError
-from pocketlm.model.encoder import Pretrained
+from pocketlm.model.encoder import Pretrained, question_inputs
 from pocketlm.model.vocabulary import TrimmedVocabulary, count_pieces, learn_wordpieces, reopen, trim
 from pocketlm.runtime.inputs import PieceInputs, plain_text
+from pocketlm.runtime.windows import QuestionInputs
 from pocketlm.train.context import FitContext
 
 # A vocabulary learnt from the training texts, where there is no teacher to take one from.
@@ -24,7 +25,7 @@ _SCRATCH_PIECES = 4096
 class Pieces:
     """A student's way of reading. counts: (pieces,) in the training texts. old: (pieces,) teacher's ids, if any."""
 
-    inputs: PieceInputs
+    inputs: PieceInputs | QuestionInputs
     counts: np.ndarray
     old: np.ndarray | None
 
@@ -35,6 +36,8 @@ def student_pieces(context: FitContext, limit: int | None) -> Pieces:
         tokenizer = _learn_tokenizer(context, limit or _SCRATCH_PIECES)
         inputs = PieceInputs(tokenizer, context.tagging, context.max_length, tokenizer.token_to_id("[PAD]") or 0)
         return Pieces(inputs, _count(inputs, context), None)
+    if context.asking:
+        return _question_pieces(context, context.pretrained, limit)
     whole = PieceInputs(
         Tokenizer.from_str(_tokenizer_json(context)), context.tagging, context.max_length, context.pretrained.pad_id
     )
@@ -47,13 +50,28 @@ def student_pieces(context: FitContext, limit: int | None) -> Pieces:
 
 
 def _tokenizer_json(context: FitContext) -> str:
-    if context.teacher is not None and isinstance(context.teacher.inputs, PieceInputs):
+    if context.teacher is not None and isinstance(context.teacher.inputs, (PieceInputs, QuestionInputs)):
         return context.teacher.inputs.tokenizer.to_str()
     assert context.pretrained is not None
     return context.pretrained.tokenizer_json
 
 
-def _count(inputs: PieceInputs, context: FitContext) -> np.ndarray:
+def _question_pieces(context: FitContext, pretrained: Pretrained, limit: int | None) -> Pieces:
+    """As for texts, but of the whole vocabulary: contexts to come have words that no training text has.
+
+    Pieces that training texts lack come in the vocabulary's order, which is mostly that of frequency.
+    """
+    whole = question_inputs(pretrained, context.max_length)
+    counts = count_pieces(one.arrays[0] for one in whole.encode(context.lesson.texts))
+    counts.update(dict.fromkeys(range(whole.tokenizer.get_vocab_size()), 0))
+    trimmed = trim(whole.tokenizer.to_str(), counts, limit)
+    old = np.array(trimmed.kept)
+    pad = int(np.flatnonzero(old == pretrained.pad_id)[0])
+    inputs = QuestionInputs(reopen(trimmed), whole.max_length, pad, replace(whole.reading, focus=context.focus))
+    return Pieces(inputs, _count(inputs, context), old)
+
+
+def _count(inputs: PieceInputs | QuestionInputs, context: FitContext) -> np.ndarray:
     ids = np.concatenate([one.arrays[0] for one in inputs.encode(context.lesson.texts)])
     return np.bincount(ids, minlength=inputs.tokenizer.get_vocab_size())
 

@@ -17,7 +17,7 @@ from pocketlm.model.bag import BagModule
 from pocketlm.model.encoder import EncoderModule
 from pocketlm.model.readout import pool
 from pocketlm.model.task_model import TaskModel, TaskSpec
-from pocketlm.runtime.inputs import PieceBagInputs
+from pocketlm.runtime.inputs import PieceBagInputs, PieceInputs
 from pocketlm.students.pieces import Pieces, student_pieces
 from pocketlm.train.context import FitContext
 
@@ -53,6 +53,7 @@ class StaticEmbeddings:
                 _start_as_teacher(module, context.teacher.module.readout.heads["vector"](vectors))
             else:
                 module.table.data[:, : vectors.shape[1]] = _principal(vectors, self.width) * 0.3
+        assert isinstance(pieces.inputs, PieceInputs)  # questions are never read as bags
         return TaskModel(module, PieceBagInputs(pieces.inputs), TaskSpec("bag", context.outputs))
 
 

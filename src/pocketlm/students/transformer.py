@@ -17,6 +17,7 @@ from torch import Tensor
 from pocketlm.model.encoder import EncoderModule
 from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.model.transformer import Shape, SmallEncoder, TransformerLayer
+from pocketlm.runtime.windows import QuestionInputs
 from pocketlm.students.pieces import Pieces, factorize, student_pieces, teacher_embeddings
 from pocketlm.train.context import FitContext
 
@@ -77,7 +78,8 @@ class SmallTransformer:
         head_width = config.hidden_size // config.num_attention_heads if config is not None else 32
         shape = Shape(
             pieces=len(pieces.counts), rank=min(self.rank, width), width=width, depth=self.depth,
-            max_length=context.max_length, heads=self.heads, head_width=head_width, ffn=self.ffn,
+            max_length=pieces.inputs.max_length, heads=self.heads, head_width=head_width, ffn=self.ffn,
+            types=2 if isinstance(pieces.inputs, QuestionInputs) and pieces.inputs.reading.types else 0,
         )  # fmt: skip
         pooling = "mean" if context.pretrained is None else context.pretrained.pooling
         module = SmallEncoder(shape, context.outputs, self.dropout, pooling if context.vectors else "mean")
@@ -125,16 +127,28 @@ def start_embeddings(student: SmallEncoder, pieces: Pieces, context: FitContext,
     if width > vectors.shape[1]:
         return columns
     rows = _position_rows(state, student.shape.max_length, vectors.shape[1], context)
-    both = torch.cat([vectors, rows])[:, columns]
-    weights = torch.cat([counts, torch.full((len(rows),), float(counts.sum() / len(rows)))])
+    kinds = _type_rows(state, student.shape.types, vectors.shape[1])
+    both = torch.cat([vectors, rows, kinds])[:, columns]
+    weights = torch.cat([counts, torch.full((len(rows) + len(kinds),), float(counts.sum() / len(rows)))])
     left, right = factorize(both, weights, rank)
-    student.embedding.pieces.weight.copy_(left[: len(vectors)])
-    student.embedding.positions.weight.copy_(left[len(vectors) :])
+    tables = torch.split(left, [len(vectors), len(rows), len(kinds)])
+    student.embedding.pieces.weight.copy_(tables[0])
+    student.embedding.positions.weight.copy_(tables[1])
+    if student.embedding.types is not None:
+        student.embedding.types.weight.copy_(tables[2])
     student.embedding.map.weight.copy_(right.T)
     for kind in ("weight", "bias"):
         if f"embeddings.LayerNorm.{kind}" in state:
             getattr(student.embedding.norm, kind).copy_(state[f"embeddings.LayerNorm.{kind}"][columns])
     return columns
+
+
+def _type_rows(state: Mapping[str, Tensor], types: int, width: int) -> Tensor:
+    """What BERT-like teachers add to the pieces of each text more than to those of the first one: (types, width)."""
+    added = state.get("embeddings.token_type_embeddings.weight")
+    if added is None or len(added) < types:
+        return torch.zeros(types, width)
+    return added[:types] - added[:1]
 
 
 def _position_rows(state: Mapping[str, Tensor], length: int, width: int, context: FitContext) -> Tensor:

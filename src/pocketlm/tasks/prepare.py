@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pocketlm.data.columns import Columns, detect, examples, pair_columns
+from pocketlm.data.columns import Columns, detect, pair_columns
 from pocketlm.data.documents import documents
+from pocketlm.data.examples import examples
 from pocketlm.data.pairs import (
     TASKS_OF_PAIRS,
     Asked,
@@ -17,7 +18,7 @@ from pocketlm.data.pairs import (
     has_pairs,
     pair_examples,
 )
-from pocketlm.data.parallel import odd_pairs
+from pocketlm.data.questions import has_questions
 from pocketlm.data.read import Row
 from pocketlm.data.source import Source, load
 from pocketlm.data.splits import (
@@ -49,6 +50,12 @@ class Prepared:
     unlabelled: list[str]
     about: dict[str, Any]
 
+    @property
+    def data_hash(self) -> str:
+        """Of the training and dev rows, on which all that is learnt depends."""
+        splits = self.about["splits"]
+        return f"{splits['train']['sha256']}{splits['dev']['sha256']}"
+
 
 def prepare(job: Job) -> Prepared:
     """The job's data, read, checked and split. Raises DataError."""
@@ -71,7 +78,7 @@ def prepare(job: Job) -> Prepared:
         "source": source.name,
         "columns": columns.chosen,
         "splits": {name: describe_split(splits[name]) for name in SPLITS},
-        "notes": [*source.notes, *notes, *_odd(splits, columns, names)],
+        "notes": [*source.notes, *notes, *_notes(splits, columns, names)],
     }
     unlabelled = [str(row["text"]) for row in source.splits.get("unlabelled", [])]
     return Prepared(task, outputs, read["train"], read["dev"], read["test"], unlabelled, about)
@@ -79,21 +86,23 @@ def prepare(job: Job) -> Prepared:
 
 def _columns(rows: Sequence[Row], job: Job) -> Columns | PairColumns:
     """The columns of the job's task. Raises DataError where they are for another task than the one asked for."""
-    labelled = job.slots or job.tags or job.multi_label
+    labelled = job.slots or job.tags or job.multi_label or job.context or job.answer
     if job.task is not None:
         TASKS[job.task]  # an unknown name is said before anything else
     if job.task in TASKS_OF_PAIRS or job.pair or job.score:
         if labelled:
-            raise DataError("slots, tags and several labels are not for similarity; give pairs, scores or one label")
+            raise DataError(
+                "slots, tags, several labels and answers are not for similarity; give pairs, scores or one label"
+            )
         return detect_pairs(rows, Asked(job.text, job.pair, job.score, job.label))
-    guessed = not (job.task or labelled or job.label)
+    guessed = not (job.task or labelled or job.label or has_questions(rows))
     if guessed and has_pairs(rows):
         return detect_pairs(rows, Asked(job.text))
     if job.source or job.target or job.task == "translation" or (guessed and not job.text):
         found = pair_columns(rows, job.source, job.target, sure=job.task == "translation")
         if found is not None:
             return found
-    columns = detect(rows, job.text, job.label, job.slots, job.multi_label, job.tags)
+    columns = detect(rows, job.text, job.label, job.slots, job.multi_label, job.tags, job.context, job.answer)
     if job.task not in (None, columns.task):
         raise DataError(
             f"{job.data}: holds {columns.task} rows ({columns.chosen}), not {job.task} rows; name the columns meant"
@@ -101,11 +110,11 @@ def _columns(rows: Sequence[Row], job: Job) -> Columns | PairColumns:
     return columns
 
 
-def _odd(splits: dict[str, list[Row]], columns: Columns | PairColumns, names: dict[str, str]) -> list[str]:
-    """Notes on translations that may be none."""
-    if isinstance(columns, PairColumns) or not columns.target:
+def _notes(splits: dict[str, list[Row]], columns: Columns | PairColumns, names: dict[str, str]) -> list[str]:
+    """What is worth knowing of the rows of each split."""
+    if isinstance(columns, PairColumns):
         return []
-    return [note for name in SPLITS for note in odd_pairs(splits[name], columns.sides, names[name])]
+    return [note for name in SPLITS for note in columns.notes(splits[name], names[name])]
 
 
 def _examples(rows: Sequence[Row], columns: Columns | PairColumns, where: str) -> list[Example]:
@@ -144,12 +153,12 @@ def complete_splits(
 
 def read_labelled(
     spec: str, task: str, text: str | None, label: str | None, tags: tuple[str | None, str | None] = (None, None),
-    pair: tuple[str | None, str | None] = (None, None),
+    pair: tuple[str | None, str | None] = (None, None), question: tuple[str | None, str | None] = (None, None),
 ) -> list[Example]:  # fmt: skip
     """The labelled rows called `spec` as examples of `task`: its test split where it has one, else all of it.
 
     text, label: columns, as far as they were named (of translations, source and target); so are tags, of words (beside
-    a label, alone), and pair, of second texts and of scores.
+    a label, alone), pair, of second texts and of scores, and question, of contexts and of answers.
     """
     if task == "generation":
         return [Example(one) for one in documents(spec, text)]
@@ -159,10 +168,10 @@ def read_labelled(
     if alike:  # whatever was the form of the data it was made for, vectors can be judged by any
         return pair_examples(rows, detect_pairs(rows, Asked(text, pair[0], pair[1], label)), spec)
     translated = pair_columns(rows, text, label, sure=True) if task == "translation" else None
-    columns = translated or detect(rows, text, label, tags[0], task == "multi-label", tags[1])
+    columns = translated or detect(rows, text, label, tags[0], task == "multi-label", tags[1], *question)
     if columns.task != task:
         raise DataError(
             f"{spec}: holds {columns.task} rows ({columns.chosen}), the Pocket does {task}; name the columns that "
-            "are meant with --text, --label, --slots or --tags"
+            "are meant with --text, --label, --slots, --tags, --context or --answer"
         )
     return examples(rows, columns, spec)

@@ -32,7 +32,7 @@ class Scores:
     """How a model did on n rows.
 
     metrics: by name. per_class, per_slot: {"label", "precision", "recall", "f1", "support"} of each.
-    confusion: {"labels", "counts"} or None. signatures: how a metric was taken, where another tool takes it.
+    confusion: {"labels", "counts"} or None. signatures: how a metric is counted, where there is a choice.
     """
 
     n: int

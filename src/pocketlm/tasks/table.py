@@ -17,6 +17,7 @@ TASKS = Table(
         "understanding": "pocketlm.tasks.understanding:UNDERSTANDING",
         "tagging": "pocketlm.tasks.tagging:TAGGING",
         "word-tagging": "pocketlm.tasks.tagging:WORD_TAGGING",
+        "question-answering": "pocketlm.tasks.question_answering:QUESTION_ANSWERING",
         "generation": "pocketlm.tasks.generation:GENERATION",
         "translation": "pocketlm.tasks.translation:TRANSLATION",
         "similarity": "pocketlm.tasks.similarity:SIMILARITY",

@@ -53,8 +53,9 @@ class Translation:
         figures, signatures = {}, {}
         for name, metric in _metrics().items():
             found = metric.corpus_score(said, [references], n_bootstrap=RESAMPLES)
-            signatures[name] = str(metric.get_signature())
-            about = json.loads(found.format(width=4, is_json=True, signature=signatures[name]))
+            signature = str(metric.get_signature())
+            signatures[name] = f"by sacrebleu {signature}"
+            about = json.loads(found.format(width=4, is_json=True, signature=signature))
             mean, spread = (about.get(f"confidence_{key}", 0.0) / 100 for key in ("mean", "var"))
             figures[name] = Figure(
                 round(found.score / 100, 6), round(max(0.0, mean - spread), 6), round(mean + spread, 6)

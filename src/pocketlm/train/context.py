@@ -23,7 +23,8 @@ class FitContext:
     lesson: training (and unlabelled) texts, with the teacher's outputs where there is a teacher.
     dev: examples that choose; test examples are never here. teacher: the fine-tuned encoder.
     taught_dev: the teacher's answers on dev, where it is listened to.
-    checkpoints: folder for what a pass needs to resume; None where it need not.
+    checkpoints: folder for what a pass needs to resume; None where it need not. focus: pieces that students read of
+    a long context; None for all.
     """
 
     task: Task
@@ -36,6 +37,7 @@ class FitContext:
     seed: int = 0
     taught_dev: Sequence[Prediction] | None = None
     checkpoints: Path | None = None
+    focus: int | None = None
     progress: Progress = field(default_factory=Silent)
     deadline: Deadline = field(default_factory=Deadline)
 
@@ -55,6 +57,11 @@ class FitContext:
     def tagging(self) -> bool:
         """Whether words are tagged."""
         return any(output.kind == "tags" for output in self.outputs)
+
+    @property
+    def asking(self) -> bool:
+        """Whether questions are answered from contexts."""
+        return any(output.kind == "span" for output in self.outputs)
 
     @property
     def vectors(self) -> bool:

@@ -145,8 +145,7 @@ def _vectors(model: TaskModel, examples: Sequence[Example]) -> Floats:
 
 
 def _figures(model: TaskModel, room: Classroom) -> dict[str, float]:
-    outputs = model.spec.outputs
-    return judge(ask(model, texts_of(room.dev, outputs)), room.dev, outputs, room.task)
+    return judge(model, room.dev, room.task)
 
 
 def _tune(

@@ -10,8 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pocketlm.errors import DataError
 from pocketlm.outputs import Example, Output, texts_of
 from pocketlm.runtime.inputs import Encoded, Inputs, Text
+from pocketlm.runtime.question import Question
+from pocketlm.runtime.windows import QuestionInputs, placed
 
 Floats = NDArray[np.float32]
 
@@ -20,7 +23,7 @@ Floats = NDArray[np.float32]
 class Taught:
     """A teacher's outputs, one array a text.
 
-    logits: {output name: arrays of shape (labels,), or (words, labels) for tags}.
+    logits: {output name: arrays of shape (labels,), (words, labels) for tags, or (pieces, labels) for a span}.
     hidden: arrays of shape (pieces, width), float16, or () where they were not kept.
     """
 
@@ -30,9 +33,10 @@ class Taught:
 
 @dataclass(frozen=True)
 class Lesson:
-    """Texts with labels as numbers; an unlabelled text has label -1 (single), NaN (multi) or no tags.
+    """Texts with labels as numbers; an unlabelled text has label -1 (single), NaN (multi), no tags or no places.
 
-    labels: {output name: one label number, (labels,) of 0/1, or (words,) tag numbers, a text}.
+    labels: {output name: one label number, (labels,) of 0/1, (words,) tag numbers, or the answer's begin and end in
+    characters of the context, (-1, -1) where it has none, a text}.
     """
 
     texts: tuple[Text, ...]
@@ -55,6 +59,24 @@ def lesson(examples: Sequence[Example], outputs: Sequence[Output]) -> Lesson:
     return Lesson(tuple(texts_of(examples, outputs)), labels)
 
 
+def in_windows(examples: Sequence[Example], inputs: QuestionInputs, where: str) -> list[Example]:
+    """Each question once for every window of its context; only a window that holds an answer whole has it.
+
+    Raises DataError, which names `where` and the row, for a question that leaves no room for its context.
+    """
+    found: list[Example] = []
+    for place, example in enumerate(examples, 1):
+        try:
+            windows = inputs.windows([Question(example.text, example.pair)])[0]
+        except DataError as error:
+            raise DataError(f"{where}, row {place}: {error}") from None
+        for part, _ in windows:
+            inside = [(start - part.at, end - part.at) for start, end in example.answers]
+            held = tuple((start, end) for start, end in inside if start >= 0 and end <= len(part.context))
+            found.append(replace(example, pair=part.context, answers=held))
+    return found
+
+
 def join(first: Lesson, second: Lesson) -> Lesson:
     """The texts of both, `first`'s before. Both have a teacher or neither; hidden states stay where both have them."""
     labels = {name: [*own, *second.labels[name]] for name, own in first.labels.items()}
@@ -71,6 +93,8 @@ def _number(example: Example, output: Output) -> NDArray[np.float32] | NDArray[n
     places = {label: place for place, label in enumerate(output.labels)}
     if output.kind == "tags":
         return np.array([places.get(tag, 0) for tag in example.tags], np.int64)
+    if output.kind == "span":
+        return np.array(example.answers[0] if example.answers else (-1, -1), np.int64)
     if output.kind == "multi":
         if not example.labels:
             return np.full(len(places), np.nan, np.float32)
@@ -79,12 +103,19 @@ def _number(example: Example, output: Output) -> NDArray[np.float32] | NDArray[n
     return places.get(example.labels[0], -1) if example.labels else -1
 
 
+def unlabelled_labels(texts: int, output: Output) -> list[NDArray[np.float32] | NDArray[np.int64] | int]:
+    """The labels of so many texts without any."""
+    nothing = np.zeros(0, np.int64) if output.kind == "span" else _number(Example(""), output)
+    return [nothing] * texts
+
+
 @dataclass(frozen=True)
 class Batch:
     """One batch as tensors.
 
-    arrays: the module's arguments. labels: {output: (texts,), (texts, labels) or (words,)}, -100 or NaN is none.
-    teacher: {output: (texts or words, labels)}, NaN where the teacher saw less; hidden: (texts, pieces, width)
+    arrays: the module's arguments. labels: {output: (texts,), (texts, labels) or (words,), or (texts, 2) pieces of a
+    span}, -100 or NaN is none. teacher: {output: (texts or words, labels), or (texts, pieces, 2)}, NaN where the
+    teacher saw less; hidden: (texts, pieces, width)
     or None, with hidden_texts: (texts,) true where the teacher split the text in as many pieces.
     """
 
@@ -121,16 +152,46 @@ def _batch_labels(given: Lesson, output: Output, own: Sequence[Encoded], places:
     if output.kind in ("single", "vector"):
         numbers = np.array([column[place] for place in places], np.int64)
         return torch.from_numpy(np.where(numbers < 0, -100, numbers))
+    if output.kind == "span":
+        return torch.from_numpy(
+            np.array(
+                [_pieces(one, np.asarray(column[place])) for place, one in zip(places, own, strict=True)], np.int64
+            )
+        )
     parts = [_fit(np.asarray(column[place]), one.words, -100) for place, one in zip(places, own, strict=True)]
     return torch.from_numpy(np.concatenate(parts))
 
 
 def _batch_logits(taught: Taught, output: Output, own: Sequence[Encoded], places: Sequence[int]) -> Tensor:
     column = taught.logits[output.name]
+    if output.kind == "span":
+        return _batch_spans([column[place] for place in places], own)
     if output.kind != "tags":
         return torch.from_numpy(np.stack([column[place] for place in places]))
     parts = [_fit(column[place], one.words, np.nan) for place, one in zip(places, own, strict=True)]
     return torch.from_numpy(np.concatenate(parts))
+
+
+def _pieces(one: Encoded, span: NDArray[np.generic]) -> tuple[int, int]:
+    """The pieces that a span of characters begins and ends with; the first piece where the context has no answer.
+
+    -100 where nothing is known: the text is unlabelled, or the answer is not wholly in what the model reads.
+    """
+    start, end = (int(place) for place in span) if len(span) else (-2, -2)
+    if start == -1:
+        return 0, 0
+    return (placed(one, start, end) if start >= 0 else None) or (-100, -100)
+
+
+def _batch_spans(rows: Sequence[Floats], own: Sequence[Encoded]) -> Tensor:
+    """(texts, pieces, 2): a teacher's logits where it split the text into as many pieces, NaN elsewhere."""
+    out = np.full((len(own), max(one.length for one in own), 2), -1e4, np.float32)
+    for place, (row, one) in enumerate(zip(rows, own, strict=True)):
+        if len(row) == one.length:
+            out[place, : one.length] = row
+        else:
+            out[place] = np.nan
+    return torch.from_numpy(out)
 
 
 def _fit(rows: NDArray[np.generic], count: int, fill: float) -> NDArray[np.generic]:

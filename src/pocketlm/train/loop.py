@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pocketlm.model.readout import states_and_logits
 from pocketlm.model.task_model import TaskModel
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.inputs import Encoded
@@ -277,7 +278,6 @@ def _loss(model: TaskModel, given: Lesson, encoded: Sequence[Encoded], own: list
     outputs = model.spec.outputs
     batch = make_batch(given, outputs, encoded, model.inputs, own)
     if objective.beta and batch.hidden is not None:
-        states = module.hidden(batch.arrays["input_ids"], batch.arrays["attention_mask"])
-        logits = module.readout(states, batch.arrays["attention_mask"], batch.arrays.get("word_index"))
+        states, logits = states_and_logits(module, batch.arrays)
         return objective(logits, batch, outputs) + objective.on_hidden(states, batch)
     return objective(module(**batch.arrays), batch, outputs)

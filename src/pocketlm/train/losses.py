@@ -28,6 +28,8 @@ def label_loss(logits: Tensor, labels: Tensor, output: Output) -> Tensor:
         if not known.any():
             return logits.sum() * 0
         return F.binary_cross_entropy_with_logits(logits[known], labels[known])
+    if output.kind == "span":  # a choice between pieces for the begin, and one for the end
+        logits, labels = logits.transpose(1, 2).flatten(0, 1), labels.flatten()
     if output.kind == "vector" or not (labels >= 0).any():
         return logits.sum() * 0
     return F.cross_entropy(logits, labels, ignore_index=-100)
@@ -40,6 +42,8 @@ def distillation_loss(logits: Tensor, teacher: Tensor, output: Output, temperatu
     Of vectors: `vector_loss`, whatever the temperature. It is 0 when the student says what the teacher says. Rows of
     NaN in `teacher` do not count.
     """
+    if output.kind == "span":
+        logits, teacher = (one.transpose(1, 2).flatten(0, 1) for one in (logits, teacher))
     known = ~teacher.isnan().any(dim=-1)
     if not known.any():
         return logits.sum() * 0

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pocketlm.model.readout import states_and_logits
 from pocketlm.model.task_model import TaskModel
 from pocketlm.outputs import Example, Output, texts_of
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.decode import Prediction, decode
 from pocketlm.runtime.inputs import Text
+from pocketlm.runtime.question import Question
+from pocketlm.runtime.spans import answer_of
 from pocketlm.runtime.vectors import correlation, vectors_of
 from pocketlm.runtime.whole import in_parts, only_words
+from pocketlm.runtime.windows import QuestionInputs
 from pocketlm.tasks.table import Task
 from pocketlm.train.lesson import Taught, lesson, tensors
 from pocketlm.train.loop import History, Schedule, gains_from_bf16, train
 from pocketlm.train.losses import Objective
+from pocketlm.train.questions import found_spans, with_threshold
 
 # Teacher states kept for hidden losses, float16; beyond this they cost more than they teach.
 HIDDEN_BYTES = 600_000_000
@@ -52,8 +58,7 @@ def ask(
         batch = [encoded[place] for place in own]
         arrays = tensors(model.inputs.collate(batch))
         if hidden:
-            last = module.hidden(arrays["input_ids"], arrays["attention_mask"])
-            said = module.readout(last, arrays["attention_mask"], arrays.get("word_index"))
+            last, said = states_and_logits(module, arrays)
             for row, place in enumerate(own):
                 states[place] = last[row, : encoded[place].length].half().numpy()
         else:
@@ -62,6 +67,8 @@ def ask(
             rows = said[output.name].float().numpy()
             edges = np.cumsum([one.words for one in batch])[:-1]
             parts = np.split(rows, edges) if output.kind == "tags" else rows
+            if output.kind == "span":
+                parts = [row[: one.length].copy() for row, one in zip(rows, batch, strict=True)]
             for place, part in zip(own, parts, strict=True):
                 logits[output.name][place] = part
         if progress is not None:
@@ -69,7 +76,7 @@ def ask(
     return Taught(logits, states)
 
 
-def ask_whole(model: TaskModel, texts: Sequence[Text]) -> Taught:
+def _ask_whole(model: TaskModel, texts: Sequence[Text]) -> Taught:
     """As `ask`, with long texts read to their end where words are all that is tagged, as the runtime does it."""
     if not only_words(model.spec.outputs):
         return ask(model, texts)
@@ -83,7 +90,7 @@ def ask_whole(model: TaskModel, texts: Sequence[Text]) -> Taught:
     return Taught(logits)
 
 
-def predictions(said: Taught, texts: Sequence[Text], outputs: Sequence[Output]) -> list[Prediction]:
+def _decoded(said: Taught, texts: Sequence[Text], outputs: Sequence[Output]) -> list[Prediction]:
     """Logits decoded, as the runtime does it."""
     words = [0] * len(texts)
     joined: dict[str, NDArray[np.float32]] = {}
@@ -97,10 +104,28 @@ def predictions(said: Taught, texts: Sequence[Text], outputs: Sequence[Output]) 
     return decode(texts, outputs, joined, words)
 
 
-def judge(said: Taught, examples: Sequence[Example], outputs: Sequence[Output], task: Task) -> dict[str, float]:
-    """Every metric of the task, without intervals."""
-    texts = texts_of(examples, outputs)
-    return task.figures(examples, predictions(said, texts, outputs), outputs)
+def answers(model: TaskModel, texts: Sequence[Text]) -> list[Prediction]:
+    """What the model predicts of whole texts, as the runtime does it."""
+    if not isinstance(model.inputs, QuestionInputs):
+        return _decoded(_ask_whole(model, texts), texts, model.spec.outputs)
+    reading, found = model.inputs.reading, found_spans(model.inputs, texts, partial(ask, model))
+    return [
+        answer_of(text.context, one, reading)
+        for text, one in zip(texts, found, strict=True)
+        if isinstance(text, Question)
+    ]
+
+
+def judge(model: TaskModel, examples: Sequence[Example], task: Task) -> dict[str, float]:
+    """Every metric of the task, without intervals.
+
+    Where questions may have no answer, with the threshold that is best on these examples; the model's inputs keep it.
+    """
+    texts, inputs = texts_of(examples, model.spec.outputs), model.inputs
+    if isinstance(inputs, QuestionInputs) and not all(example.answers for example in examples):
+        found = found_spans(inputs, texts, partial(ask, model))
+        inputs.reading = with_threshold(inputs.reading, examples, found)
+    return task.figures(examples, answers(model, texts), model.spec.outputs)
 
 
 @dataclass(frozen=True)
@@ -112,8 +137,7 @@ class DevFigure:
 
     def __call__(self, model: TaskModel) -> float:
         """The figure, in [0, 1]."""
-        said = ask_whole(model, texts_of(self.examples, model.spec.outputs))
-        return judge(said, self.examples, model.spec.outputs, self.task)[self.task.main_metric]
+        return judge(model, self.examples, self.task)[self.task.main_metric]
 
 
 @dataclass(frozen=True)
@@ -132,13 +156,14 @@ class Likeness:
         return correlation(np.stack(list(said.logits["vector"])), vectors_of(self.taught))
 
 
-def teacher_schedule(texts: int, tagging: bool) -> Schedule:
+def teacher_schedule(texts: int, outputs: Sequence[Output]) -> Schedule:
     """The schedule a teacher is fine-tuned with: few epochs on much text, more on little, no label smoothing.
 
-    tagging: every word is a label, so that where texts are many half the epochs teach as much.
+    Where every word is a label, or is told from an answer, and texts are many, half the epochs teach as much.
     """
     epochs = next(epochs for most, epochs in EPOCHS if texts < most)
-    epochs = -(-epochs // 2) if tagging and texts >= 3_000 else epochs
+    words = any(output.kind in ("tags", "span") for output in outputs)
+    epochs = -(-epochs // 2) if words and texts >= 3_000 else epochs
     return Schedule(
         epochs, rate=1e-4, head_rate=1e-3, batch_size=32 if texts >= 1_000 else 16, autocast=gains_from_bf16()
     )
@@ -160,7 +185,7 @@ def fine_tune(
         model,
         lesson(train_examples, model.spec.outputs),
         Objective(),
-        teacher_schedule(len(train_examples), any(output.kind == "tags" for output in model.spec.outputs)),
+        teacher_schedule(len(train_examples), model.spec.outputs),
         DevFigure(task, dev_examples),
         seed=seed,
         checkpoint=checkpoint,

@@ -12,19 +12,20 @@ import torch
 from pocketlm.data.variants import Neighbours, variants
 from pocketlm.model.encoder import EncoderModule, Pretrained, teacher_model
 from pocketlm.model.task_model import TaskModel
-from pocketlm.outputs import Example, Output, texts_of
+from pocketlm.outputs import Example, Output
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress
-from pocketlm.runtime.inputs import Text, plain_text, tokens_of
+from pocketlm.runtime.inputs import Text, tokens_of
 from pocketlm.runtime.ngrams import ngram_words
+from pocketlm.runtime.question import Question
+from pocketlm.runtime.windows import QuestionInputs, Reading
 from pocketlm.tasks.table import Task
 from pocketlm.train.keras_teacher import keras_teacher
-from pocketlm.train.lesson import Lesson, lesson
+from pocketlm.train.lesson import Lesson, lesson, unlabelled_labels
 from pocketlm.train.loop import gains_from_bf16
 from pocketlm.train.neighbours import neighbours
 from pocketlm.train.teach import (
     ask,
-    ask_whole,
     fine_tune,
     judge,
     keeps_hidden,
@@ -73,7 +74,7 @@ class Classroom:
 
 def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
     """The encoder fine-tuned on the job's labels, or as it was fine-tuned before."""
-    schedule = teacher_schedule(len(room.train), any(output.kind == "tags" for output in room.outputs))
+    schedule = teacher_schedule(len(room.train), room.outputs)
     key: dict[str, Any] = {
         "version": VERSION, "model": pretrained.digest, "data": room.data_hash, "seed": room.seed,
         "max_length": room.max_length, "schedule": vars(schedule),
@@ -90,10 +91,11 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
             model, room.train, room.dev, room.task, seed=room.seed, checkpoint=step.folder / "training.checkpoint",
             progress=room.progress, deadline=deadline,
         )  # fmt: skip
-        said = ask_whole(model, texts_of(room.dev, room.outputs))
-        quality = judge(said, room.dev, room.outputs, room.task)
+        quality = judge(model, room.dev, room.task)
         notes = [f"fine-tuned for {len(history.figures)} epochs, best after {history.best_epoch + 1}; {history.ended}"]
         done = {"quality": quality, "seconds": time.monotonic() - began, "notes": notes}
+        if isinstance(model.inputs, QuestionInputs):
+            done["reading"] = model.inputs.reading.to_json()
         if deadline.passed:
             # training that time cut short is used now, and not remembered as what this key gives
             key = {**key, "cut_after": history.figures}
@@ -104,6 +106,8 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
     else:
         model.module.load_state_dict(torch.load(weights, weights_only=True))
         model.module.eval()
+        if isinstance(model.inputs, QuestionInputs):
+            model.inputs.reading = Reading.from_json(done["reading"])
     about = (done["quality"], digest(key), done["seconds"], tuple(done["notes"]))
     return Teacher(pretrained.name, pretrained.digest, model, *about)
 
@@ -113,8 +117,7 @@ def trained_teacher(room: Classroom, name: str) -> Teacher:
     room.progress.stage(f"asking the teacher {name}")
     began = time.monotonic()
     model, sha256, note = keras_teacher(name, room.outputs)
-    said = ask_whole(model, texts_of(room.dev, room.outputs))
-    quality = judge(said, room.dev, room.outputs, room.task)
+    quality = judge(model, room.dev, room.task)
     key = digest({"version": VERSION, "model": sha256, "outputs": [one.to_json() for one in room.outputs]})
     return Teacher(name, sha256, model, quality, key, time.monotonic() - began, (note,))
 
@@ -141,10 +144,9 @@ def taught_lesson(
     base = lesson(examples, room.outputs)
     tagging = any(output.kind == "tags" for output in room.outputs)
     more: list[Text] = [tuple(tokens_of(text)) if tagging else text for text in unlabelled]
-    more += variants(base.texts, rounds, room.seed, near)
+    more += [one for one in variants(base.texts, rounds, room.seed, near) if _fits(teacher.model, one)]
     labels: dict[str, list[Any]] = {
-        name: [*own, *lesson([Example(plain_text(text)) for text in more], room.outputs).labels[name]]
-        for name, own in base.labels.items()
+        output.name: [*base.labels[output.name], *unlabelled_labels(len(more), output)] for output in room.outputs
     }
     whole = Lesson((*base.texts, *more), labels)
     step = room.work.step("taught", {"teacher": teacher.key, "texts": digest(list(whole.texts)), "version": VERSION})
@@ -160,6 +162,11 @@ def taught_lesson(
         save_taught(taught, path)
         step.finish({"texts": len(whole), "hidden": hidden})
     return whole.with_teacher(load_taught(path))
+
+
+def _fits(model: TaskModel, text: Text) -> bool:
+    """Whether a question leaves room for its context; any other text may be cut."""
+    return not (isinstance(model.inputs, QuestionInputs) and isinstance(text, Question)) or model.inputs.fits(text)
 
 
 def _mean_pieces(model: TaskModel, texts: Sequence[Text]) -> float:

@@ -1,0 +1,136 @@
+"""How a fit ends: the test rows read once for the chosen student, the Pocket written, and the result gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pocketlm.budget import Measurement, Verdict
+from pocketlm.job import Job
+from pocketlm.measure.fresh import measure_pocket
+from pocketlm.measure.machine import describe
+from pocketlm.measure.quality import texts_for
+from pocketlm.outputs import texts_of
+from pocketlm.pocket.format import read_pocket, write_pocket
+from pocketlm.report.commands import sample_words
+from pocketlm.runtime.load import Pocket, load
+from pocketlm.search.sequential import TRADE_OFF, Judge, Outcome
+from pocketlm.search.trial import Trial
+from pocketlm.tasks.lost import lost_examples
+from pocketlm.tasks.prepare import Prepared
+from pocketlm.train.teach import answers
+from pocketlm.train.teacher import Teacher, teacher_latency
+
+
+def conclude(
+    job: Job, prepared: Prepared, teacher: Teacher | None, outcomes: list[Outcome], judged: Judge,
+    chosen: Outcome | None, final: Trial | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Read the test split once for the final student, write the Pocket if it may be, and gather the result."""
+    test_texts = texts_of(prepared.test, prepared.outputs)
+    said = answers(teacher.model, test_texts) if teacher else None
+    teacher_test = prepared.task.figures(prepared.test, said, prepared.outputs) if said else None
+    result: dict[str, Any] = {
+        "schema": 1, "pocket": None, "report": str(job.report), "task": prepared.task.name,
+        "main_metric": prepared.task.main_metric, "budget": job.budget.to_json(), "data": prepared.about,
+        "teacher": _teacher_json(teacher, teacher_test, test_texts), "chosen": None,
+        "candidates": [_candidate_json(one, one is chosen, judged) for one in outcomes],
+        "environment": describe(), "seed": job.seed,
+    }  # fmt: skip
+    if chosen is None or final is None:
+        text = "no candidate fits the budget: " + (outcomes[0].why if outcomes else "nothing so small can be made")
+        return {**result, "status": "missed", "verdict": {"met": False, "limits": [], "text": text}}
+    staged = final.pocket.with_name("chosen.pocket")
+    measured, verdict, details = _final(prepared, final, staged, said, judged, teacher_test)
+    result["chosen"] = {"name": chosen.recipe.name, "recipe": chosen.recipe.to_json(), **details}
+    met = verdict.met
+    free = not verdict.limits
+    result["status"] = "best" if free else "met" if met else "missed"
+    result["verdict"] = {
+        "met": met, "limits": [{**vars(one), "holds": one.holds, "text": str(one)} for one in verdict.limits],
+        "text": _sentence(chosen, verdict, measured, judged, len(outcomes)),
+    }  # fmt: skip
+    if met or job.keep_best:
+        file = read_pocket(staged)
+        write_pocket(Path(job.output), file.manifest, file.members, replace=job.force)
+        result["pocket"] = job.output
+    return result
+
+
+def _final(
+    prepared: Prepared, trial: Trial, staged: Path, teacher_said: list[dict[str, Any]] | None, judged: Judge,
+    teacher_test: Mapping[str, float] | None,
+) -> tuple[Measurement, Verdict, dict[str, Any]]:  # fmt: skip
+    """The chosen Pocket with its test figures inside, measured again as the file that will be written."""
+    pocket = load(trial.pocket)
+    texts = texts_for(pocket, prepared.test)
+    said = pocket.predict(texts, batch_size=1)
+    scores = prepared.task.score(prepared.test, said, prepared.outputs, seed=0)
+    file = read_pocket(trial.pocket)
+    figures = {name: vars(figure) for name, figure in scores.metrics.items()}
+    quality = {"dev": trial.measurement.quality, "test": {"n": scores.n, "metrics": figures}}
+    members = {**file.members, "CARD.md": _card(pocket, prepared, figures).encode()}
+    manifest = {**file.manifest, "quality": quality, "budget": judged.budget.to_json()}
+    write_pocket(staged, manifest, members, replace=True)
+    taken = measure_pocket(staged, texts)
+    measured = Measurement(
+        {name: figure.value for name, figure in scores.metrics.items()}, taken["size_bytes"],
+        taken["latency_p50_ms"], taken["latency_p95_ms"], taken["memory_bytes"], split="test",
+    )  # fmt: skip
+    details = {
+        **trial.details,
+        "measurement": taken,
+        "dev": dict(trial.measurement.quality),
+        "test": scores.to_json(),
+        "lost_examples": lost_examples(prepared.test, said, teacher_said, prepared.outputs),
+    }
+    return measured, judged.budget.check(measured, judged.metric, teacher_test), details
+
+
+def _sentence(chosen: Outcome, verdict: Verdict, measured: Measurement, judged: Judge, count: int) -> str:
+    """The verdict in a sentence."""
+    figure = f"{judged.metric} {measured.quality[judged.metric]:.4f} on test"
+    if not verdict.limits:
+        reason = f"the smallest of {count} within {TRADE_OFF:.0%} of the best dev quality"
+        return f"{chosen.recipe.name} is the best trade-off: {reason}; {figure}"
+    word = "meets the budget" if verdict.met else "is the nearest miss"
+    return f"{chosen.recipe.name} {word}: {verdict}; {figure}"
+
+
+def _card(pocket: Pocket, prepared: Prepared, figures: Mapping[str, Mapping[str, float]]) -> str:
+    """A page for people who find the file without its report."""
+    lines = [f"# A PocketLM model: {prepared.task.name}", "", f"Trained on {Path(prepared.about['source']).name}.", ""]
+    lines += [f"- {name}: {one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f})" for name, one in figures.items()]
+    lines += ["", "Test figures with 95 % intervals. Run it: `pip install pocketlm`, then", ""]
+    lines += [f"    pocketlm run FILE.pocket {sample_words(prepared.task.name)}", ""]
+    return "\n".join(lines)
+
+
+def _teacher_json(teacher: Teacher | None, test: Mapping[str, float] | None, texts: list[Any]) -> dict[str, Any] | None:
+    if teacher is None:
+        return None
+    return {
+        "name": teacher.name,
+        "quality": {"dev": teacher.quality, "test": dict(test or {})},
+        "size_bytes": 4 * teacher.model.parameters,
+        "latency_p50_ms": teacher_latency(teacher.model, texts),
+        "seconds": teacher.seconds,
+        "notes": [*teacher.notes, "size: float32 weights; latency: torch, one text on one thread"],
+    }
+
+
+def _candidate_json(outcome: Outcome, chosen: bool, judged: Judge) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "name": outcome.recipe.name, "family": outcome.recipe.family, "status": outcome.status, "why": outcome.why,
+        "met": outcome.met, "chosen": chosen, "recipe": outcome.recipe.to_json(),
+    }  # fmt: skip
+    if outcome.trial is not None:
+        measured = outcome.trial.measurement
+        about |= {
+            "quality": dict(measured.quality), "size_bytes": measured.size_bytes,
+            "latency_p50_ms": measured.latency_p50_ms, "latency_p95_ms": measured.latency_p95_ms,
+            "memory_bytes": measured.memory_bytes, "seconds": outcome.trial.details["seconds"],
+            "fidelity": measured.extra.get("fidelity"),
+        }  # fmt: skip
+    return about
