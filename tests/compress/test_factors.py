@@ -50,7 +50,7 @@ def test_dropping_a_singular_value_costs_its_square(given, tall):
     squares = spectrum(matrix, right)
     for rank in range(1, min(matrix.shape)):
         first, second = truncated(matrix, rank, right)
-        assert lost(matrix, first @ second, inputs) == pytest.approx(float(squares[rank:].sum()), rel=1e-4)
+        assert lost(matrix, first @ second, inputs) == pytest.approx(float(squares[rank:].sum()), rel=1e-3)
 
 
 def test_with_gradients_it_is_the_loss_of_the_two_sided_metric(given):
