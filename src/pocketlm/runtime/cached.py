@@ -53,7 +53,8 @@ class Cache:
     def __init__(self, shapes: Sequence[Sequence[int]], rows: int, room: int) -> None:
         self.shapes, self.rows, self.room = shapes, rows, room
         self.names = [f"{kind}.{block}" for block in range(len(shapes)) for kind in ("key", "value")]
-        self.arrays = [np.empty((rows, heads, room, size), np.float32) for heads, size in shapes for _ in range(2)]
+        # zeros, which the system too hands out as they are touched: what memory held before may be no number
+        self.arrays = [np.zeros((rows, heads, room, size), np.float32) for heads, size in shapes for _ in range(2)]
         self.values = [_value(array) for array in self.arrays]
 
     def taken(self, order: Ints, length: int) -> Cache:
