@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from pocketlm.export.pocket import Exported
 from pocketlm.job import Job
 from pocketlm.model.encoder import load_pretrained, question_inputs
 from pocketlm.outputs import texts_of
+from pocketlm.pocket.format import write_pocket
 from pocketlm.pocket.work import WorkFolder
 from pocketlm.progress import Deadline, Silent
 from pocketlm.tasks.prepare import prepare
@@ -13,6 +15,16 @@ from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
 from pocketlm.train.lesson import in_windows, lesson
 from pocketlm.train.teach import answers
 from pocketlm.train.teacher import Classroom, prepare_teacher, taught_lesson
+
+
+def write_exported(context: FitContext, exported: Exported, path: Path) -> Path:
+    """A Pocket of an exported student, with nothing said of where it came from."""
+    manifest = {
+        "task": context.task.name, "outputs": [one.to_json() for one in context.outputs], "model": exported.about,
+        "pocketlm": "0", "provenance": {},
+    }  # fmt: skip
+    write_pocket(path, manifest, exported.members, replace=True)
+    return path
 
 
 def make_context(data: Path, teacher: Path | None, work: Path, **job: str) -> FitContext:

@@ -6,11 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from helpers import make_context
+from helpers import make_context, write_exported
 from starlette.testclient import TestClient
 
 from pocketlm.export.pocket import export
-from pocketlm.pocket.format import write_pocket
 from pocketlm.runtime.load import load
 from pocketlm.serve.app import make_app
 from pocketlm.students.passes import STUDENT_PASSES
@@ -32,13 +31,7 @@ def pocket(questions_file, teacher_folder, tmp_path_factory):
     context = make_context(questions_file, teacher_folder, tmp_path_factory.mktemp("work"))
     model = STUDENT_PASSES["small-transformer"](depth=2, heads=4, ffn=64, rank=32)(None, context)
     exported = export(model, context)
-    manifest = {
-        "task": context.task.name, "outputs": [one.to_json() for one in context.outputs], "model": exported.about,
-        "pocketlm": "0", "provenance": {},
-    }  # fmt: skip
-    path = tmp_path_factory.mktemp("pocket") / "q.pocket"
-    write_pocket(path, manifest, exported.members, replace=True)
-    return path
+    return write_exported(context, exported, tmp_path_factory.mktemp("pocket") / "q.pocket")
 
 
 def test_run_answers_one_question_or_lines(pocket):

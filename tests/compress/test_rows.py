@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pocketlm.compress.calibration import Calibration, calibration_from_rows, read_rows
+from pocketlm.compress.calibration import Calibration, calibration_from_rows
 from pocketlm.compress.rows import collate, held_out, rows_of
 from pocketlm.errors import CalibrationError
 
@@ -82,16 +82,3 @@ def test_wrong_labels_are_named(family):
     made, labels = calibration_from_rows(["dim", "on"], [0, 1], model)
     with pytest.raises(CalibrationError, match="one label a sequence"):
         rows_of(made, [labels[0][:1]])
-
-
-def test_rows_are_read_from_csv_and_json_lines(csv_file, jsonl_file, tmp_path):
-    texts, labels = read_rows(csv_file, label="category")
-    assert (len(texts), len(labels)) == (120, 120)
-    assert read_rows(jsonl_file, label="intent") == (texts, labels)
-    with pytest.raises(CalibrationError, match="row 1 has no 'label'"):
-        read_rows(csv_file)
-    with pytest.raises(CalibrationError, match="cannot be read"):
-        read_rows(tmp_path / "none.csv")
-    (tmp_path / "empty.csv").write_text("text,label\n", "utf-8")
-    with pytest.raises(CalibrationError, match="has no row"):
-        read_rows(tmp_path / "empty.csv")

@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import make_context
+from helpers import make_context, write_exported
 
 from pocketlm.budget import Budget
 from pocketlm.errors import DataError
 from pocketlm.export.pocket import export
-from pocketlm.pocket.format import write_pocket
 from pocketlm.runtime.load import load
 from pocketlm.runtime.question import Question
 from pocketlm.search.candidates import Facts, candidates
@@ -35,12 +34,7 @@ def made(whole, context, tmp_path_factory):
     """(Pocket, Exported) of a student in float32."""
     whole.inputs.reading = context.teacher.inputs.reading
     exported = export(whole, context)
-    manifest = {
-        "task": context.task.name, "outputs": [one.to_json() for one in context.outputs], "model": exported.about,
-        "pocketlm": "0", "provenance": {},
-    }  # fmt: skip
-    path = tmp_path_factory.mktemp("pocket") / "q.pocket"
-    write_pocket(path, manifest, exported.members, replace=True)
+    path = write_exported(context, exported, tmp_path_factory.mktemp("pocket") / "q.pocket")
     return load(path), exported
 
 

@@ -6,8 +6,6 @@ arXiv:2210.17323, eq. 1 with H = 2S); every method that needs activations reads 
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,26 +192,6 @@ def calibration_from_rows(
     made = calibration_from_lines([texts[place] for place in order], model, length, batch_size, source)
     ordered = torch.tensor([numbers[place] for place in order])
     return made, torch.split(ordered, batch_size)
-
-
-def read_rows(path: str | Path, text: str = "text", label: str = "label") -> tuple[list[str], list[str]]:
-    """Texts and labels of a CSV file with a header, or of JSON Lines. text, label: the columns' names.
-
-    Raises CalibrationError where the file cannot be read or a row lacks a column.
-    """
-    path = Path(path)
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file)) if path.suffix == ".csv" else [json.loads(x) for x in file if x.strip()]
-    except (OSError, ValueError, csv.Error) as error:
-        raise CalibrationError(f"calibration {path}: cannot be read as CSV or JSON Lines: {error}") from None
-    for number, row in enumerate(rows, start=1):
-        for name in (text, label):
-            if not isinstance(row, dict) or row.get(name) is None:
-                raise CalibrationError(f"calibration {path}: row {number} has no {name!r}")
-    if not rows:
-        raise CalibrationError(f"calibration {path}: has no row")
-    return [str(row[text]) for row in rows], [str(row[label]) for row in rows]
 
 
 def _shifted(ids: Tensor, model: Model) -> Tensor:
