@@ -64,8 +64,9 @@ def one(recipe: Path, models: Path, data: Path, work: Path, dev: bool) -> dict[s
 
     from pocketlm.compress.calibration import read_calibration
     from pocketlm.compress.context import Context
+    from pocketlm.measure.probe import peak_memory
     from pocketlm.model.pretrained import load_model, save_model
-    from pocketlm.recipe.compress import compress, peak_memory, read_recipe
+    from pocketlm.recipe.compress import compress, read_recipe
 
     name, (calibrated_on, judged_by, tokens) = recipe.stem, texts(data, work, dev)
     teacher, after = load_model(models / MODEL), said(recipe, "after")

@@ -1,6 +1,7 @@
 """Peak memory of a compression: what grows with depth is the weights; what is foreseen is what is taken."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,8 +33,9 @@ from pocketlm.compress.calibration import Calibration
 from pocketlm.compress.context import Context
 from pocketlm.compress.memory import needed, work_of
 from pocketlm.compress.passes import PASSES
+from pocketlm.measure.probe import peak_memory
 from pocketlm.model.pretrained import load_model
-from pocketlm.recipe.compress import compress, peak_memory
+from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.tables import pass_from_json
 
@@ -56,10 +58,10 @@ print(json.dumps({"peak": peak_memory(), "before": before, "own": own, "new": ne
 
 
 def measured(folder, step, disk="", batches=4):
-    """Figures of a fresh process."""
+    """Figures of a fresh process, whose heap keeps no tensor's place once it is free: such gaps differ by machine."""
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(folder), json.dumps(step), str(disk), str(batches)],
-        capture_output=True, text=True, check=False,
+        capture_output=True, text=True, check=False, env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)

@@ -152,10 +152,13 @@ class _Relay:
             raise RuntimeError(f"block {self.view.name}: a layer ran more than once in a forward pass")
 
     def end(self) -> None:
-        """Leave what has not come to its end."""
+        """Leave what has not come to its end, and let go of tensors: passes and this refer to each other."""
         for one in self.passes:
             with precision(self.fast):
                 one.throw()
+        self.passes.clear()
+        self.read.clear()
+        self.routes.clear()
 
 
 def _run_again(

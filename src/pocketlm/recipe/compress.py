@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,6 +17,7 @@ from pocketlm.compress.journal import Journal, Promise, broken
 from pocketlm.compress.parallel import end_workers
 from pocketlm.compress.passes import PASSES
 from pocketlm.errors import NoEffect, RecipeError
+from pocketlm.measure.probe import peak_memory
 from pocketlm.model.pretrained import Model, fingerprint, settle
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.tables import pass_to_json
@@ -43,12 +42,6 @@ def read_recipe(path: str | Path) -> Recipe:
     if not isinstance(value, list):
         raise RecipeError(f"recipe {path}: is a list of passes such as '- pass: gptq'; got {type(value).__name__}")
     return Recipe.from_json(value, PASSES, name)
-
-
-def peak_memory() -> int:
-    """Most bytes this process has held."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
 
 
 def compress(
