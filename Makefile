@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DATA ?=
 MODELS ?=
 
-.PHONY: demo test check docs bench bench-compression bench-similarity bench-translation setup clean
+.PHONY: demo test check docs bench bench-compression bench-tasks setup clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -56,14 +56,17 @@ bench-compression: $(VENV)/dev
 		--out benchmarks/results/minilm.json
 	$(BIN)/python benchmarks/compression_page.py benchmarks/results/compression.json benchmarks/results/minilm.json
 
-# make bench-translation DATA=folder: a translator from pairs alone, hours
-bench-translation: $(VENV)/dev
-	$(BIN)/python benchmarks/translation.py --data "$(DATA)" --out benchmarks/results/translation.json
-
-# make bench-similarity DATA=folder MODELS=folder: vectors of MiniLM's students beside their peers
-bench-similarity: $(VENV)/dev
-	$(PIP) -e '.[bench]'
-	$(BIN)/python benchmarks/similarity.py --models "$(MODELS)" --data "$(DATA)" --out benchmarks/results/similarity.json
+# make bench-tasks DATA=folder MODELS=folder: the figures in docs/task-benchmarks.md, hours; llama.cpp is built first
+RESULTS := benchmarks/results
+bench-tasks: $(VENV)/dev
+	$(PIP) -e '.[bench]' llama-cpp-python
+	$(BIN)/python benchmarks/qa.py --models "$(MODELS)" --data "$(DATA)" --out $(RESULTS)/qa.json
+	$(BIN)/python benchmarks/generation.py --models "$(MODELS)" --data "$(DATA)" --out $(RESULTS)/generation.json
+	$(BIN)/python benchmarks/gguf_lm.py --models "$(MODELS)" --data "$(DATA)" --out $(RESULTS)/gguf.json
+	$(BIN)/python benchmarks/similarity.py --models "$(MODELS)" --data "$(DATA)" --out $(RESULTS)/similarity.json
+	$(BIN)/python benchmarks/translation.py --data "$(DATA)/lafand-en-swa" --source en --target swa \
+		--out $(RESULTS)/translation.json
+	$(BIN)/python benchmarks/tasks_page.py $(RESULTS)
 
 clean:
 	rm -rf $(VENV) site

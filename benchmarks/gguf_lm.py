@@ -27,14 +27,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lm_gguf import gguf_names, read_gguf
+from lm_gguf import read_gguf
 from lm_peers import EVALUATION, MODEL, first_tokens, load_float32, perplexity
 
 import pocketlm
 from pocketlm.compress.calibration import read_calibration
 from pocketlm.compress.context import Context
 from pocketlm.compress.ggml import GgmlQuantize
+from pocketlm.export.gguf_shape import shape_of
 from pocketlm.measure.machine import describe, usable_cores
+from pocketlm.model.pretrained import Model
 from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
 
@@ -65,23 +67,26 @@ def theirs(whole: Path, kind: str, target: Path) -> float:
     return time.perf_counter() - began
 
 
-def types_of(file: Path, source: Path, names: list[str]) -> dict[str, str]:
-    """The type of each layer's matrix in a GGUF, by the layer's name in the model."""
+def types_of(file: Path, model: Model) -> dict[str, str]:
+    """The type of each layer's matrix in a GGUF of the model, by the layer's name; a shared one goes by any user's."""
     import gguf
 
-    config = json.loads((source / "config.json").read_text("utf-8"))
+    shape = shape_of(model)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[shape.architecture.upper()], shape.blocks)
     stored = {one.name: one.tensor_type.name for one in gguf.GGUFReader(file).tensors}
-    there = gguf_names(config, [f"{name}.weight" for name in names])
-    return {name: stored[there[f"{name}.weight"]] for name in names if there[f"{name}.weight"] in stored}
+    there = {one.name: f"{names.get_name(one.name)}.weight" for one in model.layers}
+    found = {name: stored[other] for name, other in there.items() if other in stored}
+    tied = {name: found[other] for group in model.spec.ties for name in group for other in group if other in found}
+    return {**tied, **found}
 
 
-def ours(source: Path, types: dict[str, str], data: Path, target: Path) -> float:
-    """Seconds in which the pass makes a model of these types; the file is written then."""
+def ours(source: Path, types: Path, data: Path, target: Path) -> float:
+    """Seconds in which the pass makes a model of the types of the file `types`; the file `target` is written then."""
     model = pocketlm.load_model(source)
-    head = {name: types[other] for group in model.spec.ties for name in group for other in group if other in types}
     calibration = read_calibration(data / "wikitext2" / "valid.raw.txt", model, WINDOWS, LENGTH, seed=SEED)
+    step = GgmlQuantize(type=types_of(types, model))
     began = time.perf_counter()
-    made = compress(model, Recipe([GgmlQuantize(type={**types, **head})]), Context(calibration, seed=SEED))
+    made = compress(model, Recipe([step]), Context(calibration, seed=SEED))
     seconds = time.perf_counter() - began
     pocketlm.export_gguf(made, target)
     return seconds
@@ -129,8 +134,7 @@ def compare(kind: str, whole: Path, options: argparse.Namespace, work: Path) -> 
     source, files = options.models / MODEL, {who: work / f"{who}.gguf" for who in ("theirs", "ours")}
     ids = first_tokens(source, options.data / "wikitext2" / "test.raw.txt", EVALUATION["tokens"])
     spent = {"theirs": theirs(whole, kind, files["theirs"])}
-    names = [one.name for one in pocketlm.load_model(source).layers]
-    spent["ours"] = ours(source, types_of(files["theirs"], source, names), options.data, files["ours"])
+    spent["ours"] = ours(source, files["theirs"], options.data, files["ours"])
     row: dict[str, Any] = {"name": kind, "load": round(os.getloadavg()[0], 1)}
     for who, file in files.items():
         row[who] = {"seconds": spent[who], **judged(file, source, ids, options.tokens_by_llama)}

@@ -10,6 +10,7 @@ distilled from it, and TF-IDF fitted on the same training texts.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import pickle
 import tempfile
@@ -235,7 +236,8 @@ def main() -> None:
         for name in asked.sets.split(","):
             data, examples = sets[name]
             found[name] = run_set(data, examples(), teacher, folder / name, asked.time_limit)
-    asked.out.write_text(json.dumps({"environment": describe(), "sets": found}, indent=1, ensure_ascii=False), "utf-8")
+    whole = {"machine": describe(), "date": datetime.date.today().isoformat(), "sets": found}
+    asked.out.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

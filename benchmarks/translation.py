@@ -2,13 +2,14 @@
 
     python benchmarks/translation.py --data FOLDER --source en --target swa --out results/translation.json
 
-FOLDER holds train, dev and test files of both languages, line by line (train.en, train.swa, …). Test rows are read
-once, at the end. Interrupted, the same command goes on where it stopped.
+FOLDER holds train, dev and test files of both languages, line by line (train.en, train.swa, …), as published with
+MAFAND-MT (Adelani et al. 2022, CC BY-NC). Test rows are read once, at the end. Interrupted, the same command goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -145,7 +146,7 @@ def report(
         },
         "speed": speeds(models["student"], pockets, texts),
         "shortlist": {"same as without": same(said["Pocket, 8 bits"], said["Pocket, 8 bits with shortlist"])},
-        "environment": describe(),
+        "machine": describe(), "date": datetime.date.today().isoformat(),
     }  # fmt: skip
 
 
