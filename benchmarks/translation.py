@@ -3,7 +3,8 @@
     python benchmarks/translation.py --data FOLDER --source en --target swa --out results/translation.json
 
 FOLDER holds train, dev and test files of both languages, line by line (train.en, train.swa, …), as published with
-MAFAND-MT (Adelani et al. 2022, CC BY-NC). Test rows are read once, at the end. Interrupted, the same command goes on where it stopped.
+MAFAND-MT (Adelani et al. 2022, CC BY-NC). Test rows are read once, at the end. Interrupted, the same command goes on
+where it stopped.
 """
 
 from __future__ import annotations

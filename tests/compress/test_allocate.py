@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from pocketlm.compress.allocate import allocate, least_bytes
+from pocketlm.compress.allocate import WORTH, allocate, allocate_few, least_bytes
 from pocketlm.compress.options import FewerUnits, Option, Survey, SurveyedLayer, front
 from pocketlm.errors import BudgetError
 
@@ -93,6 +93,29 @@ def test_only_the_kinds_asked_for_are_used():
     table = made_table(1)
     found = allocate(table, 300, kinds=("grid",))
     assert {one.kind for one in found.chosen.values()} <= {"grid", "keep"}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_kind_that_buys_little_is_left_out(seed):
+    """What stays is worth it: without any one of the kinds the loss would be clearly higher."""
+    table, scales = made_table(seed, layers=6, drops=True), {"grid": 0.5} if seed % 2 else None
+    for budget in (least_bytes(table) + 20, 300, 420):
+        best, few = allocate(table, budget, scales), allocate_few(table, budget, scales)
+        assert few.bytes <= budget and set(few.losses) <= set(best.losses)
+        assert best.loss(scales) - 1e-9 <= few.loss(scales) <= (1 + WORTH) * best.loss(scales) + 1e-9
+        for kind in few.losses if len(few.losses) > 1 else ():
+            try:
+                without = allocate(table, budget, scales, [one for one in few.losses if one != kind])
+            except BudgetError:
+                continue
+            assert without.loss(scales) > (1 + WORTH) * best.loss(scales)
+
+
+def test_a_kind_that_alone_reaches_the_budget_stays():
+    options = (Option("grid", 50, {"grid": 1.0}), Option("prune", 30, {"prune": 1.01}))
+    table = Survey((SurveyedLayer(("a",), "linear", "", (10, 5), 100, options),), {}, 0, "nats a token")
+    assert allocate_few(table, 60).losses == {"grid": 1.0}
+    assert allocate_few(table, 40).losses == {"prune": 1.01}
 
 
 def test_a_budget_out_of_reach_names_the_least_size():

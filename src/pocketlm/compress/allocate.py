@@ -9,6 +9,7 @@ numbers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,8 @@ from pocketlm.units import format_size
 
 # The most seconds of the solver, and how far its answer may be from the best one, as a share.
 SECONDS, GAP = 30.0, 1e-6
+# What a kind of option must save of the predicted loss to be used: predictions are no surer than that.
+WORTH = 0.05
 # Of a stack's blocks this share may go: what several lose together is far more than the sum.
 MOST_DROPPED = 0.25
 
@@ -123,6 +126,27 @@ def allocate(
     if dropped:
         losses["drop"] = sum(table.drops[block] for block in dropped)
     return Allocation(chosen, dropped, sum(one.bytes for one in chosen.values()), losses)
+
+
+def allocate_few(
+    table: Survey, budget_bytes: int, scales: Mapping[str, float] | None = None, kinds: Sequence[str] | None = None
+) -> Allocation:
+    """As `allocate`, without kinds that are not worth it: each is one more pass over the whole model.
+
+    Kinds that buy least go first, as long as the predicted loss stays within WORTH of the least one.
+    """
+    best = allocate(table, budget_bytes, scales, kinds)
+    most = (1 + WORTH) * best.loss(scales)
+    while len(best.losses) > 1:
+        found = []
+        for kind in best.losses:
+            with suppress(BudgetError):
+                found.append(allocate(table, budget_bytes, scales, [one for one in best.losses if one != kind]))
+        fewer = min(found, key=lambda one: one.loss(scales), default=best)
+        if fewer is best or fewer.loss(scales) > most:
+            break
+        best = fewer
+    return best
 
 
 def _solve(

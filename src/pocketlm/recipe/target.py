@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pocketlm.compress.allocate import Allocation, allocate, least_bytes
+from pocketlm.compress.allocate import Allocation, allocate_few, least_bytes
 from pocketlm.compress.calibration import Calibration
 from pocketlm.compress.context import Context
 from pocketlm.compress.rise import Reference, reference_of
@@ -128,10 +128,12 @@ def plan_for(
     for own, corrections in stages:
         search.begin()
         while len(search.tries) < TRIES and not search.done(corrections):
-            allocation = search.first or allocate(table, search.budget, search.scales, kinds)
+            allocation = search.first or allocate_few(table, search.budget, search.scales, kinds)
             if search.fitted(allocation):
                 break
-            tried = _try(model, recipe_of(allocation, model), allocation, search, reference, own)
+            recipe = recipe_of(allocation, model)
+            context.progress.stage(f"{search.said}: {', '.join(one.name for one in recipe.steps)}")
+            tried = _try(model, recipe, allocation, search, reference, own)
             logger.info("%s: %s", currency.said(tried.cost), tried.to_json())
             search.learn(tried, corrected=len(search.tries) < corrections)
     return Plan(search.chosen(), (*search.past, *search.tries), search.target, table.unit, currency)
@@ -176,6 +178,13 @@ class _Search:
     def fitted(self, allocation: Allocation) -> bool:
         """Whether this choice, though predictions were corrected, is one that was tried and fits."""
         return any(one.allocation == allocation for one in self.fitting())
+
+    @property
+    def said(self) -> str:
+        """Which choice comes, and what the last one came to."""
+        every = [*self.past, *self.tries]
+        last = f" (the last one: {self.currency.said(every[-1].cost)}, loss +{every[-1].rise:.4g})" if every else ""
+        return f"choice {len(every) + 1}{last}"
 
     def done(self, rounds: int) -> bool:
         """Whether the last try meets the target, with predictions that were corrected often enough or are right."""
