@@ -41,7 +41,7 @@ from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
 
 KINDS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "Q2_K", "Q3_K_S", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K")
-WINDOWS, LENGTH = 128, 512  # of calibration
+WINDOWS, LENGTH = 64, 512  # of calibration
 SEED = 0
 
 
