@@ -211,3 +211,15 @@ def test_debug_shows_the_traceback():
     code, _, err = run("fit", "none.csv", "--debug")
     assert code != 0
     assert "Traceback" in err
+
+
+def test_stdout_holds_results_alone():
+    """What a native library prints goes to stderr."""
+    code = (
+        "import os, sys; from pocketlm.cli.main import keep_stdout; keep_stdout(); "
+        "os.write(1, b'from a library\\n'); print('result ä')"
+    )
+    env = {**os.environ, "PYTHONUTF8": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=env, check=True)
+    assert done.stdout == "result ä\n"
+    assert done.stderr == "from a library\n"

@@ -57,8 +57,23 @@ for _name, _module in COMMANDS.items():
     app.command(_name)(import_module(_module).command)
 
 
+def keep_stdout() -> None:
+    """Keep stdout for results: what native libraries print of their own accord goes to stderr, as HiGHS 1.12 does."""
+    try:
+        if sys.stdout.fileno() != 1:
+            return
+    except (OSError, ValueError, AttributeError):  # no file, or none at all
+        return
+    sys.stdout.flush()
+    kept, lines = os.dup(1), sys.stdout.isatty()
+    os.dup2(2, 1)
+    sys.stdout = open(kept, "w", 1 if lines else -1, sys.stdout.encoding, sys.stdout.errors)  # noqa: SIM115
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code; an error is one line on stderr unless --debug is given."""
+    if arguments is None:
+        keep_stdout()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
