@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 # What a pass with error feedback usually leaves of the loss predicted without, until it is measured.
 PRIOR = {"grid": 0.5, "entropy-coded": 0.6, "prune": 0.5, "width": 0.7}
 ROUNDS, TRIES = 3, 8
+# What another choice must promise over one that fits, as a share of its predicted loss, to be tried.
+GAIN = 0.02
 # Calibration tokens that choices are tried on before one is made with all.
 TRIED_ON = 8192
 
@@ -176,8 +178,9 @@ class _Search:
         return [one for one in self.tries if least <= one.cost <= most]
 
     def fitted(self, allocation: Allocation) -> bool:
-        """Whether this choice, though predictions were corrected, is one that was tried and fits."""
-        return any(one.allocation == allocation for one in self.fitting())
+        """Whether this choice promises next to nothing over one that was tried and fits, as predictions now are."""
+        promised = (1 + GAIN) * allocation.loss(self.scales)
+        return any(one.allocation.loss(self.scales) <= promised for one in self.fitting())
 
     @property
     def said(self) -> str:
