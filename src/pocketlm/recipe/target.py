@@ -134,7 +134,8 @@ def plan_for(
             if search.fitted(allocation):
                 break
             recipe = recipe_of(allocation, model)
-            context.progress.stage(f"{search.said}: {', '.join(one.name for one in recipe.steps)}")
+            passes, whole = ", ".join(one.name for one in recipe.steps), " with all calibration" * (own is context)
+            context.progress.stage(f"{search.said}{whole}: {passes}")
             tried = _try(model, recipe, allocation, search, reference, own)
             logger.info("%s: %s", currency.said(tried.cost), tried.to_json())
             search.learn(tried, corrected=len(search.tries) < corrections)
