@@ -86,6 +86,8 @@ def run_job(job: CompressJob, progress: Progress | None = None) -> dict[str, Any
         made = explained(model, made, _few(calibration), context)
     progress.stage(f"writing {job.output}")
     size = save_model(made, job.output, force=job.force)
+    if calibration is not None:
+        progress.stage("judging the result, and what calibration was like")
     report = {
         "model": job.model, "output": str(job.output), "size_bytes": size, "recipe": recipe.to_json(),
         "notes": notes,
