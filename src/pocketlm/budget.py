@@ -42,6 +42,17 @@ class QualityFloor:
             return cls(_positive(value), metric, of_teacher=False, most=True)
         return cls(parse_share(value), metric, of_teacher=False)
 
+    def check(self, metrics: Collection[str], lower: Collection[str]) -> None:
+        """Raise BudgetError where its metric is none of these, or is bounded on the wrong side. lower: better so."""
+        name = self.metric
+        if name is None:
+            return
+        if name not in metrics:
+            raise BudgetError(f"--min-quality names the metric {name!r}; this task measures {', '.join(metrics)}")
+        if self.most != (name in lower):
+            better, sign = ("lower", "<=") if name in lower else ("higher", ">=")
+            raise BudgetError(f"--min-quality {self}: {name} is better the {better}; write {name}{sign}{self.value:g}")
+
     def __str__(self) -> str:
         if self.of_teacher:
             return f"{self.value:g} of the teacher's"
@@ -214,11 +225,7 @@ def _quality_limit(
     lower: Collection[str],
 ) -> Limit:  # fmt: skip
     name = floor.metric or main
-    if name not in quality:
-        raise BudgetError(f"--min-quality names the metric {name!r}; this task measures {', '.join(quality)}")
-    if not floor.of_teacher and floor.most != (name in lower):
-        better, sign = ("lower", "<=") if name in lower else ("higher", ">=")
-        raise BudgetError(f"--min-quality {floor}: {name} is better the {better}; write {name}{sign}{floor.value:g}")
+    floor.check(quality, lower)
     if name in lower:
         limit = teacher[name] / floor.value if floor.of_teacher and teacher else floor.value
         return Limit(name, limit, quality[name], quality[name] / limit - 1, most=True)

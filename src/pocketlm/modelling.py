@@ -39,7 +39,9 @@ VERSION = 1
 
 def fit_modeller(job: Job, prepared: Prepared, progress: Progress, deadline: Deadline) -> dict[str, Any]:
     """The result of the job as the report shows it; the Pocket is written where it meets the budget."""
-    job = job.for_task(prepared.task.name)
+    job, metrics = job.for_task(prepared.task.name), prepared.task.higher_is_better
+    if (floor := job.budget.min_quality) is not None:
+        floor.check(metrics, [name for name, higher in metrics.items() if not higher])
     teacher = _teacher(job, progress)
     length = min(job.max_length or 0, context_of(teacher))
     prepared = _readable(prepared, teacher, length)
@@ -180,7 +182,6 @@ def _head(study: Study, tried: list[Tried], chosen: Tried | None, theirs: Mappin
     job, prepared = study.job, study.prepared
     return {
         "schema": 1, "report": str(job.report), "task": prepared.task.name, "main_metric": prepared.task.main_metric,
-        "lower_is_better": [name for name, higher in prepared.task.higher_is_better.items() if not higher],
         "budget": job.budget.to_json(), "data": prepared.about,
         "teacher": {
             "name": job.teacher, "size_bytes": 4 * study.teacher.parameters, "quality": theirs,

@@ -93,13 +93,15 @@ def split_documents(
             notes.append(
                 f"{name}: {len(splits[name])} stretches of it are read, spread evenly, {MOST_READ[name]:,} characters"
             )
-    for own, name in (("dev", "test"), ("train", "test"), ("train", "dev")):
-        splits[own], note = without_passages(splits[own], splits[name], own, name)
+    for own, name in (("train", "test"), ("train", "dev"), ("dev", "test")):
+        kept, note = without_passages(splits[own], splits[name], own, name)
+        if len(kept) < len(splits[own]) / 2:
+            raise DataError(f"{spec}: {note}: give a {name} text that {own} has not, or text that repeats itself less")
+        splits[own] = kept
         notes += [note] if note else []
     for own in SPLITS:
         if not splits[own]:
-            left = f"; {notes[-1]}" if notes else ""
-            raise DataError(f"{spec}: no text is left for {own}; give more text or a file for each split{left}")
+            raise DataError(f"{spec}: no text is left for {own}; give more text or a file for each split")
     return Texts({name: splits[name] for name in SPLITS}, tuple(notes))
 
 
@@ -139,11 +141,7 @@ def _spread(texts: Sequence[str], most: int) -> list[str]:
 def without_passages(
     texts: Sequence[str], held: Sequence[str], own: str, name: str
 ) -> tuple[list[str], str | None]:  # fmt: skip
-    """The texts of the split `own` that share no passage with those held out, `name`, and a note on those left out.
-
-    Found are passages that stand at a multiple of PASSAGE characters of a text held out: a common part of twice that
-    always is.
-    """
+    """The texts of the split `own` that share no passage with those held out, `name`, and a note on those left out."""
     known = set(_passages(held))
     kept = [text for text in texts if not _shares(normal_text(text), known)]
     gone = len(texts) - len(kept)
@@ -153,12 +151,11 @@ def without_passages(
 
 
 def _passages(texts: Iterable[str]) -> Iterable[str]:
+    """Every passage of the texts; of a shorter one, all of it."""
     for text in map(normal_text, texts):
-        if len(text) < PASSAGE:
-            yield text
-        for begin in range(0, len(text) - PASSAGE + 1, PASSAGE):
+        for begin in range(max(1, len(text) - PASSAGE + 1)):
             yield text[begin : begin + PASSAGE]
 
 
 def _shares(text: str, known: set[str]) -> bool:
-    return text in known or any(text[at : at + PASSAGE] in known for at in range(len(text) - PASSAGE + 1))
+    return any(text[begin : begin + PASSAGE] in known for begin in range(max(1, len(text) - PASSAGE + 1)))

@@ -43,7 +43,7 @@ ROWS = 512
 class Sizes:
     """Weights of matrices: of all blocks, and of the embeddings and the head. vectors: of norms and biases.
 
-    blocks: how many there are. width: of the hidden states.
+    Vectors are counted as they are whatever is cut: they are few. blocks: how many there are. width: of hidden states.
     """
 
     inside: int
@@ -64,7 +64,7 @@ class Sizes:
     def bytes(self, bits: int, share: float = 1.0, narrowed: float = 1.0) -> int:
         """What they take in a Pocket at most. share: of the blocks that is left; narrowed: of the hidden width."""
         matrices = (self.inside * share + self.outside) * narrowed
-        return math.ceil(matrices * (bits / 8 + SCALE / GROUP) + 4 * self.vectors * narrowed)
+        return math.ceil(matrices * (bits / 8 + SCALE / GROUP) + 4 * self.vectors)
 
     def share_within(self, room: float, bits: int, narrowed: float = 1.0) -> float:
         """The share of the blocks that fits into so many bytes; below 0 where all else does not."""
@@ -92,7 +92,7 @@ def least_bytes(model: Model, bits: int) -> int:
 def shapes(model: Model, room: float, bits: int) -> list[Recipe]:
     """Ways to cut the model so that its matrices in so many bits fit into `room` bytes; none where nothing does.
 
-    Narrower blocks, fewer, and some of both, after the hidden width where that has to be narrowed.
+    Fewer blocks, narrower ones, and some of both, after the hidden width where that has to be narrowed.
     """
     sizes = Sizes.of(model)
     narrowed = _narrowed(model, sizes, room, bits)
@@ -106,10 +106,10 @@ def shapes(model: Model, room: float, bits: int) -> list[Recipe]:
     by = "loss" if sizes.blocks <= FEW_BLOCKS else "influence"
     kept = math.floor(share * sizes.blocks)
     found = []
-    if 1 - share <= MOST_CUT:
-        found.append(Recipe([*first, _narrower(1 - share)], f"{name}narrower blocks"))
     if kept >= LEAST_BLOCKS:
         found.append(Recipe([*first, DropLayers(sizes.blocks - kept, by=by)], f"{name}{kept} of {sizes.blocks} blocks"))
+    if 1 - share <= MOST_CUT:
+        found.append(Recipe([*first, _narrower(1 - share)], f"{name}narrower blocks"))
     half = max(LEAST_BLOCKS, round((1 + share) / 2 * sizes.blocks))
     left = share * sizes.blocks / half
     if half < sizes.blocks and 0 < 1 - left <= MOST_CUT:

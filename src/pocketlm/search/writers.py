@@ -36,8 +36,8 @@ CALIBRATION, MOST_WINDOWS = 128, 2_048
 CUT_SHARE, HEAL_SHARE = 0.3, 0.7
 # Characters of dev that cuts and rounds of healing are judged by.
 QUICK = 8_000
-# The manifest, graphs without their weights, and the page for people, compressed.
-FRAME_BYTES = 40_000
+# The manifest and the page for people, and of the graph without its weights each block, compressed.
+FRAME_BYTES, BLOCK_BYTES = 3_000, 2_000
 # A student is made so much cheaper than it has to be, and cut anew at most so often where it is still too dear.
 MARGIN, CUTS = 1.05, 3
 MEASURING_SECONDS = 600.0
@@ -143,7 +143,8 @@ def whole(study: Study, theirs: Mapping[str, float]) -> list[Tried]:
 
 def frame_bytes(model: Model) -> int:
     """What a Pocket has beside its weights, about."""
-    return FRAME_BYTES + len(zlib.compress(bare_tokenizer(model).to_str().encode(), 9))
+    graph = BLOCK_BYTES * Sizes.of(model).blocks
+    return FRAME_BYTES + graph + len(zlib.compress(bare_tokenizer(model).to_str().encode(), 9))
 
 
 def student(study: Study, theirs: Mapping[str, float], tried: Sequence[Tried]) -> list[Tried]:
@@ -190,10 +191,9 @@ def _cut(study: Study, ways: Sequence[Any], key: Mapping[str, Any]) -> tuple[Mod
         )
         save_model(cut.model, folder / "model", force=True)
         others = {
-            name: one if isinstance(one, str) else (
-                f"cut only: {one:.3f} bits a byte on a part of dev where {cut.recipe.name} has {cut.loss:.3f}"
-            ) for name, one in cut.others.items()
-        }  # fmt: skip
+            name: one if isinstance(one, str) else f"cut only: {one:.3f} bits a byte, over {cut.loss:.3f}"
+            for name, one in cut.others.items()
+        }
         return {"name": cut.recipe.name, "others": others, "seconds": time.monotonic() - began}
 
     folder, said = study.remembered("cut", key, make)

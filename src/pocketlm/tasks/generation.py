@@ -53,11 +53,11 @@ class Generation:
 
 def compare(
     examples: Sequence[Example], systems: Mapping[str, Predictions], seed: int = 0, resamples: int = RESAMPLES
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Systems beside the first of them on the same windows: {name: {metric: {"value", "difference", "low", "high"}}}.
+) -> dict[str, dict[str, Any]]:
+    """Systems beside the first of them on the same windows, as {"systems": {name: {metric: figures}}}.
 
-    difference: from the first system's figure, with its 95 % interval by paired bootstrap: of every resample, the same
-    documents (or windows of a single one) are taken of both.
+    Figures are "value", "difference", "low" and "high". difference: from the first system's value, with its 95 %
+    interval by paired bootstrap: of every resample, the same documents (or windows of a single one) are taken of both.
     """
     counts = {name: _counts(examples, said) for name, said in systems.items()}
     first = next(iter(counts.values()))
@@ -73,7 +73,7 @@ def compare(
                 "value": float(values[0]), "difference": float(apart[0]), "low": float(low), "high": float(high),
             }  # fmt: skip
         found[name] = figures
-    return found
+    return {"systems": found}
 
 
 def _counts(examples: Sequence[Example], predictions: Predictions) -> Floats:
