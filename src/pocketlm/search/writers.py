@@ -40,6 +40,8 @@ QUICK = 8_000
 FRAME_BYTES, BLOCK_BYTES = 3_000, 2_000
 # A student is made so much cheaper than it has to be, and cut anew at most so often where it is still too dear.
 MARGIN, CUTS = 1.05, 3
+# Of what the smallest shape takes: what it is asked for with, so that sums in floats do not refuse it.
+SMALLEST = 1.01
 MEASURING_SECONDS = 600.0
 
 
@@ -149,35 +151,34 @@ def frame_bytes(model: Model) -> int:
 
 def student(study: Study, theirs: Mapping[str, float], tried: Sequence[Tried]) -> list[Tried]:
     """A student that keeps the limits on size, latency and memory, as far as can be said before it is measured."""
-    bits, budget = BITS[-1], study.job.budget
-    sizes, ratio, frame = Sizes.of(study.teacher), code_ratio(study.teacher, bits), frame_bytes(study.teacher)
-    room = float(sizes.bytes(bits))
+    teacher, bits, budget = study.teacher, BITS[-1], study.job.budget
+    ratio, frame, whole_size = code_ratio(teacher, bits), frame_bytes(teacher), Sizes.of(teacher).bytes(bits)
+    least, room = least_bytes(teacher, bits), float(whole_size)
     if budget.max_size is not None:
         room = min(room, (budget.max_size - frame - TEST_FIGURES_BYTES) / ratio)
+    if room < SMALLEST * least:
+        words = teacher.module.get_input_embeddings().weight.shape[0]
+        return [Tried("a student", "student", (
+            f"the smallest that keeps the teacher's {words:,} pieces takes about {format_size(least * ratio + frame)}: "
+            "allow more, or give a teacher of fewer pieces"
+        ))]  # fmt: skip
     dear = max((one.over("latency", "memory") for one in tried if one.measured), default=1.0)
-    room = min(room, sizes.bytes(bits) / (dear * MARGIN)) if dear > 1 else room
+    room = min(room, whole_size / (dear * MARGIN)) if dear > 1 else room
     for number in range(CUTS):
-        ways = shapes(study.teacher, room, bits)
-        if not ways:
-            least = least_bytes(study.teacher, bits) * ratio + frame
-            words = study.teacher.module.get_input_embeddings().weight.shape[0]
-            return [Tried("a student", "student", (
-                f"the smallest that keeps the teacher's {words:,} pieces takes about {format_size(least)}: allow more, "
-                "or give a teacher of fewer pieces"
-            ))]  # fmt: skip
+        room = max(room, SMALLEST * least)
+        ways = shapes(teacher, room, bits)
         key = {"cut": [way.to_json() for way in ways]}
         model, said = _cut(study, ways, key)
-        if budget.max_latency is None and budget.max_memory is None:
+        if (budget.max_latency, budget.max_memory) == (None, None) or number == CUTS - 1 or room == SMALLEST * least:
             break
-        dear = _price(study, model, key, theirs).over("latency", "memory")
-        if dear <= 1 or number == CUTS - 1:
+        dear = _price(study, model, key).over("latency", "memory")
+        if dear <= 1:
             break
         room = min(room, Sizes.of(model).bytes(bits)) / (dear * MARGIN)
-    began = time.monotonic()
-    model, notes = _healed(study, model, key)
+    model, taught = _healed(study, model, key)
     made = stored(study, said["name"], "student", model, bits, {"model": "healed", **key}, theirs)
-    about = {**(made.about or {}), "notes": notes}
-    about["seconds"] = said["seconds"] + about["seconds"] + time.monotonic() - began
+    about = {**(made.about or {}), "notes": taught["notes"]}
+    about["seconds"] += said["seconds"] + taught["seconds"]
     return [*(Tried(name, "student", why) for name, why in said["others"].items()), replace(made, about=about)]
 
 
@@ -200,20 +201,21 @@ def _cut(study: Study, ways: Sequence[Any], key: Mapping[str, Any]) -> tuple[Mod
     return load_model(folder / "model"), said
 
 
-def _healed(study: Study, model: Model, key: Mapping[str, Any]) -> tuple[Model, list[str]]:
-    """The model healed, and what there is to say of it."""
+def _healed(study: Study, model: Model, key: Mapping[str, Any]) -> tuple[Model, dict[str, Any]]:
+    """The model healed, and {"notes", "seconds"}."""
 
     def make(folder: Path) -> dict[str, Any]:
+        began = time.monotonic()
         context = study.context(MOST_WINDOWS, study.deadline.share(HEAL_SHARE))
         taught, notes = healed(model, study.quick_loss, context)
         save_model(taught, folder / "model", force=True)
-        return {"notes": notes}
+        return {"notes": notes, "seconds": time.monotonic() - began}
 
     folder, said = study.remembered("healed", key, make)
-    return load_model(folder / "model"), list(said["notes"])
+    return load_model(folder / "model"), said
 
 
-def _price(study: Study, model: Model, key: Mapping[str, Any], theirs: Mapping[str, float]) -> Tried:
+def _price(study: Study, model: Model, key: Mapping[str, Any]) -> Tried:
     """What a cut costs as it is, its weights only rounded."""
 
     def make(folder: Path) -> dict[str, Any]:
