@@ -20,7 +20,7 @@ LAYERS = [
     {"recipe"},
     {"search"},
     {"report", "serve"},
-    {"writing", "conclude"},
+    {"writing", "modelling", "conclude"},
     {"build", "cli"},
 ]
 LAYER = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

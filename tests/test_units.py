@@ -77,6 +77,20 @@ def test_quality_is_a_share_of_the_teachers_where_there_is_one():
     assert not budget.check(measured(), "accuracy").met
 
 
+def test_a_figure_that_is_better_the_lower_is_bounded_from_above():
+    budget = Budget(min_quality=QualityFloor.parse("perplexity<=30"))
+    figures = measured(quality={"bits_per_byte": 1.0, "perplexity": 33.0})
+    limit = budget.check(figures, "bits_per_byte", lower=["bits_per_byte", "perplexity"]).limits[0]
+    assert limit.over == pytest.approx(0.1) and not limit.holds and "≤ 30" in str(limit)
+    share = Budget(min_quality=QualityFloor.parse("0.8"))
+    for teacher, met in ((0.81, True), (0.79, False)):
+        assert share.check(figures, "bits_per_byte", {"bits_per_byte": teacher}, ["bits_per_byte"]).met is met
+    with pytest.raises(BudgetError, match="better the higher; write accuracy>=30"):
+        Budget.parse(min_quality="accuracy<=30").check(measured(), "accuracy")
+    with pytest.raises(UnitError, match="not a figure above 0"):
+        QualityFloor.parse("perplexity<=low")
+
+
 @pytest.mark.parametrize("limits", [{"max_size": "10B"}, {"max_latency": "0ms"}, {"max_memory": "1kB"}])
 def test_impossible_budgets_are_refused(limits):
     with pytest.raises(BudgetError, match="impossible"):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pocketlm.errors import BudgetError, UnitError
 from pocketlm.units import format_latency, format_size, parse_latency, parse_share, parse_size
@@ -15,31 +16,57 @@ SMALLEST_POCKET_BYTES = 2_000
 
 @dataclass(frozen=True)
 class QualityFloor:
-    """The least quality allowed, in [0, 1].
+    """The least quality allowed, in [0, 1], or the most of a figure that is better the lower it is.
 
     metric: the metric it is about; None means the task's main metric.
     of_teacher: the value is a share of the teacher's figure rather than the figure itself.
+    most: it is an upper bound, as of perplexity, and may be over 1.
     """
 
     value: float
     metric: str | None = None
     of_teacher: bool = True
+    most: bool = False
 
     @classmethod
     def parse(cls, text: str) -> QualityFloor:
-        """Read "0.97" or "97%" (a share of the teacher's quality) or "f1_macro>=0.8" (the figure itself)."""
-        match = re.fullmatch(r"\s*([a-z][a-z0-9_+]*)\s*>=\s*(.+)", text)
+        """Read "0.97" or "97%" (a share of the teacher's quality), "f1_macro>=0.8" or "perplexity<=30" (the figure)."""
+        match = re.fullmatch(r"\s*([a-z][a-z0-9_+]*)\s*(>=|<=)\s*(.+)", text)
         if match is None:
             try:
                 return cls(parse_share(text))
             except UnitError as error:
                 raise UnitError(f"{error}; or name a metric, such as accuracy>=0.9") from None
-        return cls(parse_share(match.group(2)), match.group(1), of_teacher=False)
+        metric, relation, value = match.groups()
+        if relation == "<=":
+            return cls(_positive(value), metric, of_teacher=False, most=True)
+        return cls(parse_share(value), metric, of_teacher=False)
+
+    def check(self, metrics: Collection[str], lower: Collection[str]) -> None:
+        """Raise BudgetError where its metric is none of these, or is bounded on the wrong side. lower: better so."""
+        name = self.metric
+        if name is None:
+            return
+        if name not in metrics:
+            raise BudgetError(f"--min-quality names the metric {name!r}; this task measures {', '.join(metrics)}")
+        if self.most != (name in lower):
+            better, sign = ("lower", "<=") if name in lower else ("higher", ">=")
+            raise BudgetError(f"--min-quality {self}: {name} is better the {better}; write {name}{sign}{self.value:g}")
 
     def __str__(self) -> str:
-        return (
-            f"{self.metric or 'quality'}>={self.value:g}" if not self.of_teacher else f"{self.value:g} of the teacher's"
-        )
+        if self.of_teacher:
+            return f"{self.value:g} of the teacher's"
+        return f"{self.metric or 'quality'}{'<=' if self.most else '>='}{self.value:g}"
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise UnitError(f"{text!r} is not a figure above 0, such as perplexity<=30")
+    return value
 
 
 @dataclass(frozen=True)
@@ -60,15 +87,29 @@ class Measurement:
     machine: str = ""
     extra: Mapping[str, float] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, Any]:
+        """Quality and costs as plain data, as a result tells them of a candidate."""
+        return {
+            "quality": dict(self.quality),
+            "size_bytes": self.size_bytes,
+            "latency_p50_ms": self.latency_p50_ms,
+            "latency_p95_ms": self.latency_p95_ms,
+            "memory_bytes": self.memory_bytes,
+        }
+
 
 @dataclass(frozen=True)
 class Limit:
-    """One limit of a budget held against one measured figure; `over` > 0 is a miss, as a share of the limit."""
+    """One limit of a budget held against one measured figure; `over` > 0 is a miss, as a share of the limit.
+
+    most: it is an upper bound.
+    """
 
     name: str
     limit: float
     measured: float
     over: float
+    most: bool = False
 
     @property
     def holds(self) -> bool:
@@ -77,7 +118,7 @@ class Limit:
 
     def __str__(self) -> str:
         show = {"size": format_size, "memory": format_size, "latency": format_latency}.get(self.name, "{:.4f}".format)
-        relation = "≤" if self.name in ("size", "memory", "latency") else "≥"
+        relation = "≤" if self.most else "≥"
         verdict = "holds" if self.holds else f"missed by {self.over:.1%}"
         return f"{self.name} {show(self.measured)} ({relation} {show(self.limit)}): {verdict}"
 
@@ -97,6 +138,11 @@ class Verdict:
     def distance(self) -> float:
         """How far from the budget, in shares of the limits missed; 0 when it is met."""
         return sum(max(0.0, limit.over) for limit in self.limits)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: whether it is met, and each limit with a sentence on it."""
+        limits = [{**vars(one), "holds": one.holds, "text": str(one)} for one in self.limits]
+        return {"met": self.met, "limits": limits}
 
     def __str__(self) -> str:
         return "; ".join(map(str, self.limits)) or "no limit was set"
@@ -150,14 +196,18 @@ class Budget:
             "min_quality": floor,
         }
 
-    def check(self, measured: Measurement, metric: str, teacher_quality: Mapping[str, float] | None = None) -> Verdict:
+    def check(
+        self, measured: Measurement, metric: str, teacher_quality: Mapping[str, float] | None = None,
+        lower: Collection[str] = (),
+    ) -> Verdict:  # fmt: skip
         """Hold a measurement against every limit.
 
         metric: the task's main metric. teacher_quality: the teacher's figures on the same split; without
-        a teacher, a share of its quality is read as the figure itself.
+        a teacher, a share of its quality is read as the figure itself. lower: metrics that are better the lower.
+        Raises BudgetError for a bound on the wrong side of a metric, or on one that is not measured.
         """
         limits = [
-            Limit(name, limit, figure, figure / limit - 1)
+            Limit(name, limit, figure, figure / limit - 1, most=True)
             for name, limit, figure in (
                 ("size", self.max_size, measured.size_bytes),
                 ("latency", self.max_latency, measured.latency_p50_ms),
@@ -166,15 +216,18 @@ class Budget:
             if limit is not None
         ]
         if self.min_quality is not None:
-            limits.append(_quality_limit(self.min_quality, measured.quality, metric, teacher_quality))
+            limits.append(_quality_limit(self.min_quality, measured.quality, metric, teacher_quality, lower))
         return Verdict(tuple(limits))
 
 
 def _quality_limit(
-    floor: QualityFloor, quality: Mapping[str, float], main: str, teacher: Mapping[str, float] | None
-) -> Limit:
+    floor: QualityFloor, quality: Mapping[str, float], main: str, teacher: Mapping[str, float] | None,
+    lower: Collection[str],
+) -> Limit:  # fmt: skip
     name = floor.metric or main
-    if name not in quality:
-        raise BudgetError(f"--min-quality names the metric {name!r}; this task measures {', '.join(quality)}")
+    floor.check(quality, lower)
+    if name in lower:
+        limit = teacher[name] / floor.value if floor.of_teacher and teacher else floor.value
+        return Limit(name, limit, quality[name], quality[name] / limit - 1, most=True)
     limit = floor.value * teacher[name] if floor.of_teacher and teacher else floor.value
     return Limit(name, limit, quality[name], 1 - quality[name] / limit if limit else 0.0)

@@ -25,6 +25,7 @@ try:
     from pocketlm.conclude import conclude
     from pocketlm.export.pocket import untrained_latency
     from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained, question_inputs
+    from pocketlm.modelling import fit_modeller
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import Prefixes
     from pocketlm.search.candidates import Facts, candidates
@@ -76,7 +77,8 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     job = job.for_task(prepared.task.name)
     assert job.max_length is not None and job.variants is not None  # `for_task` has set them
     if any(output.kind == "text" for output in prepared.outputs):
-        return finished(fit_writer(job, prepared, progress, deadline), job, began)
+        story = fit_modeller if prepared.task.name == "generation" else fit_writer
+        return finished(story(job, prepared, progress, deadline), job, began)
     trained = job.teacher if job.teacher and is_keras(job.teacher) else None
     pretrained = load_pretrained(job.teacher) if job.teacher and not trained else None
     vectors = any(output.kind == "vector" for output in prepared.outputs)

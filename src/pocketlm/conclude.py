@@ -47,10 +47,7 @@ def conclude(
     met = verdict.met
     free = not verdict.limits
     result["status"] = "best" if free else "met" if met else "missed"
-    result["verdict"] = {
-        "met": met, "limits": [{**vars(one), "holds": one.holds, "text": str(one)} for one in verdict.limits],
-        "text": _sentence(chosen, verdict, measured, judged, len(outcomes)),
-    }  # fmt: skip
+    result["verdict"] = {**verdict.to_json(), "text": _sentence(chosen, verdict, measured, judged, len(outcomes))}
     if met or job.keep_best:
         file = read_pocket(staged)
         write_pocket(Path(job.output), file.manifest, file.members, replace=job.force)
@@ -127,10 +124,6 @@ def _candidate_json(outcome: Outcome, chosen: bool, judged: Judge) -> dict[str, 
     }  # fmt: skip
     if outcome.trial is not None:
         measured = outcome.trial.measurement
-        about |= {
-            "quality": dict(measured.quality), "size_bytes": measured.size_bytes,
-            "latency_p50_ms": measured.latency_p50_ms, "latency_p95_ms": measured.latency_p95_ms,
-            "memory_bytes": measured.memory_bytes, "seconds": outcome.trial.details["seconds"],
-            "fidelity": measured.extra.get("fidelity"),
-        }  # fmt: skip
+        about |= measured.to_json()
+        about |= {"seconds": outcome.trial.details["seconds"], "fidelity": measured.extra.get("fidelity")}
     return about

@@ -13,8 +13,8 @@ from pocketlm.tables import did_you_mean
 from pocketlm.units import parse_duration
 
 # Subword pieces read at once where a job says nothing: of a question and its context, of each side of a pair to
-# translate, and of anything else.
-PIECES_READ = {"question-answering": 384, "translation": 256, "": 64}
+# translate, of text to model, and of anything else.
+PIECES_READ = {"question-answering": 384, "translation": 256, "generation": 256, "": 64}
 # Variants of each text that the teacher labels. Contexts are long: the same time is better spent on them as they are.
 VARIANTS = {"question-answering": 0, "": 8}
 
@@ -29,9 +29,9 @@ class Job:
     folder, hub name or pypi:PACKAGE. output: the Pocket to write. work: folder for what can be resumed (default: beside
     the output). variants: unlabelled variants a training text, labelled by the teacher. refit: train the chosen recipe
     again on train and dev rows before the test rows are read. max_length: pieces read of a text, of each side of a pair
-    to translate, or of a question and its context at once. Without variants and max_length these are what suits the
-    task. focus: pieces read of a question and a longer context in all, for answers in less time. keep_best: write the
-    nearest miss too. force: replace files.
+    to translate, of a question and its context at once, or of a window of text to model. Without variants and
+    max_length these are what suits the task. focus: pieces read of a question and a longer context in all, for answers
+    in less time. keep_best: write the nearest miss too. force: replace files.
     """
 
     data: str

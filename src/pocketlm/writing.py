@@ -172,21 +172,15 @@ def _conclude(
             ),
         },
         "status": "best" if not verdict.limits else "met" if verdict.met else "missed",
-        "verdict": {
-            "met": verdict.met, "text": _sentence(name, verdict, scores.metrics, theirs),
-            "limits": [{**vars(one), "holds": one.holds, "text": str(one)} for one in verdict.limits],
-        },
+        "verdict": {**verdict.to_json(), "text": _sentence(name, verdict, scores.metrics, theirs)},
         "environment": describe(), "seed": job.seed,
     }  # fmt: skip
 
 
 def _candidate(name: str, verdict: Verdict, exported: Exported, student: Translator) -> dict[str, Any]:
-    measured = exported.measured
     return {
         "name": name, "family": "encoder-decoder", "status": "measured", "why": "", "met": verdict.met, "chosen": True,
-        "quality": dict(measured.quality), "size_bytes": measured.size_bytes,
-        "latency_p50_ms": measured.latency_p50_ms, "latency_p95_ms": measured.latency_p95_ms,
-        "memory_bytes": measured.memory_bytes, "seconds": student.seconds,
+        **exported.measured.to_json(), "seconds": student.seconds,
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -90,6 +91,18 @@ def test_write_text(family_folder, tmp_path):
     size, first, second = said.split("\n", 2)
     assert "bits a weight" in size and (tmp_path / "model.pocket").is_file()
     assert first.strip() and second.strip() and first.strip() != second.strip()
+
+
+@pytest.mark.slow
+def test_small_language_model(family_folder, understanding_rows, tmp_path):
+    drawn = random.Random(0)
+    lines = [" ".join(one["text"] for one in drawn.sample(understanding_rows, 5)) for _ in range(80)]
+    (tmp_path / "text.txt").write_text("\n".join(lines), "utf-8")
+    words = (tmp_path / "text.txt", family_folder("gpt2"), tmp_path, "18kB")
+    said = run(EXAMPLES / "10_small_language_model.py", *words, folder=tmp_path).splitlines()
+    assert "meets the budget" in said[0] and "perplexity" in said[0]
+    assert "bits a byte from the teacher" in said[1]
+    assert (tmp_path / "small.pocket").stat().st_size <= 18_000
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import pytest
 
 from pocketlm.errors import DataError
 from pocketlm.outputs import Example
+from pocketlm.tasks.generation import compare
 from pocketlm.tasks.prepare import read_labelled
 from pocketlm.tasks.table import TASKS
 
@@ -45,3 +46,16 @@ def test_texts_come_from_a_file_or_from_rows(tmp_path):
     (tmp_path / "empty.txt").write_text(" \n", "utf-8")
     with pytest.raises(DataError, match="has no text"):
         read_labelled(str(tmp_path / "empty.txt"), "generation", None, None)
+
+
+def test_systems_are_compared_on_the_same_windows():
+    teacher = [windows((float(place), 2, 4)) for place in range(1, 40)]
+    student = [windows((place + 0.5, 2, 4)) for place in range(1, 40)]
+    found = compare([Example("a")] * 39, {"teacher": teacher, "student": student})["systems"]
+    same = found["teacher"]["bits_per_byte"]
+    assert same["difference"] == same["low"] == same["high"] == 0
+    apart = found["student"]["bits_per_byte"]
+    # every window is worse by as much, so that however they are drawn the difference is the same
+    assert apart["difference"] == pytest.approx(0.5 / math.log(2) / 4)
+    assert apart["low"] == pytest.approx(apart["high"]) == pytest.approx(apart["difference"])
+    assert found["student"]["perplexity"]["low"] < found["student"]["perplexity"]["high"]

@@ -82,7 +82,9 @@ def command(
     measured = Measurement(
         quality, taken["size_bytes"], taken["latency_p50_ms"], taken["latency_p95_ms"], taken["memory_bytes"], "given"
     )
-    verdict = budget.check(measured, TASKS[model.task].main_metric)
+    task = TASKS[model.task]
+    lower = [name for name, higher in task.higher_is_better.items() if not higher]
+    verdict = budget.check(measured, task.main_metric, lower=lower)
     report: dict[str, Any] = {**taken, "quality": quality, "machine": describe()}
     report |= {"met": verdict.met, "limits": [{**vars(one), "holds": one.holds} for one in verdict.limits]}
     if json_output:

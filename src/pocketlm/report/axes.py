@@ -55,6 +55,13 @@ def share_axis(values: Sequence[float], begin: float, end: float) -> Axis:
     return Axis(bottom, max(min(1.0, high + room), bottom + room), begin, end)
 
 
+def falling_axis(values: Sequence[float], begin: float, end: float) -> Axis:
+    """A linear axis around figures that are better the lower: the least stand nearest to `end`."""
+    low, high = min(values), max(values)
+    room = max(0.02 * high, 0.12 * (high - low))
+    return Axis(max(0.0, low - room), high + room, end, begin)
+
+
 def _linear_ticks(low: float, high: float, most: int) -> list[float]:
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))

@@ -19,6 +19,7 @@ _SHOWN = {
     "word-tagging": ("words",),
     "question-answering": ("answer", "start", "end"),
     "translation": ("translation",),
+    "generation": ("generated",),
     "similarity": ("vector",),
     "retrieval": ("vector",),
 }

@@ -9,6 +9,7 @@ from typing import Any
 from pocketlm.units import format_duration, format_latency, format_size
 
 ABSENT = "–"
+_LOWER = ("perplexity", "bits_per_byte")
 # A figure and its unit stay on one line.
 _HOLD = "\u00a0"
 _METRICS = {
@@ -81,17 +82,30 @@ def count(value: object) -> str:
     return ABSENT if known is None else f"{known:,.0f}"
 
 
+def lower_is_better(metric: str) -> bool:
+    """Whether less of the metric is more quality; such figures are no shares."""
+    return metric in _LOWER
+
+
+def quality(metric: str, value: object, digits: int = 2) -> str:
+    """A metric's value: a share in percent, or the figure itself where it is no share; a dash where it is absent."""
+    known = number(value)
+    return f"{known:.4g}" if known is not None and lower_is_better(metric) else percent(value, digits)
+
+
 def percent(value: object, digits: int = 2) -> str:
     """A share as "92.31 %"; a dash where it is absent."""
     known = number(value)
     return ABSENT if known is None else f"{100 * known:.{digits}f}{_HOLD}%"
 
 
-def interval(low: object, high: object) -> str:
-    """An interval such as "91.3 to 92.8 %"; empty where it is absent."""
+def interval(low: object, high: object, metric: str = "") -> str:
+    """An interval such as "91.3 to 92.8 %", or "1.02 to 1.04" of a metric that is no share; empty where absent."""
     bounds = number(low), number(high)
     if bounds[0] is None or bounds[1] is None:
         return ""
+    if lower_is_better(metric):
+        return f"{bounds[0]:.4g} to {bounds[1]:.4g}"
     return f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}{_HOLD}%"
 
 
@@ -101,8 +115,9 @@ def metric_name(name: str) -> str:
 
 
 def limit_figure(name: str, value: object) -> str:
-    """A limit's figure in its own unit: bytes, milliseconds, or a share."""
-    return {"size": size, "memory": size, "latency": latency}.get(name, percent)(value)
+    """A limit's figure in its own unit: bytes, milliseconds, a share, or the figure of a metric that is none."""
+    writers = {"size": size, "memory": size, "latency": latency}
+    return writers[name](value) if name in writers else quality(name, value)
 
 
 def plain(value: object) -> str:

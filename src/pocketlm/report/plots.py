@@ -6,7 +6,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pocketlm.report.figures import figure, latency, metric_name, part, percent, recipe_summary, rows, size, step_name
+from pocketlm.report.figures import (
+    figure,
+    latency,
+    lower_is_better,
+    metric_name,
+    part,
+    quality,
+    recipe_summary,
+    rows,
+    size,
+    step_name,
+)
 from pocketlm.report.markup import Markup, element, join
 from pocketlm.report.scatter import Mark, Scatter, legend, scatter
 from pocketlm.report.waterfall import Stage, waterfall
@@ -18,22 +29,24 @@ def families(result: Mapping[str, Any]) -> list[str]:
 
 
 def quality_floor(result: Mapping[str, Any]) -> float | None:
-    """The least main metric on dev that the budget allows, or None.
+    """The least main metric on dev that the budget allows (the most where lower is better), or None.
 
     A share of the teacher's quality is held against the teacher's figure on dev, as the choice was.
     """
     metric, text = str(result.get("main_metric", "")), str(part(result, "budget").get("min_quality") or "")
     share = re.fullmatch(r"([0-9.e-]+) of the teacher's", text)
-    floor = re.fullmatch(r"(\w+)>=([0-9.e-]+)", text)
+    floor = re.fullmatch(r"(\w+)[<>]=([0-9.e-]+)", text)
     if share:
         teacher = figure(result, "teacher", "quality", "dev", metric)
-        return float(share[1]) * (1.0 if teacher is None else teacher)
+        kept = 1 / float(share[1]) if lower_is_better(metric) else float(share[1])
+        return kept * (1.0 if teacher is None else teacher)
     return float(floor[2]) if floor and floor[1] in ("quality", metric) else None
 
 
 def planes(result: Mapping[str, Any]) -> Markup:
     """Size–quality and latency–quality, with one legend."""
-    quality = f"{metric_name(str(result.get('main_metric', '')))} on dev"
+    metric = str(result.get("main_metric", ""))
+    name, floor = f"{metric_name(metric)} on dev", quality_floor(result)
     shown: list[tuple[str, str, str, Callable[[float], str], str]] = [
         ("Size and quality", "size_bytes", "whole file (log scale)", size, "max_size"),
         ("Latency and quality", "latency_p50_ms", "p50, one text on one thread (log scale)", latency, "max_latency"),
@@ -41,7 +54,7 @@ def planes(result: Mapping[str, Any]) -> Markup:
     drawn = []
     for heading, key, axis, write, limit in shown:
         marks = _marks(result, key)
-        plot = Scatter(heading, axis, quality, write, marks, figure(result, "budget", limit), quality_floor(result))
+        plot = Scatter(heading, axis, name, write, marks, figure(result, "budget", limit), floor, metric)
         drawn.append(element("figure", element("figcaption", heading), scatter(plot), class_="tipped"))
     missed = any(not mark.met for _, key, *_ in shown for mark in _marks(result, key) if mark.family is not None)
     key = legend(families(result), teacher=bool(part(result, "teacher")), missed=missed)
@@ -52,23 +65,23 @@ def _marks(result: Mapping[str, Any], key: str) -> tuple[Mark, ...]:
     """Measured candidates and the teacher, where both figures are known."""
     metric, kinds, found = str(result.get("main_metric", "")), families(result), []
     for one in rows(result, "candidates"):
-        cost, quality = figure(one, key), figure(one, "quality", metric)
-        if cost and cost > 0 and quality is not None:
+        cost, reached = figure(one, key), figure(one, "quality", metric)
+        if cost and cost > 0 and reached is not None:
             kind = kinds.index(str(one.get("family", "")))
-            shown = _details(one, quality, metric)
+            shown = _details(one, reached, metric)
             met, chosen = bool(one.get("met")), bool(one.get("chosen"))
-            found.append(Mark(str(one.get("name", "")), cost, quality, kind, shown, met, chosen))
+            found.append(Mark(str(one.get("name", "")), cost, reached, kind, shown, met, chosen))
     teacher = part(result, "teacher")
-    cost, quality = figure(teacher, key), figure(teacher, "quality", "dev", metric)
-    if cost and cost > 0 and quality is not None:
-        found.append(Mark(str(teacher.get("name", "")), cost, quality, None, _details(teacher, quality, metric)))
+    cost, reached = figure(teacher, key), figure(teacher, "quality", "dev", metric)
+    if cost and cost > 0 and reached is not None:
+        found.append(Mark(str(teacher.get("name", "")), cost, reached, None, _details(teacher, reached, metric)))
     return tuple(found)
 
 
-def _details(one: Mapping[str, Any], quality: float, metric: str) -> tuple[str, ...]:
+def _details(one: Mapping[str, Any], reached: float, metric: str) -> tuple[str, ...]:
     """The lines a person sees on asking: size and p50, quality, recipe."""
     figures = f"{size(one.get('size_bytes'))}, p50 {latency(one.get('latency_p50_ms'))}"
-    lines = [figures, f"{metric_name(metric)} {percent(quality)} on dev"]
+    lines = [figures, f"{metric_name(metric)} {quality(metric, reached)} on dev"]
     recipe = rows(one, "recipe")
     return tuple([*lines, recipe_summary(recipe)] if recipe else lines)
 
@@ -95,5 +108,5 @@ def passes_figure(result: Mapping[str, Any], passes: Sequence[Mapping[str, Any]]
         f"Green bought (fewer bytes, more quality), orange cost.{note} Bytes are of the weights as they would be "
         "stored after the pass; the file adds its own frame."
     )
-    drawn = waterfall(stages, metric_name(metric), teacher)
+    drawn = waterfall(stages, metric, teacher)
     return element("figure", drawn, element("figcaption", caption, class_="muted"), class_="wide")

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pocketlm.report.axes import Axis, log_axis, share_axis
-from pocketlm.report.figures import percent
+from pocketlm.report.axes import Axis, falling_axis, log_axis, share_axis
+from pocketlm.report.figures import lower_is_better, quality
 from pocketlm.report.markup import Markup, data, element
 
 WIDTH, HEIGHT = 440, 340
@@ -37,7 +37,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Scatter:
-    """A plot. cost_format: writes a tick. cost_limit: the most allowed; quality_limit: the least."""
+    """A plot. cost_format: writes a tick. cost_limit: the most allowed; quality_limit: the least.
+
+    metric: what the quality is; of one that is better the lower, quality_limit is the most, and up is less.
+    """
 
     title: str
     cost_name: str
@@ -46,13 +49,15 @@ class Scatter:
     marks: tuple[Mark, ...]
     cost_limit: float | None = None
     quality_limit: float | None = None
+    metric: str = ""
 
 
-def pareto_front(marks: Sequence[Mark]) -> list[Mark]:
-    """The candidates no other beats in both figures, cheapest first."""
+def pareto_front(marks: Sequence[Mark], *, lower: bool = False) -> list[Mark]:
+    """The candidates no other beats in both figures, cheapest first. lower: whether less quality is better."""
     front: list[Mark] = []
-    for mark in sorted(marks, key=lambda one: (one.cost, -one.quality)):
-        if not front or mark.quality > front[-1].quality:
+    sign = -1 if lower else 1
+    for mark in sorted(marks, key=lambda one: (one.cost, -sign * one.quality)):
+        if not front or sign * mark.quality > sign * front[-1].quality:
             front.append(mark)
     return front
 
@@ -64,13 +69,14 @@ def scatter(plot: Scatter) -> Markup:
     costs = [mark.cost for mark in plot.marks] + ([plot.cost_limit] if plot.cost_limit else [])
     shares = [mark.quality for mark in plot.marks] + ([] if plot.quality_limit is None else [plot.quality_limit])
     across = log_axis(costs, LEFT, WIDTH - RIGHT)
-    up = share_axis(shares, HEIGHT - BOTTOM, TOP)
+    lower = lower_is_better(plot.metric)
+    up = (falling_axis if lower else share_axis)(shares, HEIGHT - BOTTOM, TOP)
     students = [mark for mark in plot.marks if mark.family is not None]
     return element(
         "svg",
         _grid(plot, across, up),
         _limits(plot, across, up),
-        _front(pareto_front(students), across, up),
+        _front(pareto_front(students, lower=lower), across, up),
         *(_mark(mark, across, up) for mark in sorted(plot.marks, key=lambda one: one.chosen)),
         class_="plot",
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
@@ -86,7 +92,8 @@ def _grid(plot: Scatter, across: Axis, up: Axis) -> Markup:
     for tick in ticks:
         y = up.at(tick)
         parts.append(element("line", class_="grid", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y))
-        parts.append(element("text", percent(tick, digits), class_="tick", x=LEFT - 6, y=y + 4, text_anchor="end"))
+        shown = quality(plot.metric, tick, digits)
+        parts.append(element("text", shown, class_="tick", x=LEFT - 6, y=y + 4, text_anchor="end"))
     for tick in across.ticks(6):
         x = across.at(tick)
         parts.append(element("line", class_="grid", x1=x, x2=x, y1=TOP, y2=floor))
@@ -113,7 +120,7 @@ def _limits(plot: Scatter, across: Axis, up: Axis) -> Markup:
         y = up.at(plot.quality_limit)
         parts.append(element("rect", class_="beyond", x=LEFT, y=y, width=right - LEFT, height=floor - y))
         parts.append(element("line", class_="limit", x1=LEFT, x2=right, y1=y, y2=y))
-        text = f"≥ {percent(plot.quality_limit)}"
+        text = f"{'≤' if lower_is_better(plot.metric) else '≥'} {quality(plot.metric, plot.quality_limit)}"
         parts.append(element("text", text, class_="limit-text", x=right - 4, y=y + 15, text_anchor="end"))
     return element("g", *parts, aria_hidden="true")
 

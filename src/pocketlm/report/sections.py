@@ -7,13 +7,25 @@ from typing import Any
 
 from pocketlm.report import tables
 from pocketlm.report.confusion import MOST_LABELLED, Confusion, matrix
-from pocketlm.report.figures import duration, figure, latency, metric_name, part, percent, plain, rows, size
+from pocketlm.report.figures import (
+    duration,
+    figure,
+    latency,
+    lower_is_better,
+    metric_name,
+    part,
+    percent,
+    plain,
+    quality,
+    rows,
+    size,
+)
 from pocketlm.report.markup import Markup, data, element
 from pocketlm.report.plots import passes_figure, planes
 
 # Lost examples shown at once; the rest unfold.
 _SHOWN_LOST = 10
-_WITHOUT_LABELS = ("similarity", "retrieval")
+_WITHOUT_LABELS = ("similarity", "retrieval", "generation")
 # What a task's labels are called.
 _NOUNS = {"understanding": "intent", "tagging": "type of span", "word-tagging": "tag"}
 
@@ -66,6 +78,8 @@ def int8(result: Mapping[str, Any]) -> Markup:
     if not part(result, "chosen"):
         return Markup("")
     verdict = part(part(result, "chosen"), "int8")
+    if not verdict and result.get("task") == "generation":
+        return Markup("")  # its weights are codes, and no products were weighed against each other
     if not verdict:
         text = "The gate did not run: the chosen model has no graph whose matrix products could be int8."
         return _section("int8", "int8 gate", element("p", text))
@@ -73,7 +87,7 @@ def int8(result: Mapping[str, Any]) -> Markup:
     figures = {label: plain(verdict[key]) for key, label in shown.items() if verdict.get(key) is not None}
     for key, label in (("quality", "dev, int8"), ("float_quality", "dev, float")):
         if figure(verdict, key) is not None:
-            figures[f"{metric_name(_metric(result))} on {label}"] = percent(verdict[key])
+            figures[f"{metric_name(_metric(result))} on {label}"] = quality(_metric(result), verdict[key])
     if figure(verdict, "ratio") is not None:
         figures["int8's time over float's"] = f"{verdict['ratio']:.2f}×"
     known = {*shown, "quality", "float_quality", "ratio", "verdict", "why"}
@@ -94,14 +108,30 @@ def labels(result: Mapping[str, Any]) -> Markup:
     signatures = {f"{metric_name(key)} is counted": one for key, one in part(test, "signatures").items()}
     if not any(made) and not signatures and result.get("task") not in _WITHOUT_LABELS:
         return Markup("")
-    others = {metric_name(key): _with_interval(one) for key, one in part(test, "metrics").items()} | signatures
+    others = {metric_name(key): _with_interval(key, one) for key, one in part(test, "metrics").items()} | signatures
+    others |= _over_teacher(result)
     return _section("labels", "Quality on test", tables.facts(others), *made)
 
 
-def _with_interval(one: object) -> str:
-    shown = percent(figure(one, "value"))
+def _with_interval(metric: str, one: object) -> str:
+    shown = quality(metric, figure(one, "value"))
     low, high = figure(one, "low"), figure(one, "high")
-    return shown if low is None or high is None else f"{shown} ({100 * low:.1f} to {100 * high:.1f})"
+    if low is None or high is None:
+        return shown
+    if lower_is_better(metric):
+        return f"{shown} ({low:.4g} to {high:.4g})"
+    return f"{shown} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _over_teacher(result: Mapping[str, Any]) -> dict[str, str]:
+    """How far figures are from the teacher's on the same texts, where that was taken in pairs."""
+    systems = part(part(part(result, "chosen"), "against_teacher"), "systems")
+    found = {}
+    for key, one in part(systems, "student").items():
+        if figure(one, "difference") is not None:
+            shown = f"{one['difference']:+.4g} ({one['low']:+.4g} to {one['high']:+.4g})"
+            found[f"{metric_name(key)}, student less teacher"] = shown
+    return found
 
 
 def confusion(result: Mapping[str, Any]) -> Markup:
@@ -169,7 +199,7 @@ def _teacher_facts(teacher: Mapping[str, Any]) -> dict[str, Any]:
             known[label] = write(teacher[key])
     for split, metrics in part(teacher, "quality").items():
         if isinstance(metrics, Mapping) and metrics:
-            known[f"on {split}"] = ", ".join(f"{metric_name(key)} {percent(one)}" for key, one in metrics.items())
+            known[f"on {split}"] = ", ".join(f"{metric_name(key)} {quality(key, one)}" for key, one in metrics.items())
     return known
 
 

@@ -12,17 +12,19 @@ from pocketlm.report.figures import (
     interval,
     latency,
     limit_figure,
+    lower_is_better,
     metric_name,
     number,
     part,
     percent,
+    quality,
     rows,
     size,
 )
 from pocketlm.report.markup import Markup, data, element
 
 _STATUS = {"met": "Budget met.", "missed": "Budget missed.", "best": "Best trade-off."}
-_RELATION = {"size": "≤", "memory": "≤", "latency": "≤"}
+_COSTS = ("size", "memory", "latency")
 
 
 def title(result: Mapping[str, Any]) -> str:
@@ -66,19 +68,23 @@ def sentence(result: Mapping[str, Any]) -> Markup:
 def _in_short(result: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
     metric = str(result.get("main_metric", ""))
     test, dev = figure(chosen, "test", "metrics", metric, "value"), figure(chosen, "dev", metric)
-    quality = f"{percent(test, 1)} on test" if test is not None else f"{percent(dev, 1)} on dev"
+    reached = f"{quality(metric, test, 1)} on test" if test is not None else f"{quality(metric, dev, 1)} on dev"
     size_bytes, p50 = (figure(chosen, "measurement", key) for key in ("size_bytes", "latency_p50_ms"))
     answers = "" if p50 is None else f"answers in {latency(p50)} and "
-    return f"takes {size(size_bytes)}, {answers}reaches {metric_name(metric)} {quality}"
+    return f"takes {size(size_bytes)}, {answers}reaches {metric_name(metric)} {reached}"
 
 
 def _limits(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [one for one in rows(part(result, "verdict"), "limits") if isinstance(one, Mapping)]
 
 
+def _relation(name: str) -> str:
+    return "≤" if name in _COSTS or lower_is_better(name) else "≥"
+
+
 def _miss(limit: Mapping[str, Any]) -> str:
     name = str(limit.get("name", ""))
-    relation = _RELATION.get(name, "≥")
+    relation = _relation(name)
     shown = f"{limit_figure(name, limit.get('measured'))}, wanted {relation} {limit_figure(name, limit.get('limit'))}"
     over = number(limit.get("over"))
     by = "" if over is None else f" by {percent(over, 1)}"
@@ -113,7 +119,7 @@ def _chip(limit: Mapping[str, Any]) -> Markup:
         data(metric_name(name)),
         " ",
         element("b", limit_figure(name, limit.get("measured"))),
-        f" {_RELATION.get(name, '≥')} {limit_figure(name, limit.get('limit'))} ",
+        f" {_relation(name)} {limit_figure(name, limit.get('limit'))} ",
         element("span", "holds" if holds else "missed", class_="unseen"),
         class_=f"chip {'good' if holds else 'bad'}",
         title=str(limit.get("text") or "") or None,
@@ -156,18 +162,23 @@ def _quality_tile(result: Mapping[str, Any], chosen: Mapping[str, Any]) -> Marku
     found = part(part(part(chosen, "test"), "metrics"), metric)
     name = metric_name(metric)
     if number(found.get("value")) is None:
-        return _tile(f"{name} on dev", percent(figure(chosen, "dev", metric), 1), "test was not read")
-    bounds, n = interval(found.get("low"), found.get("high")), figure(chosen, "test", "n")
+        return _tile(f"{name} on dev", quality(metric, figure(chosen, "dev", metric), 1), "test was not read")
+    bounds, n = interval(found.get("low"), found.get("high"), metric), figure(chosen, "test", "n")
     note = ", ".join(filter(None, [bounds and f"95 %: {bounds}", "" if n is None else f"n = {n:,.0f}"]))
-    return _tile(f"{name} on test", percent(found.get("value"), 1), note)
+    return _tile(f"{name} on test", quality(metric, found.get("value"), 1), note)
 
 
 def kept_share(result: Mapping[str, Any]) -> tuple[float, str] | None:
-    """(student's main metric over the teacher's, the split it is on); None without a teacher's figure."""
+    """(student's main metric over the teacher's, the split it is on); None without a teacher's figure.
+
+    Of a metric that is better the lower, the teacher's over the student's.
+    """
     metric, chosen, teacher = str(result.get("main_metric", "")), part(result, "chosen"), part(result, "teacher")
     ours = {"test": figure(chosen, "test", "metrics", metric, "value"), "dev": figure(chosen, "dev", metric)}
     for split in ("test", "dev"):
         student, theirs = ours[split], figure(teacher, "quality", split, metric)
+        if student and theirs and lower_is_better(metric):
+            return theirs / student, split
         if student is not None and theirs:
             return student / theirs, split
     return None
@@ -178,7 +189,7 @@ def _teacher_tile(result: Mapping[str, Any], chosen: Mapping[str, Any]) -> Marku
     if share is None:
         return _tile("Kept of the teacher", ABSENT, "trained without a teacher" if not result.get("teacher") else "")
     metric = str(result.get("main_metric", ""))
-    theirs = percent(figure(result, "teacher", "quality", share[1], metric), 1)
+    theirs = quality(metric, figure(result, "teacher", "quality", share[1], metric), 1)
     times = figure(result, "teacher", "size_bytes"), figure(chosen, "measurement", "size_bytes")
     smaller = f", {times[0] / times[1]:,.0f}× larger" if times[0] and times[1] else ""
     return _tile("Kept of the teacher", percent(share[0], 1), f"teacher: {theirs} on {share[1]}{smaller}")

@@ -17,6 +17,7 @@ from pocketlm.report.figures import (
     part,
     percent,
     plain,
+    quality,
     recipe_summary,
     rows,
     size,
@@ -89,11 +90,11 @@ def _candidate(one: Mapping[str, Any], metric: str) -> list[Cell]:
     recipe = rows(one, "recipe")
     name = _with_recipe(str(one.get("name", "")), recipe) if recipe else data(one.get("name", ""))
     family = element("span", data(one.get("family", "")), class_="family")
-    quality = figure(one, "quality", metric)
+    reached = figure(one, "quality", metric)
     return [
         Cell(join((name, family)), heading=True),
         Cell(element("span", tag, class_=f"tag {'chosen' if one.get('chosen') else 'plain'}")),
-        figure_cell(percent(quality), quality),
+        figure_cell(quality(metric, reached), reached),
         figure_cell(size(one.get("size_bytes")), one.get("size_bytes")),
         figure_cell(latency(one.get("latency_p50_ms")), one.get("latency_p50_ms")),
         figure_cell(latency(one.get("latency_p95_ms")), one.get("latency_p95_ms")),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pocketlm.report.axes import Axis, share_axis
-from pocketlm.report.figures import percent, size
+from pocketlm.report.axes import Axis, falling_axis, share_axis
+from pocketlm.report.figures import lower_is_better, metric_name, quality, size
 from pocketlm.report.markup import Markup, element
 
 WIDTH, ROW, HEAD, FOOT = 440, 50, 26, 4
@@ -25,27 +25,30 @@ class Stage:
     whole: bool = False
 
 
-def waterfall(stages: Sequence[Stage], quality_name: str, teacher: float | None = None) -> Markup:
+def waterfall(stages: Sequence[Stage], metric: str, teacher: float | None = None) -> Markup:
     """The stages as inline SVG: bytes on the left from zero, quality on the right. teacher: its quality, a line."""
     height = HEAD + ROW * len(stages) + FOOT
     most = max((size for stage in stages for size in (stage.bytes_before, stage.bytes_after) if size), default=1.0)
     across = Axis(0.0, most, 0.0, BYTES_END)
     taken = [q for stage in stages for q in (stage.quality_before, stage.quality_after, teacher) if q is not None]
-    shares = share_axis(taken or [0.0, 1.0], QUALITY_BEGIN, QUALITY_END)
+    axis = falling_axis if lower_is_better(metric) else share_axis
+    shares = axis(taken or [0.0, 1.0], QUALITY_BEGIN, QUALITY_END)
     parts = [
         element("text", "bytes stored", class_="axis", x=0, y=12),
-        element("text", f"{quality_name} on dev", class_="axis", x=QUALITY_BEGIN, y=12),
+        element("text", f"{metric_name(metric)} on dev", class_="axis", x=QUALITY_BEGIN, y=12),
     ]
     if teacher is not None:
         x = shares.at(teacher)
         parts.append(element("line", class_="teacher-line", x1=x, x2=x, y1=HEAD - 6, y2=height))
     for place, stage in enumerate(stages):
         top = HEAD + ROW * place
-        parts += [_name(stage, top), _bytes_bar(stage, across, top), _quality_bar(stage, shares, top)]
-    text = "; ".join(f"{stage.name}: {size(stage.bytes_after)}, {percent(stage.quality_after)}" for stage in stages)
+        parts += [_name(stage, top), _bytes_bar(stage, across, top), _quality_bar(stage, shares, top, metric)]
+    text = "; ".join(
+        f"{stage.name}: {size(stage.bytes_after)}, {quality(metric, stage.quality_after)}" for stage in stages
+    )
     return element(
         "svg", *parts, class_="plot waterfall", viewBox=f"0 0 {WIDTH} {height}", role="img",
-        aria_label=f"Bytes and {quality_name} after each pass. {text}",
+        aria_label=f"Bytes and {metric_name(metric)} after each pass. {text}",
     )  # fmt: skip
 
 
@@ -73,7 +76,7 @@ def _bytes_bar(stage: Stage, across: Axis, top: float) -> Markup:
     )
 
 
-def _quality_bar(stage: Stage, shares: Axis, top: float) -> Markup:
+def _quality_bar(stage: Stage, shares: Axis, top: float, metric: str) -> Markup:
     if stage.quality_after is None:
         return element("text", "not taken", class_="value", x=QUALITY_BEGIN, y=top + 32.5)
     after = shares.at(stage.quality_after)
@@ -85,5 +88,5 @@ def _quality_bar(stage: Stage, shares: Axis, top: float) -> Markup:
         element("line", class_="grid", x1=QUALITY_BEGIN, x2=QUALITY_END, y1=top + 28.5, y2=top + 28.5),
         element("rect", class_=f"bar {kind}", x=begin, y=top + 22, width=width, height=13) if width else None,
         element("circle", class_="dot", cx=after, cy=top + 28.5, r=5),
-        element("text", percent(stage.quality_after, 1), class_="value", x=QUALITY_END + 8, y=top + 32.5),
+        element("text", quality(metric, stage.quality_after, 1), class_="value", x=QUALITY_END + 8, y=top + 32.5),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,12 +27,18 @@ def likelihoods(model: Generator, texts: Sequence[str], window: int = WINDOW) ->
     """
     if model.translates:
         raise DataError("this Pocket writes from a source: its text has no perplexity of its own")
-    window = min(window, model.context)
-    return [{"windows": _windows(model, text, window, number)} for number, text in enumerate(texts, 1)]
+    return in_windows(model.tokenizer, texts, min(window, model.context), lambda ids: _nats(model, ids))
 
 
-def _windows(model: Generator, text: str, window: int, number: int) -> list[Window]:
-    read = model.tokenizer.encode(text)
+def in_windows(
+    tokenizer: Any, texts: Sequence[str], window: int, nats: Callable[[Any], float]
+) -> list[dict[str, list[Window]]]:
+    """As `likelihoods`, of any model. tokenizer: of `tokenizers`. nats: −ln p of all ids of a window but the first."""
+    return [{"windows": _windows(tokenizer, text, window, number, nats)} for number, text in enumerate(texts, 1)]
+
+
+def _windows(tokenizer: Any, text: str, window: int, number: int, nats: Callable[[Any], float]) -> list[Window]:
+    read = tokenizer.encode(text)
     ids = np.array(read.ids, np.int64)
     # special tokens stand for no characters, wherever they are
     ends = np.maximum.accumulate([end for _, end in read.offsets]) if len(ids) else ids
@@ -41,7 +47,7 @@ def _windows(model: Generator, text: str, window: int, number: int) -> list[Wind
         part = ids[begin : begin + window]
         if len(part) > 1:
             span = text[ends[begin] : ends[begin + len(part) - 1]]
-            found.append({"nats": _nats(model, part), "tokens": len(part) - 1, "bytes": len(span.encode())})
+            found.append({"nats": nats(part), "tokens": len(part) - 1, "bytes": len(span.encode())})
     if not found:
         raise DataError(f"text {number}: has {len(ids)} tokens; a prediction needs two")
     return found

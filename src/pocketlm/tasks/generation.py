@@ -11,7 +11,7 @@ import numpy as np
 
 from pocketlm.outputs import Example, Output
 from pocketlm.tasks.answers import Floats, Predictions, check_rows
-from pocketlm.tasks.scores import Scores, figures_with_intervals
+from pocketlm.tasks.scores import RESAMPLES, Scores, figures_with_intervals
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,31 @@ class Generation:
         counts = _counts(examples, predictions)
         times = np.ones(len(counts), np.int64)
         return Scores(len(counts), figures_with_intervals(lambda weights: _measure(weights, counts), times, seed), [])
+
+
+def compare(
+    examples: Sequence[Example], systems: Mapping[str, Predictions], seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, dict[str, Any]]:
+    """Systems beside the first of them on the same windows, as {"systems": {name: {metric: figures}}}.
+
+    Figures are "value", "difference", "low" and "high". difference: from the first system's value, with its 95 %
+    interval by paired bootstrap: of every resample, the same documents (or windows of a single one) are taken of both.
+    """
+    counts = {name: _counts(examples, said) for name, said in systems.items()}
+    first = next(iter(counts.values()))
+    drawn = np.random.default_rng(seed).multinomial(len(first), np.full(len(first), 1 / len(first)), size=resamples)
+    weights = np.concatenate([np.ones((1, len(first))), drawn.astype(float)])
+    against, found = _measure(weights, first), {}
+    for name, own in counts.items():
+        figures = {}
+        for metric, values in _measure(weights, own).items():
+            apart = values - against[metric]
+            low, high = np.quantile(apart[1:], [0.025, 0.975])
+            figures[metric] = {
+                "value": float(values[0]), "difference": float(apart[0]), "low": float(low), "high": float(high),
+            }  # fmt: skip
+        found[name] = figures
+    return {"systems": found}
 
 
 def _counts(examples: Sequence[Example], predictions: Predictions) -> Floats:

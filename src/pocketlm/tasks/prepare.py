@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pocketlm.data.columns import Columns, detect, pair_columns
-from pocketlm.data.documents import documents
+from pocketlm.data.documents import documents, split_documents
 from pocketlm.data.examples import examples
 from pocketlm.data.pairs import (
     TASKS_OF_PAIRS,
@@ -59,6 +59,8 @@ class Prepared:
 
 def prepare(job: Job) -> Prepared:
     """The job's data, read, checked and split. Raises DataError."""
+    if job.task == "generation":
+        return _plain_texts(job)
     source = load(job.data, job.dev, job.test, job.unlabelled, job.seed, lines=job.task in TASKS_OF_PAIRS)
     columns = _columns(source.splits["train"], job)
     names = {"train": job.data, "dev": job.dev or f"{job.data} (dev)", "test": job.test or f"{job.data} (test)"}
@@ -82,6 +84,19 @@ def prepare(job: Job) -> Prepared:
     }
     unlabelled = [str(row["text"]) for row in source.splits.get("unlabelled", [])]
     return Prepared(task, outputs, read["train"], read["dev"], read["test"], unlabelled, about)
+
+
+def _plain_texts(job: Job) -> Prepared:
+    """Text to model, without labels. Raises DataError where columns of labels were named."""
+    for name in ("label", "slots", "tags", "context", "answer", "pair", "score", "source", "target", "multi_label"):
+        if getattr(job, name):
+            raise DataError(f"--{name.replace('_', '-')} is not for generation: it reads text alone, column --text")
+    found = split_documents(job.data, job.dev, job.test, job.unlabelled, job.text, job.seed)
+    read = {name: [Example(text) for text in texts] for name, texts in found.splits.items()}
+    splits = {name: describe_split([{"text": text} for text in texts]) for name, texts in found.splits.items()}
+    about = {"source": job.data, "columns": job.text or "text", "splits": splits, "notes": list(found.notes)}
+    task: Task = TASKS["generation"]
+    return Prepared(task, task.outputs(read["train"]), read["train"], read["dev"], read["test"], [], about)
 
 
 def _columns(rows: Sequence[Row], job: Job) -> Columns | PairColumns:
