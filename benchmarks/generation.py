@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lm_gguf import write_gguf
 
+import pocketlm
 from pocketlm.measure.fresh import ONE_THREAD, measure_writing
 from pocketlm.measure.machine import describe
 
@@ -106,7 +106,7 @@ def quantized_gguf(source: Path, folder: Path) -> Path:
     import llama_cpp as native
 
     whole, target = folder / "f16.gguf", folder / "q4_0.gguf"
-    write_gguf(source, whole)
+    pocketlm.export_gguf(pocketlm.load_model(source), whole)
     settings = native.llama_model_quantize_default_params()
     settings.ftype, settings.nthread = native.LLAMA_FTYPE_MOSTLY_Q4_0, 1
     if native.llama_model_quantize(str(whole).encode(), str(target).encode(), ctypes.byref(settings)):

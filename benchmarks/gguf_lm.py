@@ -34,6 +34,7 @@ import pocketlm
 from pocketlm.compress.calibration import read_calibration
 from pocketlm.compress.context import Context
 from pocketlm.compress.ggml import GgmlQuantize
+from pocketlm.export.gguf_shape import shape_of
 from pocketlm.measure.machine import describe, usable_cores
 from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
@@ -69,9 +70,8 @@ def types_of(file: Path, source: Path, names: list[str]) -> dict[str, str]:
     """The type of each layer's matrix in a GGUF, by the layer's name in the model."""
     import gguf
 
-    config = json.loads((source / "config.json").read_text("utf-8"))
     stored = {one.name: one.tensor_type.name for one in gguf.GGUFReader(file).tensors}
-    there = gguf_names(config, [f"{name}.weight" for name in names])
+    there = gguf_names(shape_of(pocketlm.load_model(source)), [f"{name}.weight" for name in names])
     return {name: stored[there[f"{name}.weight"]] for name in names if there[f"{name}.weight"] in stored}
 
 
