@@ -78,7 +78,7 @@ def prepare(job: Job) -> Prepared:
         "source": source.name,
         "columns": columns.chosen,
         "splits": {name: describe_split(splits[name]) for name in SPLITS},
-        "notes": [*source.notes, *notes, *_notes(splits, columns, names)],
+        "notes": [*source.notes, *notes, *_notes(source.splits, columns, names)],
     }
     unlabelled = [str(row["text"]) for row in source.splits.get("unlabelled", [])]
     return Prepared(task, outputs, read["train"], read["dev"], read["test"], unlabelled, about)
@@ -111,10 +111,10 @@ def _columns(rows: Sequence[Row], job: Job) -> Columns | PairColumns:
 
 
 def _notes(splits: dict[str, list[Row]], columns: Columns | PairColumns, names: dict[str, str]) -> list[str]:
-    """What is worth knowing of the rows of each split."""
+    """What is worth knowing of the rows of each file, numbered as they are in it."""
     if isinstance(columns, PairColumns):
         return []
-    return [note for name in SPLITS for note in columns.notes(splits[name], names[name])]
+    return [note for name in SPLITS if name in splits for note in columns.notes(splits[name], names[name])]
 
 
 def _examples(rows: Sequence[Row], columns: Columns | PairColumns, where: str) -> list[Example]:
