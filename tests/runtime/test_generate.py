@@ -182,6 +182,7 @@ def test_likelihood_is_that_of_torch(writer, monkeypatch):
         ({"top_p": 0}, "top_p is over 0, up to 1, got 0"),
         ({"beams": 2, "temperature": 1}, "give temperature or beams, not both"),
         ({"stop": ("",)}, "stop is strings that are not empty"),
+        ({"seed": -1}, "seed is 0 or more, got -1"),
         ({"early_stopping": "soon"}, "early_stopping is true, false or 'never'"),
     ],
 )
