@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lm_gguf import read_gguf
+from lm_gguf import gguf_names, read_gguf
 from lm_peers import EVALUATION, MODEL, first_tokens, load_float32, perplexity
 
 import pocketlm
@@ -71,11 +71,9 @@ def types_of(file: Path, model: Model) -> dict[str, str]:
     """The type of each layer's matrix in a GGUF of the model, by the layer's name; a shared one goes by any user's."""
     import gguf
 
-    shape = shape_of(model)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[shape.architecture.upper()], shape.blocks)
     stored = {one.name: one.tensor_type.name for one in gguf.GGUFReader(file).tensors}
-    there = {one.name: f"{names.get_name(one.name)}.weight" for one in model.layers}
-    found = {name: stored[other] for name, other in there.items() if other in stored}
+    there = gguf_names(shape_of(model), [f"{one.name}.weight" for one in model.layers])
+    found = {name.removesuffix(".weight"): stored[other] for name, other in there.items() if other in stored}
     tied = {name: found[other] for group in model.spec.ties for name in group for other in group if other in found}
     return {**tied, **found}
 

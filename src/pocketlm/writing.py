@@ -16,6 +16,7 @@ from pocketlm.export.generator import Packing, export_generator
 from pocketlm.job import Job
 from pocketlm.measure.fresh import measure_pocket
 from pocketlm.measure.machine import describe
+from pocketlm.measure.quality import written
 from pocketlm.model.subwords import learn_subwords, pieces_for
 from pocketlm.model.translator import POSITIONS, STUDENTS, student_shape
 from pocketlm.outputs import Example
@@ -23,12 +24,12 @@ from pocketlm.pocket.format import read_pocket, write_pocket
 from pocketlm.pocket.work import WorkFolder
 from pocketlm.progress import Deadline, Progress
 from pocketlm.runtime.choose import Writing
-from pocketlm.runtime.load import load, write_all
+from pocketlm.runtime.load import load
 from pocketlm.runtime.shortlist import MEMBER
 from pocketlm.tasks.prepare import Prepared
 from pocketlm.tasks.translation import OUTPUT, compare
 from pocketlm.train.alignment import make_shortlist
-from pocketlm.train.pairs import Pairs, piece_ids
+from pocketlm.train.pairs import Pairs, pair_ids, piece_ids
 from pocketlm.train.translator import Desk, Translator, dictated, fine_tune_teacher, train_student, train_teacher
 from pocketlm.train.write import write
 
@@ -103,17 +104,18 @@ def _exported(desk: Desk, prepared: Prepared, student: Translator, pairs: Pairs,
     """The student as a Pocket of 8 bits, with a shortlist where that changes next to nothing, measured on dev."""
     desk.progress.stage("writing and measuring the Pocket")
     path = work.path / "student.pocket"
-    rows = [piece_ids(student.model.tokenizer, side) for side in (pairs.sources, pairs.targets)]
+    rows = pair_ids(student.model.tokenizer, pairs)
     # a model that never ends a text is stopped soon after the longest it has seen
     how = Writing(max_tokens=min(POSITIONS - 1, 8 + int(1.5 * max(map(len, rows[1])))))
     made = export_generator(student.model, path, Packing(BITS), how, prepared.task.name, force=True)
     texts = [one.text for one in prepared.dev]
-    said = _said(path, texts, 32)
+    said = written(load(path), texts, 32)
     shortlist = make_shortlist(rows[0], rows[1], len(student.model.tokenizer))
     file = read_pocket(path)
     short = path.with_name("short.pocket")
     write_pocket(short, file.manifest, {**file.members, MEMBER: shortlist.to_bytes()}, replace=True)
-    again = _said(short, texts, 32)
+    # one text at a time, as it will be used: of several at once, each may have the others' pieces too
+    again = written(load(short), texts)
     same = sum(a[OUTPUT] == b[OUTPUT] for a, b in zip(said, again, strict=True)) / len(texts)
     if same >= SAME:
         path, said = short, again
@@ -131,18 +133,12 @@ def _exported(desk: Desk, prepared: Prepared, student: Translator, pairs: Pairs,
     return Exported(path, measured, costs, details)
 
 
-def _said(path: Path, texts: Sequence[str], batch_size: int) -> list[dict[str, Any]]:
-    """What the Pocket writes for each text; one longer than it has places for is cut, as the teacher's is."""
-    generator = load(path).generator
-    return write_all(generator, OUTPUT, texts, batch_size, replace(generator.writing, cut=True))
-
-
 def _conclude(
     job: Job, prepared: Prepared, teacher: Translator, student: Translator, exported: Exported
 ) -> dict[str, Any]:
     """Read the test rows once, write the Pocket if it may be, and gather the result."""
     texts = [one.text for one in prepared.test]
-    said = _said(exported.path, texts, 1)
+    said = written(load(exported.path), texts)
     taught = [{OUTPUT: text} for text in write(teacher.model, texts, beams=4)]
     scores = prepared.task.score(prepared.test, said, prepared.outputs)
     theirs = prepared.task.figures(prepared.test, taught, prepared.outputs)
@@ -150,12 +146,12 @@ def _conclude(
     measured = replace(exported.measured, quality=quality, split="test")
     verdict = job.budget.check(measured, prepared.task.main_metric, theirs)
     name = f"{student.model.module.config.encoder_layers}+{student.model.module.config.decoder_layers} layers"
-    written = verdict.met or job.keep_best
-    if written:
+    kept = verdict.met or job.keep_best
+    if kept:
         _write(job, prepared, teacher, exported, {key: vars(one) for key, one in scores.metrics.items()})
     dev_texts = [{OUTPUT: text} for text in write(teacher.model, [one.text for one in prepared.dev], beams=4)]
     return {
-        "schema": 1, "pocket": job.output if written else None, "report": str(job.report), "task": prepared.task.name,
+        "schema": 1, "pocket": job.output if kept else None, "report": str(job.report), "task": prepared.task.name,
         "main_metric": prepared.task.main_metric, "budget": job.budget.to_json(), "data": prepared.about,
         "teacher": {
             "name": job.teacher or "made from the pairs", "size_bytes": 4 * teacher.model.parameters,

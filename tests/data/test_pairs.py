@@ -102,6 +102,13 @@ def test_cells_that_cannot_be(changes, says):
         pair_examples([SCORED[0], {**SCORED[1], **changes}], columns, "x")
 
 
+def test_one_score_that_is_no_number_does_not_make_pairs_of_what_is_unlike():
+    rows = [*SCORED, {**SCORED[1], "score": "n/a"}]
+    assert detect_pairs(rows, Asked()).score == "score" and has_pairs(rows)
+    with pytest.raises(DataError, match="1 row without a number in the column of scores 'score', such as 'n/a': row 3"):
+        pair_examples(rows, detect_pairs(rows, Asked()), "x")
+
+
 def test_pairs_that_hang_together_stay_together():
     """Chains of pairs (a-b, b-c) and free pairs: no text is on both sides, whatever the order of rows."""
     chains = [(f"c{n} {m}", f"c{n} {m + 1}") for n in range(12) for m in range(n % 4 + 1)]

@@ -9,7 +9,7 @@ from pocketlm.data.examples import examples
 from pocketlm.data.read import read_rows
 from pocketlm.errors import DataError
 from pocketlm.job import Job
-from pocketlm.tasks.prepare import prepare
+from pocketlm.tasks.prepare import prepare, read_labelled
 
 CONTEXT = "Anna lives in Addis Ababa. Addis Ababa is large."
 
@@ -158,3 +158,19 @@ def test_no_context_is_on_two_sides(tmp_path):
     made = prepare(Job(str(path), test=str(test)))
     assert rows[0]["context"] not in {one.pair for one in [*made.train, *made.dev]}
     assert any("5 training rows also in test left out" in note for note in made.about["notes"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"context": " "}, "1 row with an empty context: row 1"),
+        ({"answer": "Nairobi"}, "'Nairobi' is not in the context"),
+    ],
+)
+def test_rows_that_are_known_to_be_questions_are_refused_as_such(change, said, tmp_path):
+    path = tmp_path / "q.jsonl"
+    path.write_text(json.dumps({**ROW, "answer": "Addis Ababa", **change}) + "\n", "utf-8")
+    with pytest.raises(DataError, match=said):
+        read_labelled(str(path), "question-answering", None, None)
+    with pytest.raises(DataError, match=said):
+        prepare(Job(str(path), task="question-answering"))

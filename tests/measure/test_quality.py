@@ -1,10 +1,14 @@
 """Quality as the runtime gives it, one text at a time."""
 
 import pytest
+from helpers import make_context, write_exported
 
+from pocketlm.errors import DataError
+from pocketlm.export.pocket import export
 from pocketlm.measure.quality import evaluate, fidelity, texts_for
 from pocketlm.outputs import Example
 from pocketlm.runtime.load import load
+from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.tasks.table import TASKS
 
 TEXTS = ["turn on the light", "turn it off", "dim", "what a day", "play some music"]
@@ -35,6 +39,28 @@ def test_scores_are_those_of_its_predictions_on_single_texts(kind, request, monk
 
 def test_a_tagging_pocket_reads_the_text_where_there_are_no_tokens(tagger):
     assert texts_for(load(tagger), [Example("turn on", ("a",))]) == ["turn on"]
+
+
+def test_sources_that_are_cut_are_counted(writer):
+    pytest.importorskip("sacrebleu")
+    model = load(writer("Marian")[2].path)
+    short, long = Example("dim the lamp", target="a"), Example(" ".join(["lamp"] * 90), target="b")
+    whole = evaluate(model, [short, short])
+    assert all("sources" not in how for how in whole.signatures.values())
+    scores = evaluate(model, [short, long, long])
+    assert scores.n == 3 and set(scores.signatures) == {"chrf++", "bleu"}
+    for how in scores.signatures.values():
+        assert how.endswith("; of 3 sources 2 are longer than the 64 tokens that the model reads, and were cut")
+
+
+def test_a_question_without_room_for_its_context_is_named_by_its_row(questions_file, teacher_folder, tmp_path):
+    context = make_context(questions_file, teacher_folder, tmp_path)
+    model = STUDENT_PASSES["small-transformer"](depth=1, heads=4, ffn=64, rank=32)(None, context)
+    pocket = load(write_exported(context, export(model, context), tmp_path / "q.pocket"))
+    short, long = (Example(one, pair="turn off the lamp", answers=((0, 4),)) for one in ("what", "what lamp " * 40))
+    assert evaluate(pocket, [short, short]).n == 2
+    with pytest.raises(DataError, match="^row 2: the question and its marks are .* longer than the window of 32"):
+        evaluate(pocket, [short, long])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pocketlm.errors import DataError, UserError
 from pocketlm.runtime.choose import Writing
 from pocketlm.runtime.generate import with_settings
 from pocketlm.runtime.likelihood import likelihoods
+from pocketlm.runtime.shortlist import Shortlist
 
 PROMPTS = ["turn on the kitchen lamp", "dim the", "switch off the red lamp in the hall please"]
 MOST = 12
@@ -124,6 +125,26 @@ def test_a_prompt_longer_than_the_context_is_refused_unless_it_may_be_cut(writer
     assert pair.write([long], Writing(max_tokens=4, cut=True))
 
 
+@pytest.mark.parametrize("how", [Writing(max_tokens=MOST), Writing(max_tokens=MOST, beams=3)])
+def test_a_long_prompt_takes_no_places_from_a_short_one_beside_it(writer, how):
+    _, generator, _ = writer("gpt2")
+    prompts = [" ".join(["lamp"] * (generator.context - 4)), "dim the"]
+    alone = [generator.write([one], how)[0] for one in prompts]
+    assert len(alone[1].ids) > len(alone[0].ids)
+    assert generator.write(prompts, how) == alone
+
+
+def test_a_stream_keeps_to_the_shortlist_of_its_pocket(writer, monkeypatch):
+    _, generator, _ = writer("Marian")
+    nothing = np.zeros(0, np.int64)
+    shortlist = Shortlist(np.array([5, 9, 17, 40, 77]), np.zeros(generator.decoder.words, np.int64), nothing)
+    how = Writing(max_tokens=MOST)
+    free = generator.write(PROMPTS[:1], how)[0].text
+    monkeypatch.setattr(generator, "shortlist", shortlist)
+    kept = generator.write(PROMPTS[:1], how)[0].text
+    assert "".join(generator.stream(PROMPTS[0], how)) == kept != free
+
+
 def test_long_prompts_read_in_parts_are_read_as_at_once(writer, monkeypatch):
     from pocketlm.runtime import generate
 
@@ -161,6 +182,7 @@ def test_likelihood_is_that_of_torch(writer, monkeypatch):
         ({"top_p": 0}, "top_p is over 0, up to 1, got 0"),
         ({"beams": 2, "temperature": 1}, "give temperature or beams, not both"),
         ({"stop": ("",)}, "stop is strings that are not empty"),
+        ({"seed": -1}, "seed is 0 or more, got -1"),
         ({"early_stopping": "soon"}, "early_stopping is true, false or 'never'"),
     ],
 )

@@ -38,6 +38,17 @@ def test_queries_with_passages_are_questions_where_answers_are_in_them(more, tas
     assert prepare(Job(str(path))).task.name == task
 
 
+def test_a_note_on_a_row_has_its_number_in_the_file(tmp_path):
+    rows = [(f"the lamp number {place} is on", f"taa namba {place} inawaka") for place in range(60)]
+    rows[47] = ("a lamp", "taa " * 60)
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join("\t".join(row) + "\n" for row in [("en", "sw"), *rows]), "utf-8")
+    notes = prepare(Job(str(path))).about["notes"]
+    assert [note for note in notes if "such as row" in note] == [
+        f"{path}: 1 pair 4 times further apart in length than is usual, such as row 48; are they translations?"
+    ]
+
+
 @pytest.mark.parametrize(
     ("task", "read"), [("question-answering", 384), ("translation", 256), ("classification", 64), ("similarity", 64)]
 )

@@ -67,3 +67,13 @@ def test_systems_are_compared_in_pairs():
 def test_a_floor_may_name_the_metric():
     floor = QualityFloor.parse("chrf++>=0.4")
     assert (floor.metric, floor.value) == ("chrf++", 0.4)
+
+
+def test_a_system_that_says_next_to_nothing_right_is_judged_too():
+    """Some samples of the bootstrap have not one n-gram right."""
+    examples = [Example("x", target="habari ya asubuhi") for _ in range(10)]
+    said = [{"translation": "habari" if place == 0 else "zzz"} for place in range(10)]
+    scores = TRANSLATION.score(examples, said, OUTPUTS)
+    found, plain = scores.metrics["chrf++"], TRANSLATION.figures(examples, said, OUTPUTS)["chrf++"]
+    assert found.low < found.value < found.high
+    assert plain == pytest.approx(found.value, abs=1e-6)

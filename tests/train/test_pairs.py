@@ -1,6 +1,7 @@
 """Batches of pairs hold all pairs and few tokens; losses are what they are by hand; a teacher's words are its words."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from pocketlm.train.pairs import (
     fitting,
     join_shares,
     pair_batch,
+    pair_ids,
     pair_loss,
     piece_ids,
     piece_loss,
@@ -38,6 +40,17 @@ def model():
 @pytest.fixture(scope="module")
 def rows(model):
     return [piece_ids(model.tokenizer, side) for side in (PAIRS.sources, PAIRS.targets)]
+
+
+def test_targets_are_cut_by_the_rules_for_what_is_written(model, rows):
+    """Marian's tokenizers have one set of pieces for what is read and another for what is written."""
+    assert list(pair_ids(model.tokenizer, PAIRS)) == rows
+
+    class TwoSided:
+        def __call__(self, text=None, text_target=None, verbose=True):
+            return SimpleNamespace(input_ids=[[1, 3]] * len(text) if text else [[2, 3]] * len(text_target))
+
+    assert pair_ids(TwoSided(), PAIRS.at([0, 1])) == ([[1, 3], [1, 3]], [[2, 3], [2, 3]])
 
 
 def test_batches_hold_every_pair_once_and_at_most_so_many_tokens(rows):

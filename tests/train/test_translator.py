@@ -12,10 +12,11 @@ from pocketlm.model.translator import STUDENTS, TranslatorShape, new_translator,
 from pocketlm.pocket.work import WorkFolder
 from pocketlm.progress import Deadline, Silent
 from pocketlm.runtime.shortlist import Shortlist
+from pocketlm.train import translator
 from pocketlm.train.alignment import make_shortlist
 from pocketlm.train.loop import Schedule
 from pocketlm.train.pairs import piece_ids
-from pocketlm.train.translator import Desk, Lecture, dictated, lecture_for, save_plain, teach
+from pocketlm.train.translator import Desk, Lecture, dictated, fine_tune_teacher, lecture_for, save_plain, teach
 from pocketlm.train.write import write
 
 PAIRS, DEV = made_pairs(300), made_pairs(40, seed=1)
@@ -42,6 +43,15 @@ def starting(tokenizer, shape=SHAPE, dropout=0.0):
 @pytest.fixture(scope="module")
 def teacher(desk, tokenizer):
     return teach(desk, "teacher", starting(tokenizer), PAIRS, LECTURE, {})
+
+
+def test_a_teacher_at_the_same_place_with_other_weights_is_another(desk, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(translator, "teach", lambda *given: given[-1])
+    found = []
+    for seed in (0, 0, 1):
+        save_plain(new_translator(replace(SHAPE, pieces=len(tokenizer)), tokenizer, seed=seed), tmp_path / "teacher")
+        found.append(fine_tune_teacher(desk, str(tmp_path / "teacher"), PAIRS))
+    assert found[0] == found[1] != found[2]
 
 
 def right(texts):

@@ -177,9 +177,11 @@ def _known_pair(names: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _score(rows: Sequence[Row], names: Sequence[str]) -> str | None:
-    """The column called as scores are, with numbers throughout its first rows."""
+    """The column called as scores are, with numbers in most of its first rows; the others are refused when read."""
+    sample = rows[:500]
     found = (name for wanted in SCORE_NAMES for name in names if name.lower() == wanted)
-    return next((name for name in found if all(_number(row.get(name)) is not None for row in rows[:500])), None)
+    counts = ((name, sum(_number(row.get(name)) is not None for row in sample)) for name in found)
+    return next((name for name, count in counts if 2 * count > len(sample)), None)
 
 
 def _text_columns(rows: Sequence[Row], names: Sequence[str]) -> list[str]:

@@ -59,6 +59,11 @@ def has_questions(rows: Sequence[Row]) -> bool:
     return any(name in names and _holds_answers(rows, name, context) for name in ANSWER_NAMES)
 
 
+def context_column(rows: Sequence[Row]) -> str | None:
+    """The column called as contexts are, for rows that are known to be questions."""
+    return _named(CONTEXT_NAMES, list(dict.fromkeys(name for row in rows for name in row)))
+
+
 def _named(wanted: Sequence[str], names: Sequence[str]) -> str | None:
     return next((name for one in wanted for name in names if name.lower() == one), None)
 

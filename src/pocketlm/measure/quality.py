@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from pocketlm.errors import DataError
 from pocketlm.outputs import Example, texts_of
 from pocketlm.runtime.decode import Prediction
 from pocketlm.runtime.inputs import Text
 from pocketlm.runtime.likelihood import likelihoods
-from pocketlm.runtime.load import Pocket
+from pocketlm.runtime.load import Pocket, write_all
 from pocketlm.runtime.vectors import correlation, vectors_of
+from pocketlm.runtime.windows import QuestionInputs
 from pocketlm.tasks.scores import Scores
 from pocketlm.tasks.table import TASKS, Task
 
@@ -21,12 +24,48 @@ def texts_for(pocket: Pocket, examples: Sequence[Example]) -> list[Text]:
 
 
 def evaluate(pocket: Pocket, examples: Sequence[Example], seed: int = 0) -> Scores:
-    """The Pocket's scores on labelled examples, one text at a time, as it is mostly used."""
+    """The Pocket's scores on labelled examples, one text at a time, as it is mostly used.
+
+    Sources longer than a model that writes has places for are cut, and counted where the scores say how they are taken.
+    Raises DataError, which names the row, for a question that leaves no room for its context.
+    """
     task: Task = TASKS[pocket.task]
     if pocket.task == "generation":
         said: list[Prediction] = list(likelihoods(pocket.generator, [one.text for one in examples]))
         return task.score(examples, said, pocket.outputs, seed)
-    return task.score(examples, pocket.predict(texts_for(pocket, examples), batch_size=1), pocket.outputs, seed)
+    texts = texts_for(pocket, examples)
+    if pocket.writes:
+        return _of_written(pocket, task, examples, seed)
+    _check_room(pocket, texts)
+    return task.score(examples, pocket.predict(texts, batch_size=1), pocket.outputs, seed)
+
+
+def written(pocket: Pocket, texts: Sequence[str], batch_size: int = 1) -> list[Prediction]:
+    """What the Pocket writes for each source, one that is longer than it has places for cut."""
+    how = replace(pocket.generator.writing, cut=True)
+    return write_all(pocket.generator, pocket.outputs[0].name, texts, batch_size, how)
+
+
+def _of_written(pocket: Pocket, task: Task, examples: Sequence[Example], seed: int) -> Scores:
+    texts = [one.text for one in examples]
+    scores = task.score(examples, written(pocket, texts), pocket.outputs, seed)
+    most = pocket.generator.context
+    cut = sum(len(pocket.generator.read(text)) > most for text in texts)
+    if not cut:
+        return scores
+    note = f"; of {len(texts):,} sources {cut:,} are longer than the {most:,} tokens that the model reads, and were cut"
+    return replace(scores, signatures={name: how + note for name, how in scores.signatures.items()})
+
+
+def _check_room(pocket: Pocket, texts: Sequence[Text]) -> None:
+    """Raises DataError, which names the row, for a question that leaves no room for its context."""
+    if not isinstance(pocket.inputs, QuestionInputs):
+        return
+    for place, text in enumerate(texts, 1):
+        try:
+            pocket.inputs.windows([text])
+        except DataError as error:
+            raise DataError(f"row {place}: {error}") from None
 
 
 def fidelity(said: Sequence[Prediction], taught: Sequence[Prediction]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from pocketlm.model.keras_file import KerasFile, open_keras
 from pocketlm.model.keras_trace import Trace, trace
 from pocketlm.model.pretrained import Model
 from pocketlm.model.spec import ModelSpec
-from pocketlm.model.text_graph import GraphConfig, Node, TextGraph, shares
+from pocketlm.model.text_graph import GraphConfig, TextGraph, shares
 from pocketlm.model.vectorizer import Vectorizer
 
 # ‖ours − Keras's‖ / ‖Keras's‖ of log-odds: float sums in another order.
@@ -146,6 +145,3 @@ def load_vectorizer(folder: Path) -> Vectorizer | None:
         return None
     config = GraphConfig.from_folder(folder)
     return Vectorizer(Tokenizer.from_file(str(path)), config.length, masked(config))
-
-
-__all__ = ["Node", "empty_graph", "load_keras", "load_vectorizer", "probabilities", "replace", "sampled"]

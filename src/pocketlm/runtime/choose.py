@@ -57,6 +57,7 @@ class Writing:
             ("beams", self.beams >= 1, "at least 1"),
             ("early_stopping", self.early_stopping in (True, False, "never"), "true, false or 'never'"),
             ("stop", all(self.stop), "strings that are not empty"),
+            ("seed", self.seed >= 0, "0 or more"),
         ):
             if not holds:
                 raise UserError(f"{name} is {allowed}, got {getattr(self, name)!r}")

@@ -71,43 +71,24 @@ class Generator:
         that is longer than the context, unless `how.cut`.
         """
         how = how or self.writing
-        if not texts:
-            return []
-        prompts = [self.read(text) for text in texts]
-        if chosen is None and self.shortlist is not None:
-            chosen = self.shortlist.allowed([piece for prompt in prompts for piece in prompt]).tolist()
-        words = self._shortlist(chosen)
-        begun = self._begin(prompts, how, words)
-        if how.beams > 1:
-            found = beam_search(begun, begun.logits, begun.seen, how, begun.limits)
-            return [self._ended(begun.ids_of(one), how, begun.before(row)) for row, one in enumerate(found)]
-        unfolding = [Unfolding(self.decode, how.stop, begun.before(row)) for row in range(len(texts))]
-        ids: list[list[int]] = [[] for _ in texts]
-        pieces: list[list[str]] = [[] for _ in texts]
-        finish = [""] * len(texts)
-        for tokens in begun.tokens(how):
-            for row, token in enumerate(tokens):
-                if not finish[row] and token in self.ends:
-                    finish[row] = "end"
-                elif not finish[row]:
-                    ids[row].append(token)
-                    pieces[row].append(unfolding[row].add(token))
-                    finish[row] = "stop" if unfolding[row].stopped else ""
-            if all(finish):
-                break
-        for row, one in enumerate(unfolding):
-            pieces[row].append(one.end())
-            finish[row] = "stop" if one.stopped else finish[row] or "length"
-        return [Written("".join(pieces[row]), tuple(ids[row]), finish[row]) for row in range(len(texts))]
+        prompts = [self._fitting(self.read(text), how) for text in texts]
+        words = self._words(prompts, chosen)
+        written: dict[int, Written] = {}
+        for rows in self._together(prompts, how):
+            begun = self._begin([prompts[row] for row in rows], how, words)
+            made = self._searched(begun, how) if how.beams > 1 else self._chosen(begun, how, rows)
+            written |= dict(zip(rows, made, strict=True))
+        return [written[row] for row in range(len(texts))]
 
     def stream(self, text: str, how: Writing | None = None) -> Iterator[str]:
         """Pieces of what is written, whole characters each, as soon as they are certain."""
         how = how or self.writing
         if how.beams > 1:
             raise UserError("beam search knows its text at the end only: stream with beams 1")
-        begun = self._begin([self.read(text)], how, None)
+        prompts = [self._fitting(self.read(text), how)]
+        begun = self._begin(prompts, how, self._words(prompts, None))
         unfolding = Unfolding(self.decode, how.stop, begun.before(0))
-        for (token,) in begun.tokens(how):
+        for (token,) in begun.tokens(how, [0]):
             if token in self.ends:
                 break
             if piece := unfolding.add(token):
@@ -134,7 +115,45 @@ class Generator:
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
 
-    def _shortlist(self, chosen: Sequence[int] | None) -> Ids | None:
+    def _together(self, prompts: Sequence[Sequence[int]], how: Writing) -> list[list[int]]:
+        """Rows that are written at once: those with as many places left, so that none takes another's."""
+        groups: dict[int, list[int]] = {}
+        for row, prompt in enumerate(prompts):
+            left = how.max_tokens if self.translates else min(how.max_tokens, self.context - len(prompt))
+            groups.setdefault(left, []).append(row)
+        return list(groups.values())
+
+    def _searched(self, begun: _Begun, how: Writing) -> list[Written]:
+        """What beam search finds for each row."""
+        found = beam_search(begun, begun.logits, begun.seen, how, begun.limits)
+        return [self._ended(begun.ids_of(one), how, begun.before(row)) for row, one in enumerate(found)]
+
+    def _chosen(self, begun: _Begun, how: Writing, rows: Sequence[int]) -> list[Written]:
+        """What is written token by token in each row. rows: their numbers, by which they draw."""
+        count = len(rows)
+        unfolding = [Unfolding(self.decode, how.stop, begun.before(row)) for row in range(count)]
+        ids: list[list[int]] = [[] for _ in rows]
+        pieces: list[list[str]] = [[] for _ in rows]
+        finish = [""] * count
+        for tokens in begun.tokens(how, rows):
+            for row, token in enumerate(tokens):
+                if not finish[row] and token in self.ends:
+                    finish[row] = "end"
+                elif not finish[row]:
+                    ids[row].append(token)
+                    pieces[row].append(unfolding[row].add(token))
+                    finish[row] = "stop" if unfolding[row].stopped else ""
+            if all(finish):
+                break
+        for row, one in enumerate(unfolding):
+            pieces[row].append(one.end())
+            finish[row] = "stop" if one.stopped else finish[row] or "length"
+        return [Written("".join(pieces[row]), tuple(ids[row]), finish[row]) for row in range(count)]
+
+    def _words(self, prompts: Sequence[Sequence[int]], chosen: Sequence[int] | None) -> Ids | None:
+        """The only tokens that may be written, those that end a text among them; None for all."""
+        if chosen is None and self.shortlist is not None:
+            chosen = self.shortlist.allowed([piece for prompt in prompts for piece in prompt]).tolist()
         if chosen is None:
             return None
         if not self.translates:
@@ -145,7 +164,6 @@ class Generator:
         return ids
 
     def _begin(self, prompts: list[list[int]], how: Writing, chosen: Ids | None) -> _Begun:
-        prompts = [self._fitting(prompt, how) for prompt in prompts]
         if self.translates:
             starts = np.tile(np.array(self.about["starts"], np.int64), (len(prompts), 1))
             most = min(how.max_tokens, self.context - starts.shape[1])
@@ -234,9 +252,9 @@ class _Begun:
         """Rows become these of them."""
         self.run.take(order)
 
-    def tokens(self, how: Writing) -> Iterator[list[int]]:
-        """One more token of every row at a time, up to the most."""
-        draws = [np.random.default_rng([how.seed, row]) for row in range(self.run.rows)]
+    def tokens(self, how: Writing, numbers: Sequence[int]) -> Iterator[list[int]]:
+        """One more token of every row at a time, up to the most. numbers: of the rows, by which they draw."""
+        draws = [np.random.default_rng([how.seed, number]) for number in numbers]
         logits, seen, never = self.logits, self.seen, list(self.limits.never)
         for step in range(self.limits.most):
             if never:

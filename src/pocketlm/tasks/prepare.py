@@ -18,7 +18,7 @@ from pocketlm.data.pairs import (
     has_pairs,
     pair_examples,
 )
-from pocketlm.data.questions import has_questions
+from pocketlm.data.questions import context_column, has_questions
 from pocketlm.data.read import Row
 from pocketlm.data.source import Source, load
 from pocketlm.data.splits import (
@@ -80,7 +80,7 @@ def prepare(job: Job) -> Prepared:
         "source": source.name,
         "columns": columns.chosen,
         "splits": {name: describe_split(splits[name]) for name in SPLITS},
-        "notes": [*source.notes, *notes, *_notes(splits, columns, names)],
+        "notes": [*source.notes, *notes, *_notes(source.splits, columns, names)],
     }
     unlabelled = [str(row["text"]) for row in source.splits.get("unlabelled", [])]
     return Prepared(task, outputs, read["train"], read["dev"], read["test"], unlabelled, about)
@@ -117,7 +117,8 @@ def _columns(rows: Sequence[Row], job: Job) -> Columns | PairColumns:
         found = pair_columns(rows, job.source, job.target, sure=job.task == "translation")
         if found is not None:
             return found
-    columns = detect(rows, job.text, job.label, job.slots, job.multi_label, job.tags, job.context, job.answer)
+    context = job.context or (context_column(rows) if job.task == "question-answering" else None)
+    columns = detect(rows, job.text, job.label, job.slots, job.multi_label, job.tags, context, job.answer)
     if job.task not in (None, columns.task):
         raise DataError(
             f"{job.data}: holds {columns.task} rows ({columns.chosen}), not {job.task} rows; name the columns meant"
@@ -126,10 +127,10 @@ def _columns(rows: Sequence[Row], job: Job) -> Columns | PairColumns:
 
 
 def _notes(splits: dict[str, list[Row]], columns: Columns | PairColumns, names: dict[str, str]) -> list[str]:
-    """What is worth knowing of the rows of each split."""
+    """What is worth knowing of the rows of each file, numbered as they are in it."""
     if isinstance(columns, PairColumns):
         return []
-    return [note for name in SPLITS for note in columns.notes(splits[name], names[name])]
+    return [note for name in SPLITS if name in splits for note in columns.notes(splits[name], names[name])]
 
 
 def _examples(rows: Sequence[Row], columns: Columns | PairColumns, where: str) -> list[Example]:
@@ -183,7 +184,8 @@ def read_labelled(
     if alike:  # whatever was the form of the data it was made for, vectors can be judged by any
         return pair_examples(rows, detect_pairs(rows, Asked(text, pair[0], pair[1], label)), spec)
     translated = pair_columns(rows, text, label, sure=True) if task == "translation" else None
-    columns = translated or detect(rows, text, label, tags[0], task == "multi-label", tags[1], *question)
+    context = question[0] or (context_column(rows) if task == "question-answering" else None)
+    columns = translated or detect(rows, text, label, tags[0], task == "multi-label", tags[1], context, question[1])
     if columns.task != task:
         raise DataError(
             f"{spec}: holds {columns.task} rows ({columns.chosen}), the Pocket does {task}; name the columns that "

@@ -40,23 +40,33 @@ class Pairs:
         return Pairs(*(tuple(side[place] for place in places) for side in (self.sources, self.targets)))
 
 
-def piece_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Pieces of every text, its end included."""
-    rows: list[list[int]] = tokenizer(list(texts), verbose=False).input_ids if texts else []
+def piece_ids(tokenizer: Any, texts: Sequence[str], *, target: bool = False) -> list[list[int]]:
+    """Pieces of every text, its end included. target: they are written, not read: Marian's are cut by other rules."""
+    if not texts:
+        return []
+    given = {"text_target" if target else "text": list(texts)}
+    rows: list[list[int]] = tokenizer(**given, verbose=False).input_ids
     return rows
+
+
+def pair_ids(tokenizer: Any, pairs: Pairs) -> tuple[list[list[int]], list[list[int]]]:
+    """Pieces of the sources, and of the targets."""
+    return piece_ids(tokenizer, pairs.sources), piece_ids(tokenizer, pairs.targets, target=True)
 
 
 def fitting(model: Model, pairs: Pairs, longest: int) -> Pairs:
     """The pairs of at most `longest` pieces on each side."""
-    sides = [[len(row) for row in piece_ids(model.tokenizer, side)] for side in (pairs.sources, pairs.targets)]
+    sides = [[len(row) for row in side] for side in pair_ids(model.tokenizer, pairs)]
     return pairs.at([place for place, pair in enumerate(zip(*sides, strict=True)) if max(pair) <= longest])
 
 
-def dropped_or_plain(tokenizer: Any, texts: Sequence[str], dropout: float, seed: int) -> Callable[[int], Rows]:
+def dropped_or_plain(
+    tokenizer: Any, texts: Sequence[str], dropout: float, seed: int, *, target: bool = False
+) -> Callable[[int], Rows]:
     """What gives the texts' pieces in an epoch: cut anew each time where dropout is above 0."""
     if dropout > 0:
         return DroppedSubwords(tokenizer, texts, dropout, seed).ids
-    rows = piece_ids(tokenizer, texts)
+    rows = piece_ids(tokenizer, texts, target=target)
     return lambda _: rows
 
 
@@ -127,7 +137,7 @@ def pair_loss(module: Any, batch: PairBatch, smoothing: float, alpha: float = 0.
 def piece_loss(model: Model, pairs: Pairs, tokens: int = 4_096) -> float:
     """Mean cross-entropy of a piece of the targets, in nats, without label smoothing."""
     module = model.module.eval()
-    sources, targets = (piece_ids(model.tokenizer, side) for side in (pairs.sources, pairs.targets))
+    sources, targets = pair_ids(model.tokenizer, pairs)
     total, count = 0.0, 0
     for own in token_batches(sources, targets, tokens, np.random.default_rng(0)):
         batch = pair_batch(model, [sources[place] for place in own], [targets[place] for place in own])

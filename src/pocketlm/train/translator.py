@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pocketlm.model.encoder import quiet
-from pocketlm.model.pretrained import Model, load_model
+from pocketlm.model.pretrained import Model, fingerprint, load_model
 from pocketlm.model.subwords import learn_subwords, pieces_for
 from pocketlm.model.translator import TranslatorShape, new_translator
 from pocketlm.pocket.work import Step, WorkFolder, digest
@@ -25,8 +25,8 @@ from pocketlm.train.pairs import (
     fitting,
     join_shares,
     pair_batch,
+    pair_ids,
     pair_loss,
-    piece_ids,
     piece_loss,
     token_batches,
     word_shares,
@@ -147,10 +147,11 @@ def _train(desk: Desk, model: Model, pairs: Pairs, lecture: Lecture, teacher: Tr
     shares = None
     if teacher is not None and lecture.alpha > 0:
         desk.progress.stage(f"asking the teacher about the words of {len(pairs):,} texts")
-        rows = [piece_ids(model.tokenizer, side) for side in (pairs.sources, pairs.targets)]
+        rows = pair_ids(model.tokenizer, pairs)
         shares = word_shares(teacher.model, rows[0], rows[1], progress=desk.progress.step)
     sources = dropped_or_plain(model.tokenizer, pairs.sources, lecture.dropout, desk.seed)
-    targets = dropped_or_plain(model.tokenizer, pairs.targets, 0.0 if shares else lecture.dropout, desk.seed + 1)
+    left_out = 0.0 if shares else lecture.dropout
+    targets = dropped_or_plain(model.tokenizer, pairs.targets, left_out, desk.seed + 1, target=True)
     desk.progress.stage(f"training on {len(pairs):,} pairs")
     course = Course(
         model.module,
@@ -191,7 +192,7 @@ def fine_tune_teacher(desk: Desk, name: str, pairs: Pairs) -> Translator:
     """A pretrained encoder-decoder (a folder or hub name) fine-tuned on the pairs. Raises ModelError."""
     given = load_model(name)
     lecture = lecture_for(len(pairs), fine_tune=True)
-    return teach(desk, "teacher", given.copy, pairs, lecture, {"model": digest(name)})
+    return teach(desk, "teacher", given.copy, pairs, lecture, {"model": [one.hex() for one in fingerprint(given)]})
 
 
 def train_student(
