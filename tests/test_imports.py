@@ -22,6 +22,7 @@ LAYERS = [
     {"report", "serve"},
     {"writing", "modelling", "conclude"},
     {"build", "cli"},
+    {"__main__"},
 ]
 LAYER = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -34,6 +34,16 @@ def test_the_pocket_meets_its_size_and_writes(fitted):
     assert [set(one) >= {"translation", "tokens", "finish"} for one in said] == [True, True]
 
 
+def test_bench_holds_the_latency_of_a_text_against_its_limit(fitted, capsys):
+    from pocketlm.cli.main import main
+
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", str(fitted[0].pocket), "--json", "--max-latency", "10s"])
+    found = json.loads(capsys.readouterr().out)
+    assert ended.value.code == 0 and found["met"]
+    assert found["latency_p50_ms"] > found["token_p50_ms"]  # a text has several tokens, and is read first
+
+
 def test_the_result_says_what_was_reached_and_how_it_was_taken(fitted):
     data = fitted[0].data
     test = data["chosen"]["test"]

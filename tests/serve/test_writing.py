@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 
 from pocketlm.runtime.choose import Writing
@@ -53,15 +54,26 @@ def test_what_is_wrong_is_said_before_the_first_line(client, body, said):
     assert client.post("/generate", json={"text": "on", "max_tokens": 1}).status_code == 200  # the turn was given back
 
 
-def test_a_reader_that_leaves_gives_the_turn_back(model):
+@pytest.mark.parametrize("heard", [0, 1, 2])  # messages: 0 goes before the first line is asked for
+def test_a_reader_that_leaves_gives_the_turn_back(model, heard):
     from pocketlm.serve.writing import streamed
+
+    sent = []
+
+    async def send(message):
+        if len(sent) == heard:
+            raise OSError("the reader has gone")
+        sent.append(message)
+
+    async def receive():
+        await asyncio.sleep(60)
 
     async def leave():
         turn = asyncio.Lock()
-        lines = (await streamed(model.generator, "turn on", Writing(max_tokens=9), turn)).body_iterator
-        await anext(lines)
+        answer = await streamed(model.generator, "turn on", Writing(max_tokens=9), turn)
         assert turn.locked()
-        await lines.aclose()
+        with pytest.raises(ClientDisconnect):
+            await answer({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send)
         return turn.locked()
 
-    assert asyncio.run(leave()) is False
+    assert asyncio.run(leave()) is False and len(sent) == heard

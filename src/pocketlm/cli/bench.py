@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,7 +55,8 @@ def command(
     """Measure size, load time, latency (one text at a time, one thread) and peak memory in a fresh process.
 
     Of a Pocket that writes: tokens a second of prompts and of text, and memory with the length of context; its latency
-    is that of a token. With limits, exit code 3 says that the file misses them.
+    is that of a token, or of a text where it writes one for another. With limits, exit code 3 says that the file misses
+    them.
     """
     from pocketlm.measure.fresh import measure_pocket, measure_writing
     from pocketlm.measure.machine import describe
@@ -74,8 +76,9 @@ def command(
     if model.writes:
         taken = measure_writing(Path(pocket), threads)
         taken |= {f"latency_{name}_ms": taken[f"token_{name}_ms"] for name in ("p50", "p95")}
-    else:
-        taken = measure_pocket(Path(pocket), texts_for(model, examples) or _examples(model))
+    if not model.writes or model.generator.translates:
+        calls = measure_pocket(Path(pocket), _fitting(model, texts_for(model, examples)) or _examples(model))
+        taken = {**taken, **calls} if model.writes else calls
     quality: dict[str, float] = {}
     if budget.min_quality is not None:
         quality = {name: figure.value for name, figure in evaluate(model, examples).metrics.items()}
@@ -103,6 +106,11 @@ def _examples(model: Pocket) -> list[Any]:
     return [_QUESTION] if model.outputs[0].kind == "span" else list(_EXAMPLES)
 
 
+def _fitting(model: Pocket, texts: Sequence[Any]) -> list[Any]:
+    """The texts, of a Pocket that writes those that it reads whole."""
+    return [one for one in texts if not model.writes or len(model.generator.read(one)) <= model.generator.context]
+
+
 def _print(taken: dict[str, Any], verdict: str) -> None:
     low, high = format_latency(taken["latency_p50_low_ms"]), format_latency(taken["latency_p50_high_ms"])
     say(f"size    {format_size(taken['size_bytes'])} ({taken['size_bytes']:,} bytes)")
@@ -119,6 +127,8 @@ def _print_writing(taken: dict[str, Any], verdict: str) -> None:
     say(f"prompt  {taken['prompt_tokens_per_s']:,.0f} tokens/s ({taken['prompt_tokens']:,} tokens)")
     say(f"writes  {taken['generation_tokens_per_s']:,.1f} tokens/s on {taken['threads']} thread(s)")
     say(f"p50     {format_latency(taken['token_p50_ms'])} a token, p95 {format_latency(taken['token_p95_ms'])}")
+    if "calls" in taken:
+        say(f"p50     {format_latency(taken['latency_p50_ms'])} a text, p95 {format_latency(taken['latency_p95_ms'])}")
     for tokens, peak in taken["memory_by_context"].items():
         say(f"memory  {format_size(peak)} peak with {int(tokens):,} tokens of context")
     say(f"memory  {format_size(taken['memory_bytes'])} peak of the process")

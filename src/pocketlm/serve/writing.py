@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from pocketlm.errors import DataError
 from pocketlm.runtime.choose import Writing
@@ -52,6 +53,21 @@ def _setting(name: str, value: Any, kind: type) -> Any:
     raise DataError(f'"{name}" is {"a string or a list of them" if kind is tuple else "a number"}, got {value!r}')
 
 
+class _TakingTurns(StreamingResponse):
+    """Lines of pieces, after which the turn is given back: also where the reader went before the first of them."""
+
+    def __init__(self, first: str, pieces: Iterator[str], turn: asyncio.Lock) -> None:
+        super().__init__(_lines(first, pieces), media_type=LINES)
+        self.turn = turn
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.turn.release()
+
+
 async def streamed(model: Generator, text: str, how: Writing, turn: asyncio.Lock) -> StreamingResponse:
     """{"text": piece} a line. What is wrong with the prompt is known before the first line, and raised here."""
     await turn.acquire()
@@ -61,15 +77,12 @@ async def streamed(model: Generator, text: str, how: Writing, turn: asyncio.Lock
     except BaseException:
         turn.release()
         raise
-    return StreamingResponse(_lines(first, pieces, turn), media_type=LINES)
+    return _TakingTurns(first, pieces, turn)
 
 
-async def _lines(first: str, pieces: Iterator[str], turn: asyncio.Lock) -> AsyncIterator[str]:
-    try:
-        piece: str | None = first
-        while piece is not None:
-            if piece:
-                yield json.dumps({"text": piece}, ensure_ascii=False) + "\n"
-            piece = await run_in_threadpool(next, pieces, None)
-    finally:  # also where the reader has gone
-        turn.release()
+async def _lines(first: str, pieces: Iterator[str]) -> AsyncIterator[str]:
+    piece: str | None = first
+    while piece is not None:
+        if piece:
+            yield json.dumps({"text": piece}, ensure_ascii=False) + "\n"
+        piece = await run_in_threadpool(next, pieces, None)
