@@ -15,12 +15,12 @@ LAYERS = [
     {"data", "model"},
     {"tasks"},
     {"train", "measure"},
-    {"compress", "students"},
+    {"augment", "compress", "students"},
     {"export"},
     {"recipe"},
     {"search"},
     {"report", "serve"},
-    {"writing", "conclude"},
+    {"augmenting", "writing", "conclude"},
     {"build", "cli"},
 ]
 LAYER = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
