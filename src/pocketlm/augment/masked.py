@@ -78,7 +78,7 @@ class _Filler:
             place: word
             for place, piece in enumerate(pieces)
             if place not in special and piece.startswith(begins) and not piece.startswith("##")
-            if (word := self.tokenizer.decode([place]).strip()) and word.isalpha()
+            if (word := self.tokenizer.decode([place]).strip().removeprefix(begins)) and word.isalpha()
         }
 
     def likeliest(self, words: Sequence[Word], places: Sequence[int], top: int) -> list[list[str]]:
