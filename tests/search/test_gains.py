@@ -75,7 +75,9 @@ def test_held_out_texts_never_come_back_as_training_rows(small, monkeypatch):
     assert found.dropped == {"in dev or test": 2 * 2 * 12 * 12, "not new": 2 * 2 * 12 * 12}
 
 
-@pytest.mark.parametrize(("kind", "said"), [("span", "--method"), ("vector", "--method"), ("text", "--method")])
+@pytest.mark.parametrize(
+    ("kind", "said"), [("span", "name the methods"), ("vector", "name the methods"), ("text", "name the methods")]
+)
 def test_what_n_grams_cannot_say_is_not_measured(kind, said):
     with pytest.raises(DataError, match=said):
         gains([Noise()], EXAMPLES, Trials(TASK, (Output("x", kind, ()),)), Silent())

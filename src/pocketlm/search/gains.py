@@ -129,7 +129,7 @@ def refuse(outputs: Sequence[Output]) -> None:
     kinds = {output.kind for output in outputs}
     if not kinds <= {"single", "multi", "tags"}:
         raise DataError(
-            "gains are measured where texts or words have labels; name methods with --method for other data"
+            "gains are measured where texts or words have labels; for other data name the methods that are wanted"
         )
 
 
