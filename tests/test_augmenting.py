@@ -12,16 +12,7 @@ from pocketlm.errors import OutputError, RecipeError
 from pocketlm.job import Job
 from pocketlm.pocket.format import read_pocket
 from pocketlm.search import gains
-from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.tasks.prepare import prepare
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """A student that trains in no time."""
-    monkeypatch.setattr(gains, "STUDENT", HashedNgrams(buckets=2**12, rows=2_000, width=8))
-    monkeypatch.setattr(gains, "MOST_EPOCHS", 5)
-    monkeypatch.setattr(gains, "RESAMPLES", 20)
 
 
 def written(path):
@@ -102,7 +93,7 @@ def test_translations_keep_their_target(tmp_path):
     assert made and all(row["sw"] in said and row["en"] != said[row["sw"]] for row in made)
 
 
-def test_gains_are_measured_and_only_methods_that_help_are_written(small, csv_file, tmp_path, monkeypatch):
+def test_gains_are_measured_and_only_methods_that_help_are_written(quick_gains, csv_file, tmp_path, monkeypatch):
     monkeypatch.setattr(gains.Gain, "helps", property(lambda self: self.method == "noise"))
     path = tmp_path / "more.jsonl"
     job = Job(str(csv_file), text="text", label="category")
@@ -133,7 +124,7 @@ def test_fit_learns_from_new_rows_and_says_so(csv_file, tmp_path):
     assert result.data["data"]["splits"]["train"]["rows"] == len(prepare(Job(str(csv_file), **settings)).train)
 
 
-def test_fit_takes_only_methods_whose_gain_is_sure(small, csv_file, tmp_path, monkeypatch):
+def test_fit_takes_only_methods_whose_gain_is_sure(quick_gains, csv_file, tmp_path, monkeypatch):
     monkeypatch.setattr(gains.Gain, "helps", property(lambda self: self.method == "aeda"))
     result = pocketlm.fit(
         str(csv_file), augment="auto", text="text", label="category", max_size="30kB", output=str(tmp_path / "m.pocket")

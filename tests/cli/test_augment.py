@@ -32,7 +32,7 @@ def refused(run):
     return command
 
 
-def test_the_table_and_the_file(run, csv_file, tmp_path):
+def test_the_table_and_the_file(quick_gains, run, csv_file, tmp_path):
     out = tmp_path / "more.csv"
     arguments = ("augment", csv_file, "--text", "text", "--label", "category", "--seeds", 1, "--folds", 2)
     code, said, err = run(*arguments, "--try", "aeda,noise", "-o", out)

@@ -11,19 +11,10 @@ from pocketlm.outputs import Example, Output
 from pocketlm.progress import Silent
 from pocketlm.search import gains as module
 from pocketlm.search.gains import Trials, folds, gains
-from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.tasks.table import TASKS
 
 EXAMPLES = [Example(f"word{place} {'red' if place % 2 else 'blue'}", ("ab"[place % 2],)) for place in range(24)]
 TASK = TASKS["classification"]
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """A student that trains in no time."""
-    monkeypatch.setattr(module, "STUDENT", HashedNgrams(buckets=2**10, rows=400, width=8))
-    monkeypatch.setattr(module, "MOST_EPOCHS", 6)
-    monkeypatch.setattr(module, "RESAMPLES", 40)
 
 
 def trials(**settings):
@@ -39,7 +30,7 @@ def test_folds_spread_labels_and_keep_equal_texts_together():
     assert set(counts.values()) == {8}
 
 
-def test_the_same_trials_give_the_same_gains(small):
+def test_the_same_trials_give_the_same_gains(quick_gains):
     first = gains([Noise()], EXAMPLES, trials(), Silent())
     assert first == gains([Noise()], EXAMPLES, trials(), Silent())
     without, (found,) = first
@@ -49,7 +40,7 @@ def test_the_same_trials_give_the_same_gains(small):
     assert 0 < found.new_rows <= 2
 
 
-def test_new_rows_that_change_nothing_gain_nothing(small, monkeypatch):
+def test_new_rows_that_change_nothing_gain_nothing(quick_gains, monkeypatch):
     """Where no new row is kept, both students are the same one."""
     monkeypatch.setattr(Noise, "__call__", lambda self, example, random, material: [])
     without, (found,) = gains([Noise()], EXAMPLES, trials(), Silent())
@@ -57,7 +48,7 @@ def test_new_rows_that_change_nothing_gain_nothing(small, monkeypatch):
     assert not found.helps and found.with_it == without
 
 
-def test_held_out_texts_never_come_back_as_training_rows(small, monkeypatch):
+def test_held_out_texts_never_come_back_as_training_rows(quick_gains, monkeypatch):
     learnt = []
     real = module.trained_student
 
