@@ -10,11 +10,13 @@ from typing import Any
 
 import typer
 
+from pocketlm.augment.method import AUGMENTERS
 from pocketlm.cli.main import app
 from pocketlm.compress.passes import PASSES
 from pocketlm.job import Job
 from pocketlm.pocket import format as pocket_format
 from pocketlm.students.passes import STUDENT_PASSES
+from pocketlm.tables import Table
 from pocketlm.tasks.table import TASKS
 from pocketlm.units import format_size
 
@@ -70,16 +72,28 @@ def passes_page() -> str:
     """Every pass with its settings: those that make students, and those that compress a model."""
     parts = ["# Passes", "", WRITTEN, ""]
     for title, about, table in PASSES_OF:
-        parts += [f"## {title}", "", about, ""]
-        for name in table:
-            kind = table[name]
-            module = sys.modules[kind.__module__]
-            # A pass may take the settings of another one, which say what they are there.
-            inherited = [getdoc(base) or "" for base in kind.__mro__[1:-1] if fields_of(base)]
-            settings = ", ".join(shown(one) for one in fields(kind))
-            texts = [getdoc(module) or "", getdoc(kind) or "", *inherited, f"Settings: {settings}"]
-            parts += [f"### {name}", "", *(line for text in texts if text for line in (text, ""))]
+        parts += [f"## {title}", "", about, "", *entries(table)]
     return "\n".join(parts)
+
+
+def augmenters_page() -> str:
+    """Every augmentation method with its settings."""
+    about = "Ways to make training rows of training rows: see [Augmentation](../augmentation.md)."
+    return "\n".join(["# Augmentation methods", "", WRITTEN, "", about, "", *entries(AUGMENTERS)])
+
+
+def entries(table: Table) -> list[str]:
+    """Lines on every entry of a table: what its module and its class say, and its settings."""
+    parts = []
+    for name in table:
+        kind = table[name]
+        module = sys.modules[kind.__module__]
+        # A pass may take the settings of another one, which say what they are there.
+        inherited = [getdoc(base) or "" for base in kind.__mro__[1:-1] if fields_of(base)]
+        settings = ", ".join(shown(one) for one in fields(kind))
+        texts = [getdoc(module) or "", getdoc(kind) or "", *inherited, f"Settings: {settings}"]
+        parts += [f"### {name}", "", *(line for text in texts if text for line in (text, ""))]
+    return parts
 
 
 def fields_of(kind: type) -> tuple[Field[Any], ...]:
@@ -117,7 +131,10 @@ def formats_page() -> str:
     )
 
 
-PAGES = {"cli.md": cli_page, "passes.md": passes_page, "tasks.md": tasks_page, "formats.md": formats_page}
+PAGES = {
+    "cli.md": cli_page, "passes.md": passes_page, "augmenters.md": augmenters_page, "tasks.md": tasks_page,
+    "formats.md": formats_page,
+}  # fmt: skip
 
 
 def main() -> int:

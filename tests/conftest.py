@@ -150,3 +150,14 @@ def pairs_file(tmp_path_factory):
             shared = set(one["tokens"]) & set(other["tokens"]) - {"the", "lamp"}
             writer.writerow([one["text"], other["text"], len(shared) / 2])
     return path
+
+
+@pytest.fixture
+def quick_gains(monkeypatch):
+    """Gains of augmentation by a student that trains in no time, with few resamples."""
+    from pocketlm.search import gains
+    from pocketlm.students.ngrams import HashedNgrams
+
+    monkeypatch.setattr(gains, "STUDENT", HashedNgrams(buckets=2**12, rows=2_000, width=8))
+    monkeypatch.setattr(gains, "MOST_EPOCHS", 5)
+    monkeypatch.setattr(gains, "RESAMPLES", 30)

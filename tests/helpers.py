@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pocketlm.augment.variants import variants
 from pocketlm.export.pocket import Exported
 from pocketlm.job import Job
 from pocketlm.model.encoder import load_pretrained, question_inputs
@@ -56,7 +57,7 @@ def make_context(data: Path, teacher: Path | None, work: Path, **job: str) -> Fi
     return FitContext(
         prepared.task,
         prepared.outputs,
-        taught_lesson(room, taught, room.train, [], 1, {}),
+        taught_lesson(room, taught, room.train, variants(lesson(room.train, prepared.outputs).texts, 1, 0)),
         prepared.dev,
         32,
         pretrained,

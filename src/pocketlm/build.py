@@ -22,6 +22,8 @@ from pocketlm.runtime.inputs import plain_text
 from pocketlm.tasks.prepare import Prepared, prepare
 
 try:
+    from pocketlm.augment.variants import variants
+    from pocketlm.augmenting import NONE, with_new_rows
     from pocketlm.conclude import conclude
     from pocketlm.export.pocket import untrained_latency
     from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained, question_inputs
@@ -75,6 +77,9 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         find_teacher(job.teacher)
     prepared = prepare(job)
     job = job.for_task(prepared.task.name)
+    rows = len(prepared.train)
+    if job.augment != NONE:
+        prepared = with_new_rows(job, prepared, progress)
     assert job.max_length is not None and job.variants is not None  # `for_task` has set them
     if any(output.kind == "text" for output in prepared.outputs):
         story = fit_modeller if prepared.task.name == "generation" else fit_writer
@@ -105,10 +110,13 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         )  # fmt: skip
         more = lesson(learnt_dev, prepared.outputs)
         if teacher is not None and _worth_hearing(teacher, context, prepared):
-            taught = taught_lesson(room, teacher, room.train, prepared.unlabelled, job.variants, near)
+            # as many variants as without new rows, which are variants themselves
+            rounds = max(min(1, job.variants), round(job.variants * rows / len(prepared.train)))
+            varied = variants(context.lesson.texts, rounds, job.seed, near)
+            taught = taught_lesson(room, teacher, room.train, [*prepared.unlabelled, *varied])
             said = answers(teacher.model, texts_of(prepared.dev, prepared.outputs))
             context = replace(context, lesson=taught, taught_dev=said)
-            more = taught_lesson(room, teacher, learnt_dev, [], job.variants, near)
+            more = taught_lesson(room, teacher, learnt_dev, variants(more.texts, job.variants, job.seed, near))
         outcomes, judged = _search(job, prepared, teacher, context, work)
         chosen = judged.choose(outcomes)
         final = None if chosen is None else chosen.trial
@@ -233,6 +241,7 @@ def _manifest_head(
     job: Job, prepared: Prepared, teacher: Teacher | None, trained_on: tuple[str, ...]
 ) -> dict[str, Any]:
     """What the manifest says whatever the candidate and the budget, and nothing of when and where it was made."""
+    made = prepared.about.get("augmentation")
     return {
         "provenance": {
             # the file's name and not its folder: the same data gives the same bytes wherever it lies
@@ -240,5 +249,6 @@ def _manifest_head(
             "teacher": {"name": teacher.name, "sha256": teacher.sha256} if teacher else None,
             "trained_on": list(trained_on),
             "seed": job.seed,
+            **({"augmentation": made["methods"]} if made else {}),
         },
     }

@@ -31,7 +31,9 @@ class Job:
     again on train and dev rows before the test rows are read. max_length: pieces read of a text, of each side of a pair
     to translate, of a question and its context at once, or of a window of text to model. Without variants and
     max_length these are what suits the task. focus: pieces read of a question and a longer context in all, for answers
-    in less time. keep_best: write the nearest miss too. force: replace files.
+    in less time. keep_best: write the nearest miss too. force: replace files. augment: methods by name whose rows are
+    added to training, "auto" for those whose gain on held-out rows is sure, or "none". language: the rows', where a
+    method needs to know it.
     """
 
     data: str
@@ -61,6 +63,8 @@ class Job:
     seed: int = 0
     variants: int | None = None
     refit: bool = True
+    augment: str = "none"
+    language: str | None = None
     max_length: int | None = None
     focus: int | None = None
     time_limit: str | None = None

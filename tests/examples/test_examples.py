@@ -134,3 +134,12 @@ def test_keras_to_litert(tmp_path):
     assert accuracy["2 bits during"] > accuracy["2 bits after"]
     assert size["2 bits during"] < 0.7 * size["8 bits after"] < 0.2 * size["float32"]
     assert (tmp_path / "small" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_augment_rows(tmp_path):
+    metric, *gains, note = run(EXAMPLES / "11_augment_rows.py", tmp_path, folder=tmp_path).splitlines()
+    assert metric.startswith("frame_accuracy 0.")
+    assert [line.split()[0] for line in gains] == ["slot-substitution", "noise"]
+    assert note.startswith("slot-substitution of row ")
+    assert (tmp_path / "more.jsonl").is_file()

@@ -54,6 +54,10 @@ def command(
     work: Annotated[str | None, _option("Folder for unfinished and measured work.")] = None,
     seed: Annotated[int | None, _option("Seed of everything random.")] = None,
     variants: Annotated[int | None, _option("Variants of each training text that the teacher labels.")] = None,
+    augment: Annotated[
+        str | None, _option("New training rows: none, auto (methods whose held-out gain is sure), or methods by name.")
+    ] = None,
+    language: Annotated[str | None, _option("Language code of the rows, such as yo; for orthography.")] = None,
     refit: Annotated[
         bool | None, _option("Train the chosen recipe again on train and dev.", "--refit/--no-refit")
     ] = None,

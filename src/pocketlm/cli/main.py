@@ -26,6 +26,7 @@ COMMANDS = {
     "bench": "pocketlm.cli.bench",
     "inspect": "pocketlm.cli.inspect",
     "data": "pocketlm.cli.data",
+    "augment": "pocketlm.cli.augment",
     "serve": "pocketlm.cli.serve",
 }
 

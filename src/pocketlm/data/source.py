@@ -22,6 +22,10 @@ from pocketlm.tables import did_you_mean
 SMART_HOME = "smart-home:"
 # Columns of words and of their tags: one item a word, none with a space inside.
 ALIGNED = (*TOKEN_NAMES, *TAG_NAMES)
+# The column of a file of `augment` that says where a row comes from; nothing for a row as it was.
+ORIGIN = "augmented"
+# What rows can be written as.
+WRITTEN = (".jsonl", ".ndjson", ".csv", ".tsv")
 _SPLITS = {"train": ("train",), "dev": ("dev", "valid", "validation", "val"), "test": ("test",)}
 
 
@@ -96,7 +100,9 @@ def _by_split_column(source: Source) -> Source:
         return source
     splits: dict[str, list[Row]] = {}
     for row, split in zip(rows, said, strict=True):
-        splits.setdefault(str(split), []).append({name: cell for name, cell in row.items() if name != "split"})
+        splits.setdefault(str(split), []).append(
+            {name: cell for name, cell in row.items() if name not in ("split", ORIGIN)}
+        )
     return Source(source.name, splits, (*source.notes, "split as the column 'split' says"))
 
 
@@ -212,15 +218,22 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:160] or type(error).__name__
 
 
+def check_ending(path: Path) -> None:
+    """Raise OutputError for a file that `write_rows` cannot write, by its ending."""
+    if path.suffix.lower() not in WRITTEN:
+        raise OutputError(f"{path}: unknown ending {path.suffix!r}; rows are written as .jsonl, .csv or .tsv")
+
+
 def write_rows(rows: Sequence[Row], path: Path, *, replace: bool) -> None:
     """Write rows as .jsonl, .csv or .tsv, whole or not at all. Raises OutputError.
 
     In .csv and .tsv, tokens and tags are joined by spaces, other lists by "|".
     """
+    check_ending(path)
     ending = path.suffix.lower()
     if ending in (".jsonl", ".ndjson"):
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    elif ending in (".csv", ".tsv"):
+    else:
         buffer = io.StringIO(newline="")
         names = list(dict.fromkeys(name for row in rows for name in row))
         writer = csv.DictWriter(buffer, names, delimiter="," if ending == ".csv" else "\t", lineterminator="\n")
@@ -228,8 +241,6 @@ def write_rows(rows: Sequence[Row], path: Path, *, replace: bool) -> None:
         for row in rows:
             writer.writerow({name: _cell(name, value) for name, value in row.items()})
         text = buffer.getvalue()
-    else:
-        raise OutputError(f"{path}: unknown ending {path.suffix!r}; rows are written as .jsonl, .csv or .tsv")
     write_atomically(path, text.encode(), replace=replace)
 
 

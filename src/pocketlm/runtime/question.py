@@ -53,15 +53,15 @@ def whole_characters(text: str, start: int, end: int) -> tuple[int, int]:
     """
     part = text[start:end]
     start, end = start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
-    while 0 < start < end and _glued(text, start):
+    while 0 < start < end and glued(text, start):
         start -= 1
-    while start < end < len(text) and _glued(text, end):
+    while start < end < len(text) and glued(text, end):
         end += 1
     return start, end
 
 
-def _glued(text: str, place: int) -> bool:
-    """Whether the character at `place` belongs to the one before it."""
+def glued(text: str, place: int) -> bool:
+    """Whether the character at `place`, above 0, belongs to the one before it."""
     before, here = text[place - 1], text[place]
     if before.isspace():
         return False

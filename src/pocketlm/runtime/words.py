@@ -16,6 +16,7 @@ _UNSPACED = (
     "\u0e01-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3100-\u312f"
     "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 )
+_CHARACTER = re.compile(f"[{_UNSPACED}]")
 _PIECE = re.compile(
     rf"[{_UNSPACED}]|\d+(?:[.,:]\d+)*|[^\W\d_{_UNSPACED}]+(?:[\u200c\u200d'’ʼ\-_][^\W\d_{_UNSPACED}]+)*|\S", re.UNICODE
 )
@@ -37,12 +38,17 @@ def split_words(text: str) -> list[tuple[int, int]]:
         if touches and _joins(text[start]):
             spans[-1][1] = end
             letters = True
-        elif touches and letters and text[start].isalpha() and not re.match(f"[{_UNSPACED}]", text[start]):
+        elif touches and letters and text[start].isalpha() and not _CHARACTER.match(text[start]):
             spans[-1][1] = end  # the rest of a word that a combining mark had cut
         else:
             spans.append([start, end])
             letters = False
     return [(start, end) for start, end in spans]
+
+
+def unspaced(text: str) -> int:
+    """How many characters of `text` are of scripts written without spaces."""
+    return len(_CHARACTER.findall(text))
 
 
 def words(text: str) -> list[str]:

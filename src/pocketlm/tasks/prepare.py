@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pocketlm.data.columns import Columns, detect, pair_columns
@@ -40,7 +40,10 @@ SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True)
 class Prepared:
-    """Examples by split. about: where they came from, for the report and the manifest."""
+    """Examples by split. about: where they came from, for the report and the manifest.
+
+    rows, columns: the rows that the examples were read from, and which of their columns.
+    """
 
     task: Task
     outputs: tuple[Output, ...]
@@ -49,12 +52,14 @@ class Prepared:
     test: list[Example]
     unlabelled: list[str]
     about: dict[str, Any]
+    rows: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    columns: Columns | PairColumns | None = None
 
     @property
     def data_hash(self) -> str:
-        """Of the training and dev rows, on which all that is learnt depends."""
-        splits = self.about["splits"]
-        return f"{splits['train']['sha256']}{splits['dev']['sha256']}"
+        """Of the training and dev rows, and of rows that were made, on which all that is learnt depends."""
+        splits, made = self.about["splits"], self.about.get("augmentation", {})
+        return f"{splits['train']['sha256']}{splits['dev']['sha256']}{made.get('sha256', '')}"
 
 
 def prepare(job: Job) -> Prepared:
@@ -83,7 +88,7 @@ def prepare(job: Job) -> Prepared:
         "notes": [*source.notes, *notes, *_notes(source.splits, columns, names)],
     }
     unlabelled = [str(row["text"]) for row in source.splits.get("unlabelled", [])]
-    return Prepared(task, outputs, read["train"], read["dev"], read["test"], unlabelled, about)
+    return Prepared(task, outputs, read["train"], read["dev"], read["test"], unlabelled, about, splits, columns)
 
 
 def _plain_texts(job: Job) -> Prepared:

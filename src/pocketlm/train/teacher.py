@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from pocketlm.data.variants import Neighbours, variants
 from pocketlm.model.encoder import EncoderModule, Pretrained, teacher_model
 from pocketlm.model.task_model import TaskModel
 from pocketlm.outputs import Example, Output
@@ -122,29 +121,23 @@ def trained_teacher(room: Classroom, name: str) -> Teacher:
     return Teacher(name, sha256, model, quality, key, time.monotonic() - began, (note,))
 
 
-def word_neighbours(room: Classroom, pretrained: Pretrained) -> Neighbours:
+def word_neighbours(room: Classroom, pretrained: Pretrained) -> dict[str, list[str]]:
     """Words of like meaning for the training words, as the encoder saw them before it was fine-tuned."""
     words = sorted({word for one in room.train for text in (one.text, one.pair) for word in ngram_words(text)})
     step = room.work.step("words", {"model": pretrained.digest, "words": digest(words), "version": VERSION})
     if step.result is None:
         room.progress.stage("finding words of like meaning")
         step.finish(neighbours(pretrained, words))
-    found: Neighbours = step.result or {}
+    found: dict[str, list[str]] = step.result or {}
     return found
 
 
-def taught_lesson(
-    room: Classroom, teacher: Teacher, examples: Sequence[Example], unlabelled: Sequence[str], rounds: int,
-    near: Neighbours,
-) -> Lesson:  # fmt: skip
-    """Examples, variants of them and unlabelled texts, with what the teacher says of each.
-
-    rounds: variants of each example. near: words of like meaning, for variants.
-    """
+def taught_lesson(room: Classroom, teacher: Teacher, examples: Sequence[Example], unlabelled: Sequence[Text]) -> Lesson:
+    """Examples and unlabelled texts, with what the teacher says of each."""
     base = lesson(examples, room.outputs)
     tagging = any(output.kind == "tags" for output in room.outputs)
     more: list[Text] = [tuple(tokens_of(text)) if tagging else text for text in unlabelled]
-    more += [one for one in variants(base.texts, rounds, room.seed, near) if _fits(teacher.model, one)]
+    more = [one for one in more if _fits(teacher.model, one)]
     labels: dict[str, list[Any]] = {
         output.name: [*base.labels[output.name], *unlabelled_labels(len(more), output)] for output in room.outputs
     }

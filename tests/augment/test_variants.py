@@ -1,6 +1,6 @@
 """Variants of training texts: new, seeded, of the same kind, and with words of like meaning."""
 
-from pocketlm.data.variants import variants
+from pocketlm.augment.variants import variants
 
 TEXTS = ["turn on the Lamp, please", "stop the music now", "what is the weather?"]
 
