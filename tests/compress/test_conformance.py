@@ -50,6 +50,7 @@ SETTINGS = {
     "round-to-nearest": {"bits": 4, "group_size": 16},
     "smooth": {},
     "sparsegpt": {"sparsity": 0.5},
+    "trim-vocabulary": {},
 }
 MODELS = {
     **dict.fromkeys(("drop-experts", "merge-experts", "expert-bits"), ("mixtral",)),

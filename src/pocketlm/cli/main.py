@@ -26,6 +26,7 @@ COMMANDS = {
     "bench": "pocketlm.cli.bench",
     "inspect": "pocketlm.cli.inspect",
     "data": "pocketlm.cli.data",
+    "language-report": "pocketlm.cli.language_report",
     "serve": "pocketlm.cli.serve",
 }
 

@@ -55,5 +55,6 @@ PASSES = Table(
         "round-to-nearest": "pocketlm.compress.rounding:RoundToNearest",
         "smooth": "pocketlm.compress.smooth:Smooth",
         "sparsegpt": "pocketlm.compress.sparsegpt:SparseGPT",
+        "trim-vocabulary": "pocketlm.compress.trim_vocabulary:TrimVocabulary",
     },
 )
