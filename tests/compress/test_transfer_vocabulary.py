@@ -13,13 +13,14 @@ from pocketlm.compress.trim_vocabulary import unlimited
 from pocketlm.compress.words import follow
 from pocketlm.data.smart_home import smart_home
 from pocketlm.errors import ModelError, RecipeError
+from pocketlm.model.learn_tokenizer import learn_alike
 from pocketlm.model.pretrained import Model, load_model, save_model
 from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.train.heal import HealSchedule, RateGroup, endless_batches, heal
 from pocketlm.train.language_modelling import Language, text_rows
 
-KINDS = {"WordPiece": "bert-words", "Unigram": "roberta", "BPE": "llama"}
+KINDS = ("WordPiece", "Unigram", "BPE")
 
 
 def texts_of(language, count=300):
@@ -44,22 +45,15 @@ def learn(model: Model, texts, steps, rate=3e-3):
 
 @pytest.fixture(scope="module")
 def dutch(tmp_path_factory):
-    """dutch("BPE"): a tiny model that has read some Dutch."""
-    made = {}
-
-    def model(kind):
-        if kind not in made:
-            texts = texts_of("nl", 600)
-            tokenizer = tokenizer_of(kind, texts, 600)
-            folder = make_family(KINDS[kind], tmp_path_factory.mktemp("dutch"), tokenizer)
-            made[kind] = load_model(folder)
-            with torch.no_grad():
-                for weight in made[kind].module.parameters():
-                    if weight.dim() > 1:
-                        weight.mul_(0.25)  # as freshly made: large ones learn badly
-            learn(made[kind], texts, 400)
-        return made[kind]
-
+    """A tiny decoder that has read some Dutch."""
+    texts = texts_of("nl", 600)
+    folder = make_family("llama", tmp_path_factory.mktemp("dutch"), tokenizer_of("BPE", texts, 600))
+    model = load_model(folder)
+    with torch.no_grad():
+        for weight in model.module.parameters():
+            if weight.dim() > 1:
+                weight.mul_(0.25)  # as freshly made: large ones learn badly
+    learn(model, texts, 400)
     return model
 
 
@@ -67,6 +61,17 @@ def test_sparsemax_is_the_nearest_point_of_the_simplex():
     scores = torch.tensor([[0.5, 0.4, -1.0], [3.0, 0.0, 0.0], [0.1, 0.1, 0.1]])
     expected = torch.tensor([[0.55, 0.45, 0.0], [1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3]])
     torch.testing.assert_close(sparsemax(scores), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_text_gives_the_same_vocabulary_with_the_old_special_pieces_first(kind):
+    old = tokenizer_of(kind, ["turn the lamps on", "dim all lamps in the hall"] * 5)
+    texts = ["zet de lampen aan in de keuken", "doe alle lampen in de hal uit, nu!"] * 6
+    first, second = (learn_alike(old, texts, 300 if kind == "BPE" else 60) for _ in range(2))
+    assert first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()
+    assert first.convert_tokens_to_ids(old.all_special_tokens) == old.all_special_ids
+    assert first("lampen").input_ids[0] == old.bos_token_id
+    assert len(first("lampen in").input_ids) < len(old("lampen in").input_ids)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,9 +99,8 @@ def test_parts_and_spelling_by_hand():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_composed_rows_beat_noise_at_once_and_after_training(dutch, kind):
-    model, texts = dutch(kind), texts_of("af")
+def test_composed_rows_beat_noise_at_once_and_after_training(dutch):
+    model, texts = dutch, texts_of("af")
     losses = {}
     for way in ("both", "spelling", "noise"):
         compose_by = "mean" if way == "noise" else way
@@ -122,7 +126,7 @@ def test_composed_rows_beat_noise_at_once_and_after_training(dutch, kind):
 
 
 def test_the_pass_learns_on_and_its_model_opens_again(dutch, tmp_path):
-    model = dutch("BPE")
+    model = dutch
     (tmp_path / "af.txt").write_text("\n".join(texts_of("af")), "utf-8")
     step = TransferVocabulary(text=str(tmp_path / "af.txt"), pieces=400, steps=20, batch=8, length=32, rate=1e-3)
     made = compress(model, Recipe([step]), Context(fast=False))
