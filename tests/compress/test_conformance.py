@@ -50,6 +50,8 @@ SETTINGS = {
     "round-to-nearest": {"bits": 4, "group_size": 16},
     "smooth": {},
     "sparsegpt": {"sparsity": 0.5},
+    "transfer-vocabulary": {"pieces": 90, "steps": 2, "batch": 2, "length": 16, "held_out": 0.25},
+    "trim-vocabulary": {},
 }
 MODELS = {
     **dict.fromkeys(("drop-experts", "merge-experts", "expert-bits"), ("mixtral",)),

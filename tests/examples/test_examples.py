@@ -86,6 +86,16 @@ def test_compress_a_model(tmp_path):
 
 
 @pytest.mark.slow
+def test_one_language(tmp_path):
+    *_, words, size, equal = run(EXAMPLES / "12_one_language.py", tmp_path, folder=tmp_path).splitlines()
+    kept, whole = (int(word.replace(",", "")) for word in words.split(" pieces")[0].split(" of "))
+    assert kept < whole / 10
+    small, before = (float(word) for word in size.split() if "." in word)
+    assert small < 0.6 * before
+    assert equal == "True"
+
+
+@pytest.mark.slow
 def test_write_text(family_folder, tmp_path):
     said = run(EXAMPLES / "05_write_text.py", family_folder("llama"), tmp_path, "turn on the", folder=tmp_path)
     size, first, second = said.split("\n", 2)

@@ -17,7 +17,9 @@ def command(
     output: Annotated[
         str,
         typer.Option(
-            "-o", "--output", help="The file to write: .pocket, .onnx, .gguf for llama.cpp, or .tflite for LiteRT."
+            "-o",
+            "--output",
+            help="What to write: .pocket, .onnx, .gguf for llama.cpp, .tflite for LiteRT, a folder/ for transformers.",
         ),
     ],
     bits: Annotated[
@@ -44,12 +46,15 @@ def command(
 
     Layers with 8-bit inputs are timed beside float ones on this machine; slower ones are a failure. A name that ends in
     .gguf makes a file that llama.cpp loads, of a Llama, Mistral or Qwen2 that the pass ggml-quantize made or none. Of a
-    model that came from Keras, one in .tflite makes a file that LiteRT runs, one in .pocket a Pocket.
+    model that came from Keras, one in .tflite makes a file that LiteRT runs, one in .pocket a Pocket. One that ends in
+    / makes a folder that transformers opens, of a model whose weights are plain, such as a trimmed one.
     """
     path = Path(output)
-    write = WRITERS.get(path.suffix)
+    write = _folder if output.endswith("/") else WRITERS.get(path.suffix)
     if write is None:
-        raise UserError(f"output {output}: what is written is by its ending; give a name in {', '.join(WRITERS)}")
+        raise UserError(
+            f"output {output}: what is written is by its ending; give a name in {', '.join(WRITERS)} or a folder/"
+        )
     settings = {"bits": bits, "group_size": group_size, "calibration": calibration}
     packing = {key: value for key, value in settings.items() if value is not None}
     if packing and path.suffix != ".pocket":
@@ -131,6 +136,14 @@ def _gguf(model: Any, path: Path, options: dict[str, Any]) -> tuple[dict[str, An
     types = ", ".join(f"{count} {name}" for name, count in found.types.items())
     line = f"wrote {path}: {format_size(found.size_bytes)}; tensors, as they decode to what torch runs: {types}"
     return {"size_bytes": found.size_bytes, "types": dict(found.types)}, [line]
+
+
+def _folder(model: Any, path: Path, options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The folder written: its size, and a line for people."""
+    from pocketlm.export.transformers_folder import export_folder
+
+    size = export_folder(model, path)
+    return {"size_bytes": size}, [f"wrote {path}/: {format_size(size)}; transformers opens it, every tensor the same"]
 
 
 def _litert(model: Any, path: Path, options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -27,6 +27,7 @@ COMMANDS = {
     "inspect": "pocketlm.cli.inspect",
     "data": "pocketlm.cli.data",
     "augment": "pocketlm.cli.augment",
+    "language-report": "pocketlm.cli.language_report",
     "serve": "pocketlm.cli.serve",
 }
 

@@ -55,5 +55,7 @@ PASSES = Table(
         "round-to-nearest": "pocketlm.compress.rounding:RoundToNearest",
         "smooth": "pocketlm.compress.smooth:Smooth",
         "sparsegpt": "pocketlm.compress.sparsegpt:SparseGPT",
+        "transfer-vocabulary": "pocketlm.compress.transfer_vocabulary:TransferVocabulary",
+        "trim-vocabulary": "pocketlm.compress.trim_vocabulary:TrimVocabulary",
     },
 )

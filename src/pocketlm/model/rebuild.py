@@ -57,12 +57,12 @@ def place(module: nn.Module, name: str, tensor: Tensor) -> None:
     owner = module.get_submodule(path)
     if last in owner._parameters:
         owner._parameters[last] = nn.Parameter(tensor.float(), requires_grad=False)
-        _follow(owner, last, tensor)
+        follow(owner, last, tensor)
     else:
         owner._buffers[last] = tensor
 
 
-def _follow(owner: nn.Module, name: str, tensor: Tensor) -> None:
+def follow(owner: nn.Module, name: str, tensor: Tensor) -> None:
     """What a layer says of its shape follows the tensor it was given."""
     if name != "weight":
         return
@@ -84,7 +84,7 @@ def tie(module: nn.Module, group: tuple[str, ...]) -> None:
             other.stored = first.stored
         else:
             other.weight = first.weight
-            _follow(other, "weight", first.weight)
+            follow(other, "weight", first.weight)
 
 
 def share(module: nn.Module, name: str, first: str) -> None:

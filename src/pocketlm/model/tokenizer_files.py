@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import lzma
 import shutil
+import tempfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -32,3 +34,24 @@ def unpacked(folder: Path, plain: Path, without: Collection[str]) -> Path:
         elif file.name not in without:
             shutil.copy(file, plain / file.name)
     return plain
+
+
+def with_rules(tokenizer: Any, tokenizer_json: str) -> Any:
+    """A `transformers` tokenizer as the given one is, its special tokens too, that cuts texts by these rules.
+
+    Files that spell the old vocabulary (vocab.txt, merges.txt, a SentencePiece model) are not taken along.
+    """
+    ids = {token["content"]: token["id"] for token in json.loads(tokenizer_json)["added_tokens"]}
+    with tempfile.TemporaryDirectory() as plain:
+        folder = Path(plain)
+        tokenizer.save_pretrained(folder)
+        (folder / "tokenizer.json").write_text(tokenizer_json, "utf-8")
+        for file in folder.iterdir():
+            if file.is_file() and file.name not in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+                file.unlink()
+        about = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+        listed = about.pop("added_tokens_decoder", None)
+        if listed is not None:
+            about["added_tokens_decoder"] = {str(ids[one["content"]]): one for one in listed.values()}
+        (folder / "tokenizer_config.json").write_text(json.dumps(about, ensure_ascii=False), "utf-8")
+        return load_tokenizer(folder, plain)

@@ -1,14 +1,16 @@
 """Keep the pieces a text needs, so that covered text is split exactly as before.
 
-Why that holds: WordPiece takes the longest piece that matches, and the pieces it took are kept; Unigram
-takes the best path, and no new path appears; BPE's merges inside a kept piece are kept with it.
+Covered is any text that the whole tokenizer cuts into kept pieces. Why that holds: WordPiece takes the longest piece
+that matches, and the pieces it took are kept. Unigram takes the best path, no new path appears, and the piece of the
+least score stays, from which that of an unknown character is reckoned. Of BPE every merge that makes a kept piece stays
+with its parts, so that each merge done before is there, in its order, and no other comes before it.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
@@ -39,18 +41,24 @@ def count_pieces(piece_ids: Iterable[Iterable[int]]) -> Counter[int]:
     return counts
 
 
-def trim(tokenizer_json: str, counts: Mapping[int, int], limit: int | None = None) -> TrimmedVocabulary:
+def trim(
+    tokenizer_json: str, counts: Mapping[int, int], limit: int | None = None, coverage: float = 1.0,
+    letters: Collection[str] = (), keep: Iterable[int] = (),
+) -> TrimmedVocabulary:  # fmt: skip
     """The tokenizer with the pieces of `counts`, at most the `limit` most frequent, and what must stay.
 
-    Special tokens and the single characters of the text (all bytes, for byte-level BPE) stay whatever the
-    limit. Raises TeacherError for a tokenizer that is neither WordPiece, Unigram nor BPE.
+    Special tokens, the single characters of the text and those in `letters` (all bytes, of tokenizers that fall back
+    to them) and the pieces `keep` stay whatever the limit. coverage: share of the counts that kept pieces have at
+    least, the rarest being the first to go. Raises TeacherError for a tokenizer that is neither WordPiece, Unigram
+    nor BPE.
     """
     rules: Rules = json.loads(tokenizer_json)
     kind = rules["model"].get("type")
     if kind not in ("WordPiece", "Unigram", "BPE"):
         raise TeacherError(f"cannot trim a {kind} tokenizer; WordPiece, Unigram and BPE can be trimmed")
-    pieces = _pieces(rules["model"])
-    wanted = _wanted(rules, pieces, counts, limit)
+    pieces = pieces_of(rules["model"])
+    must = _musts(rules, pieces, counts, letters) | set(keep)
+    wanted = must | set(_frequent(counts, pieces, must, limit, coverage))
     if kind == "BPE":
         _close_merges(rules["model"], pieces, wanted)
     kept = sorted(wanted)
@@ -63,29 +71,53 @@ def trim(tokenizer_json: str, counts: Mapping[int, int], limit: int | None = Non
     return TrimmedVocabulary(json.dumps(rules, ensure_ascii=False, separators=(",", ":")), tuple(kept))
 
 
-def _pieces(model: Rules) -> dict[int, str]:
+def pieces_of(model: Rules) -> dict[int, str]:
+    """The pieces of a tokenizer's model by number; tokens added to them are not among them."""
     if model["type"] == "Unigram":
         return {place: piece for place, (piece, _) in enumerate(model["vocab"])}
     return {place: piece for piece, place in model["vocab"].items()}
 
 
-def _wanted(rules: Rules, pieces: Mapping[int, str], counts: Mapping[int, int], limit: int | None) -> set[int]:
+def _musts(
+    rules: Rules, pieces: Mapping[int, str], counts: Mapping[int, int], letters: Collection[str]
+) -> set[int]:  # fmt: skip
+    """What stays however rare it is."""
     model = rules["model"]
     must = {token["id"] for token in rules.get("added_tokens", [])}
     unknown = model.get("unk_id") if model["type"] == "Unigram" else _find(pieces, model.get("unk_token"))
     must |= set() if unknown is None else {unknown}
-    letters = {char for piece, count in counts.items() if count for char in pieces.get(piece, "")}
-    letters |= set(map(chr, range(33, 127)))
+    if model["type"] == "Unigram":
+        must.add(min(range(len(model["vocab"])), key=lambda place: model["vocab"][place][1]))
+    alphabet = {char for piece, count in counts.items() if count for char in pieces.get(piece, "")}
+    alphabet |= {*map(chr, range(33, 127)), *letters}
     prefix = model.get("continuing_subword_prefix") or ""
-    whole_alphabet = model["type"] == "BPE" or bool(model.get("byte_fallback"))
+    by_bytes = bool(model.get("byte_fallback"))
+    whole = model["type"] == "BPE" and not by_bytes  # nothing else stands for a character, or for a byte
     for place, piece in pieces.items():
         bare = piece.removeprefix(prefix) if prefix else piece
-        if len(bare) == 1 and (bare in letters or model["type"] == "BPE"):
+        if len(bare) == 1 and (whole or bare in alphabet):
             must.add(place)
-        if whole_alphabet and len(piece) == 6 and piece.startswith("<0x"):
+        if (by_bytes or whole) and len(piece) == 6 and piece.startswith("<0x"):
             must.add(place)
+    return must
+
+
+def _frequent(
+    counts: Mapping[int, int], pieces: Mapping[int, str], must: set[int], limit: int | None, coverage: float
+) -> list[int]:  # fmt: skip
+    """The most frequent pieces beside those that must stay, as many as the limit and the coverage ask for."""
     ranked = sorted((place for place in counts if place in pieces and place not in must), key=lambda p: (-counts[p], p))
-    return must | set(ranked if limit is None else ranked[: max(0, limit - len(must))])
+    if limit is not None:
+        ranked = ranked[: max(0, limit - len(must))]
+    if coverage >= 1:
+        return ranked
+    wanted = coverage * sum(counts.values())
+    covered = sum(counts.get(place, 0) for place in must)
+    for place, piece in enumerate(ranked):
+        if covered >= wanted:
+            return ranked[:place]
+        covered += counts[piece]
+    return ranked
 
 
 def _find(pieces: Mapping[int, str], piece: str | None) -> int | None:
@@ -98,25 +130,21 @@ def _merge_parts(merge: str | list[str]) -> tuple[str, str]:
 
 
 def _close_merges(model: Rules, pieces: Mapping[int, str], wanted: set[int]) -> None:
-    """Add the parts that wanted BPE pieces are merged from, and drop merges whose result is not wanted."""
+    """Add the parts that wanted BPE pieces may be merged from, and drop merges whose result is not wanted."""
     place_of = {piece: place for place, piece in pieces.items()}
-    made: dict[str, tuple[str, str]] = {}
-    for merge in model["merges"]:
-        left, right = _merge_parts(merge)
-        made.setdefault(left + right, (left, right))
+    prefix = model.get("continuing_subword_prefix") or ""
+    made: dict[str, list[tuple[str, str]]] = {}
+    for left, right in map(_merge_parts, model["merges"]):
+        made.setdefault(left + right.removeprefix(prefix), []).append((left, right))
     stack = [pieces[place] for place in wanted if place in pieces]
     while stack:
-        parts = made.get(stack.pop())
-        for part in parts or ():
+        for part in (one for parts in made.get(stack.pop(), ()) for one in parts):
             if place_of[part] not in wanted:
                 wanted.add(place_of[part])
                 stack.append(part)
     kept = {pieces[place] for place in wanted if place in pieces}
-    model["merges"] = [
-        merge
-        for merge in model["merges"]
-        if "".join(_merge_parts(merge)) in kept and all(part in kept for part in _merge_parts(merge))
-    ]
+    results = {(left, right): left + right.removeprefix(prefix) for own in made.values() for left, right in own}
+    model["merges"] = [merge for merge in model["merges"] if results[_merge_parts(merge)] in kept]
 
 
 def _rewrite_model(model: Rules, pieces: Mapping[int, str], kept: list[int], new_id: Mapping[int, int]) -> None:
@@ -130,15 +158,33 @@ def _rewrite_model(model: Rules, pieces: Mapping[int, str], kept: list[int], new
 
 def _rewrite_processor(processor: Any, new_id: Mapping[int, int]) -> None:
     """Map the ids inside a post-processor, whatever its kind."""
-    if not isinstance(processor, dict):
-        return
-    for part in processor.get("processors", []):
-        _rewrite_processor(part, new_id)
-    for special in (processor.get("special_tokens") or {}).values():
+    for special in _specials(processor):
         special["ids"] = [new_id[place] for place in special["ids"]]
-    for edge in ("sep", "cls"):
-        if isinstance(processor.get(edge), list):
-            processor[edge][1] = new_id[processor[edge][1]]
+    for edge in _edges(processor):
+        edge[1] = new_id[edge[1]]
+
+
+def renumber_processor(processor: Any, places: Mapping[str, int]) -> None:
+    """Give the pieces named in a post-processor the numbers they have now."""
+    for special in _specials(processor):
+        special["ids"] = [places[piece] for piece in special["tokens"]]
+    for edge in _edges(processor):
+        edge[1] = places[edge[0]]
+
+
+def _stages(processor: Any) -> list[dict[str, Any]]:
+    """The post-processor, or those that it is a sequence of."""
+    if not isinstance(processor, dict):
+        return []
+    return [processor, *(stage for part in processor.get("processors", []) for stage in _stages(part))]
+
+
+def _specials(processor: Any) -> list[dict[str, Any]]:
+    return [one for stage in _stages(processor) for one in (stage.get("special_tokens") or {}).values()]
+
+
+def _edges(processor: Any) -> list[list[Any]]:
+    return [stage[edge] for stage in _stages(processor) for edge in ("sep", "cls") if isinstance(stage.get(edge), list)]
 
 
 def whole_words(tokenizer_json: str) -> list[str]:
@@ -150,7 +196,7 @@ def whole_words(tokenizer_json: str) -> list[str]:
     wordpiece = model.get("type") == "WordPiece"
     whole = [
         place
-        for place, piece in sorted(_pieces(model).items())
+        for place, piece in sorted(pieces_of(model).items())
         if place not in special and (not piece.startswith(prefix) if wordpiece else piece[:1] in _WORD_STARTS)
     ]
     return [tokenizer.decode([place]).strip() for place in whole]

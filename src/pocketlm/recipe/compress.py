@@ -16,6 +16,7 @@ from pocketlm.compress.context import Context
 from pocketlm.compress.journal import Journal, Promise, broken
 from pocketlm.compress.parallel import end_workers
 from pocketlm.compress.passes import PASSES
+from pocketlm.compress.words import follow
 from pocketlm.errors import NoEffect, RecipeError
 from pocketlm.measure.probe import peak_memory
 from pocketlm.model.pretrained import Model, fingerprint, settle
@@ -64,21 +65,22 @@ def compress(
     known = fingerprint(settle(model))
     for step in recipe.steps:
         journal = Journal()
-        before = (model.parameters, size if (size := _size(records)) is not None else model.size_bytes)
+        sizes = (model.parameters, size if (size := _size(records)) is not None else model.size_bytes)
         began = time.monotonic()
         if context.calibration is not None:
             context.calibration.unreached.clear()
         try:
-            model = settle(step(model, replace(context, journal=journal)))
+            before, model = model, settle(step(model, replace(context, journal=journal)))
         finally:
             end_workers()
         seconds = time.monotonic() - began
         journal.notes += _unreached(context)
-        records.append(_record(step, model, journal, before, seconds))
+        records.append(_record(step, model, journal, sizes, seconds))
         logger.info("%s: %d layers, %.1f s", step.name, journal.changed, seconds)
         known, last = fingerprint(model), known
         _insist(step, journal, records[-1], known == last, context)
         promises += journal.promises
+        context = follow(context, before, model)
         if observe is not None:
             observe(step, model)
     if context.calibration is not None:  # the first of these passes says what they were calibrated on

@@ -16,6 +16,7 @@ from pocketlm.compress.explain import explained
 from pocketlm.compress.gradients import batch_loss
 from pocketlm.compress.memory import SEARCH, foresee, work_of
 from pocketlm.compress.walk import precision
+from pocketlm.compress.words import comparable
 from pocketlm.errors import BudgetMissed, CalibrationError, RecipeError
 from pocketlm.model.keras_file import run_code
 from pocketlm.model.pretrained import Model, load_model, save_model
@@ -81,9 +82,12 @@ def run_job(job: CompressJob, progress: Progress | None = None) -> dict[str, Any
         allow_no_effect=job.allow_no_effect, progress=progress,
     )  # fmt: skip
     made, recipe, notes = _made(job, model, calibration, steps, context)
-    if calibration is not None:
+    losses: list[float | None] = [None, None]
+    compared = None if calibration is None else comparable(model, made, calibration)
+    if compared is not None:
         progress.stage("comparing")
-        made = explained(model, made, _few(calibration), context)
+        whole, read = compared
+        made, losses = explained(whole, made, _few(read), context), _losses(whole, made, read)
     progress.stage(f"writing {job.output}")
     size = save_model(made, job.output, force=job.force)
     if calibration is not None:
@@ -91,7 +95,7 @@ def run_job(job: CompressJob, progress: Progress | None = None) -> dict[str, Any
     report = {
         "model": job.model, "output": str(job.output), "size_bytes": size, "recipe": recipe.to_json(),
         "notes": notes,
-        "records": list(made.records), "loss": _losses(model, made, calibration),
+        "records": list(made.records), "loss": losses,
         "audit": {} if calibration is None else audit(model, calibration, test),
     }  # fmt: skip
     _check_target(job, made, calibration, size, report)
@@ -163,9 +167,9 @@ def _test_text(job: CompressJob) -> str | None:
         raise CalibrationError(f"test {job.test}: cannot be read as UTF-8 text: {error}") from None
 
 
-def _losses(model: Model, made: Model, calibration: Calibration | None) -> list[float | None]:
+def _losses(model: Model, made: Model, calibration: Calibration) -> list[float | None]:
     """Mean loss of a predicted token on at most four batches, before and after; None for a model that predicts none."""
-    if calibration is None or model.module.get_output_embeddings() is None or model.spec.kind in ("encoder", "speech"):
+    if model.module.get_output_embeddings() is None or model.spec.kind in ("encoder", "speech"):
         return [None, None]
     with torch.no_grad(), precision(False):
         return [_mean_loss(one, _few(calibration).batches) for one in (model, made)]

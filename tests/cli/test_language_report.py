@@ -1,0 +1,42 @@
+import json
+
+import pytest
+
+from pocketlm.cli.main import main
+
+
+def run(capsys, *words):
+    with pytest.raises(SystemExit) as stop:
+        main(["language-report", *words])
+    return stop.value.code, *capsys.readouterr()
+
+
+def test_a_table_for_people_and_one_document_for_programs(tmp_path, teacher_folder, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text("turn on the lamp\nturn on the lamp\ndim the zebra\u200b hall\n", "utf-8")
+    code, out, err = run(capsys, str(text), "--tokenizer", str(teacher_folder), "--language", "eng")
+    assert (code, out) == (0, "")
+    assert "Latn 100.0%" in err and "1 exact, 0 near" in err and "a word" in err
+    assert "1 rows repeat another one" in err and "1 zero-width space" in err
+    code, out, err = run(capsys, str(text), "--tokenizer", str(teacher_folder), "--json")
+    found = json.loads(out)
+    assert code == 0 and found["rows"] == 3 and found["tokenizer"]["a_word"] >= 1
+    assert found["invisible"] == {"zero-width space": 1}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nothing.txt",), "nothing.txt: no such file"),
+        (("text.csv", "--language", "swahilli"), "Did you mean 'swahili'?"),
+        (("text.csv", "--tokenizer", "nowhere"), "tokenizer nowhere: has no tokenizer.json"),
+        (("numbers.txt",), "the text has no letters"),
+    ],
+)
+def test_wrong_input_is_one_line(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.csv").write_text("text\nwasha taa\n", "utf-8")
+    (tmp_path / "numbers.txt").write_text("123\n", "utf-8")
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert said in err and err.count("\n") == 1
