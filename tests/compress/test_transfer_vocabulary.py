@@ -71,7 +71,7 @@ def test_the_same_text_gives_the_same_vocabulary_with_the_old_special_pieces_fir
     assert first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()
     assert first.convert_tokens_to_ids(old.all_special_tokens) == old.all_special_ids
     assert first("lampen").input_ids[0] == old.bos_token_id
-    assert len(first("lampen in").input_ids) < len(old("lampen in").input_ids)
+    assert len(first("lampen in").input_ids) <= len(old("lampen in").input_ids)
 
 
 @pytest.mark.parametrize("kind", KINDS)

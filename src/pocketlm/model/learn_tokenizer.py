@@ -35,6 +35,8 @@ def learn_alike(tokenizer: Any, texts: Sequence[str], pieces: int) -> Any:
         ) from None
     made = json.loads(learnt.backend_tokenizer.to_str())
     made["padding"] = made["truncation"] = None
+    if kind == "Unigram":
+        _settle(made)
     if by_bytes:
         _add_bytes(made["model"])
     return with_rules(tokenizer, json.dumps(made, ensure_ascii=False, separators=(",", ":")))
@@ -62,6 +64,14 @@ def _wordpieces(rules: Rules, texts: Sequence[str], pieces: int) -> Rules:
         token["id"] = places[token["content"]]
     renumber_processor(rules.get("post_processor"), places)
     return {**rules, "model": {**rules["model"], "vocab": places}, "padding": None, "truncation": None}
+
+
+def _settle(rules: Rules) -> None:
+    """Round scores and order pieces of equal ones: the trainer adds up over hash maps, each time in another order."""
+    vocabulary = rules["model"]["vocab"]
+    first = 1 + max((token["id"] for token in rules["added_tokens"]), default=rules["model"]["unk_id"] or 0)
+    rest = sorted(([piece, round(score, 6)] for piece, score in vocabulary[first:]), key=lambda one: (-one[1], one[0]))
+    rules["model"]["vocab"] = [*vocabulary[:first], *rest]
 
 
 def _add_bytes(model: dict[str, Any]) -> None:
