@@ -158,6 +158,6 @@ def quick_gains(monkeypatch):
     from pocketlm.search import gains
     from pocketlm.students.ngrams import HashedNgrams
 
-    monkeypatch.setattr(gains, "STUDENT", HashedNgrams(buckets=2**12, rows=2_000, width=8))
+    monkeypatch.setattr(gains, "STUDENT", HashedNgrams(buckets=2**12, rows=4_096, width=8, min_texts=1))
     monkeypatch.setattr(gains, "MOST_EPOCHS", 5)
     monkeypatch.setattr(gains, "RESAMPLES", 30)

@@ -1,6 +1,7 @@
 """Held-out gains: parts that share no text, a method that must help, one that cannot, and what cannot be measured."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,8 @@ from pocketlm.progress import Silent
 from pocketlm.search import gains as module
 from pocketlm.search.gains import Trials, folds, gains
 from pocketlm.tasks.table import TASKS
+from pocketlm.train.context import FitContext
+from pocketlm.train.lesson import lesson
 
 EXAMPLES = [Example(f"word{place} {'red' if place % 2 else 'blue'}", ("ab"[place % 2],)) for place in range(24)]
 TASK = TASKS["classification"]
@@ -34,7 +37,7 @@ def test_the_same_trials_give_the_same_gains(quick_gains):
     first = gains([Noise()], EXAMPLES, trials(), Silent())
     assert first == gains([Noise()], EXAMPLES, trials(), Silent())
     without, (found,) = first
-    assert found.with_it == pytest.approx(without + found.gain.value)
+    assert found.with_it == pytest.approx(without + found.gain.value, abs=2e-6)
     assert found.gain.low <= found.gain.value <= found.gain.high
     assert found.helps is (found.gain.low > 0)
     assert 0 < found.new_rows <= 2
@@ -46,6 +49,15 @@ def test_new_rows_that_change_nothing_gain_nothing(quick_gains, monkeypatch):
     without, (found,) = gains([Noise()], EXAMPLES, trials(), Silent())
     assert (found.gain.value, found.gain.low, found.gain.high) == (0, 0, 0)
     assert not found.helps and found.with_it == without
+
+
+def test_rows_said_again_bring_the_student_no_new_feature():
+    """Else a method would gain by copying alone."""
+    outputs = TASK.outputs(EXAMPLES)
+    context = FitContext(TASK, outputs, lesson(EXAMPLES, outputs), [], 64)
+    again = replace(context, lesson=lesson(EXAMPLES * 3, outputs))
+    once, thrice = (module.STUDENT(None, one).module.table.shape for one in (context, again))
+    assert once == thrice
 
 
 def test_held_out_texts_never_come_back_as_training_rows(quick_gains, monkeypatch):

@@ -36,7 +36,9 @@ from pocketlm.train.loop import Schedule, train
 from pocketlm.train.losses import Objective
 from pocketlm.train.teach import answers
 
-STUDENT = HashedNgrams(rows=20_000)
+# Every n-gram counts, however rare: where some were left out for being in few texts, mere copies of rows would bring
+# them back, and any method would seem to gain.
+STUDENT = HashedNgrams(rows=60_000, min_texts=1)
 # Texts that the student sees in all, within so many epochs of the rows without new ones.
 TEXTS_SEEN, FEWEST_EPOCHS, MOST_EPOCHS = 60_000, 5, 60
 RATE = 5e-3
