@@ -88,13 +88,18 @@ def _summarize(result: Mapping[str, Any]) -> None:
         say(f"held out in turn: {result['rows']:,} rows")
     out = console()
     for name, reason in result["skipped"].items():
-        out.print(f"{name} was left out: {reason}", markup=False)
+        out.print(f"{name} was left out: {reason}", markup=False, soft_wrap=True)
     if result["output"]:
         by = ", ".join(result["written"]) or "no method: none gained for sure"
-        out.print(f"wrote {result['output']}: {result['new_rows']:,} new rows by {by}", style="bold", markup=False)
+        out.print(
+            f"wrote {result['output']}: {result['new_rows']:,} new rows by {by}",
+            style="bold",
+            markup=False,
+            soft_wrap=True,
+        )
     if result["dropped"]:
         shown = ", ".join(f"{count:,} {reason}" for reason, count in sorted(result["dropped"].items()))
-        out.print(f"left out: {shown}", markup=False)
+        out.print(f"left out: {shown}", markup=False, soft_wrap=True)
 
 
 def _table(result: Mapping[str, Any]) -> Table:

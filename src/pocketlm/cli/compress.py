@@ -99,12 +99,14 @@ def _summarize(report: Mapping[str, Any]) -> None:
     out.print(table)
     for one in report["records"]:
         for note in one["notes"]:
-            out.print(f"{one['pass']}: {note}", markup=False)
+            out.print(f"{one['pass']}: {note}", markup=False, soft_wrap=True)
     for line in report["notes"]:
-        out.print(line, markup=False)
+        out.print(line, markup=False, soft_wrap=True)
     for line in report["audit"].get("notes", ()):
-        out.print(f"calibration: {line}", markup=False)
+        out.print(f"calibration: {line}", markup=False, soft_wrap=True)
     before, after = report["loss"]
     if before is not None:
-        out.print(f"loss on calibration: {before:.4f} before, {after:.4f} after", markup=False)
-    out.print(f"wrote {report['output']}: {format_size(report['size_bytes'])}", style="bold", markup=False)
+        out.print(f"loss on calibration: {before:.4f} before, {after:.4f} after", markup=False, soft_wrap=True)
+    out.print(
+        f"wrote {report['output']}: {format_size(report['size_bytes'])}", style="bold", markup=False, soft_wrap=True
+    )

@@ -57,10 +57,10 @@ def _show(report: Mapping[str, Any]) -> None:
         table.add_row(name, value)
     out.print(table)
     for row in report["foreign"][:5]:
-        out.print(f"row {row['row']} looks foreign by its {row['why']}: {row['text']}", markup=False)
+        out.print(f"row {row['row']} looks foreign by its {row['why']}: {row['text']}", markup=False, soft_wrap=True)
     out.print("to fix before training:" if report["advice"] else "nothing to fix before training", style="bold")
     for line in report["advice"]:
-        out.print(f"- {line}", markup=False)
+        out.print(f"- {line}", markup=False, soft_wrap=True)
 
 
 def _lines(report: Mapping[str, Any]) -> list[tuple[str, str]]:
