@@ -58,7 +58,7 @@ class Bars:
         """A new line, and a bar for it."""
         if self._task is not None:
             self._bars.remove_task(self._task)
-        self._console.print(name, style="bold", markup=False)
+        self._console.print(name, style="bold", markup=False, soft_wrap=True)
         self._task = self._bars.add_task(name, total=None, note="")
 
     def step(self, done: int, total: int, note: str = "") -> None:
@@ -71,7 +71,7 @@ class Bars:
         """Said once in a line, and kept beside the bars."""
         if text != self._best:
             self._best = text
-            self._console.print(f"  best so far: {text}", markup=False)
+            self._console.print(f"  best so far: {text}", markup=False, soft_wrap=True)
 
 
 def candidates_table(result: Mapping[str, Any]) -> Table:
