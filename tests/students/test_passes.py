@@ -24,6 +24,7 @@ SETTINGS = {
     "small-transformer": {"depth": 1, "heads": 2, "ffn": 16, "rank": 8},
     "distill": {"epochs": 1},
     "prune-rows": {"rows": 40},
+    "solve": {"penalties": (0.1, 1.0)},
     "quantize": {"bits": 4, "epochs": 1},
 }
 STUDENTS = ["hashed-ngrams", "static-embeddings", "small-convnet", "small-transformer"]
@@ -43,7 +44,12 @@ def make(name):
     return STUDENT_PASSES[name](**SETTINGS[name])
 
 
+LINEAR = {"buckets": 2**12, "width": 0, "hidden": False, "min_texts": 1, "dropout": 0.0}
+
+
 def before(step, context):
+    if step.name == "solve":
+        return HashedNgrams(**LINEAR)(None, context)
     return None if step.name in STUDENTS else HashedNgrams(**SETTINGS["hashed-ngrams"])(None, context)
 
 
@@ -85,7 +91,7 @@ def test_unknown_settings_name_the_nearest():
         pass_from_json({"pass": "distill", "temperature": 0}, STUDENT_PASSES)
 
 
-@pytest.mark.parametrize("name", ["distill", "prune-rows", "quantize"])
+@pytest.mark.parametrize("name", ["distill", "prune-rows", "quantize", "solve"])
 def test_passes_that_need_a_student_say_so(name, context):
     with pytest.raises(RecipeError, match="put it after"):
         make(name)(None, context)

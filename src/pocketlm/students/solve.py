@@ -56,12 +56,16 @@ class Solve:
 
     def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """The model with its table solved, and its scores scaled to tell how sure they are."""
+        return self.with_held_out(model, context)[0]
+
+    def with_held_out(self, model: TaskModel | None, context: FitContext) -> tuple[TaskModel, Floats | None]:
+        """The solved model, and the logits (labelled texts, all labels) of each text by the others; None for many."""
         if model is None or not isinstance(model.module, BagModule) or not solvable(model.module, context.outputs):
             raise RecipeError("solve works on hashed n-grams of width 0 for texts with one label an output")
         rows, labels = features(model, context.lesson, context.outputs)
         best = max(self._tries(rows, labels, model, context), key=lambda one: one.figure)
         _store(model.module, best, rows)
-        return model
+        return model, best.logits if rows.shape[0] <= MOST_ROWS else None
 
     def _tries(self, rows: Sparse, labels: Labels, model: TaskModel, context: FitContext) -> Iterator[_Try]:
         """Every exponent of rarity with every penalty."""
@@ -89,7 +93,7 @@ class Solve:
     ) -> _Try:
         """A solution with what its scores are multiplied by and raised by, chosen on held-out scores (rows, labels)."""
         edges = np.cumsum([len(own) for own in shares.values()])[:-1]
-        factors, raised, figures = [], [], []
+        factors, raised, figures, said = [], [], [], []
         for scores, (name, share) in zip(np.split(held_out, edges, axis=1), shares.items(), strict=True):
             floor, gold = np.maximum(share, 0.5 / len(held_out)), labels[name]
             tried = []
@@ -102,17 +106,20 @@ class Solve:
             factors.append(sharp * factor)
             raised.append(sharp * self.prior * share)
             figures.append(figure)
-        return _Try(float(np.mean(figures)), importance, table * np.concatenate(factors), np.concatenate(raised))
+            said.append(sharp * logits)
+        table, bias = table * np.concatenate(factors), np.concatenate(raised)
+        return _Try(float(np.mean(figures)), importance, table, bias, np.concatenate(said, axis=1))
 
 
 @dataclass(frozen=True)
 class _Try:
-    """figure: held-out weighted F1. importance: (features,). table: (features, labels). bias: (labels,)."""
+    """figure, logits: held-out weighted F1, and what it is of. importance: (features,). table: (features, labels)."""
 
     figure: float
     importance: Floats
     table: Floats
     bias: Floats
+    logits: Floats
 
 
 def solvable(module: BagModule, outputs: Sequence[Output]) -> bool:
@@ -137,7 +144,7 @@ def unit_rows(rows: Sparse, importance: Floats) -> Sparse:
 
 
 def sharpness(scores: Floats, gold: NDArray[np.int64]) -> float:
-    """The factor whose softmax(factor * scores) has the lowest cross-entropy with the labels. scores: (rows, labels)."""
+    """The factor whose softmax(factor * scores) has the lowest cross-entropy with labels. scores: (rows, labels)."""
     below = scores - scores.max(axis=1, keepdims=True)
     right = below[np.arange(len(gold)), gold]
     losses = [float((np.log(np.exp(one * below).sum(axis=1)) - one * right).mean()) for one in _SHARPNESS]
