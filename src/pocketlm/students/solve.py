@@ -61,7 +61,9 @@ class Solve:
     def with_held_out(self, model: TaskModel | None, context: FitContext) -> tuple[TaskModel, Floats | None]:
         """The solved model, and the logits (labelled texts, all labels) of each text by the others; None for many."""
         if model is None or not isinstance(model.module, BagModule) or not solvable(model.module, context.outputs):
-            raise RecipeError("solve works on hashed n-grams of width 0 for texts with one label an output")
+            raise RecipeError(
+                "solve works on texts with one label an output; put it after hashed-ngrams with width 0, hidden false"
+            )
         rows, labels = features(model, context.lesson, context.outputs)
         best = max(self._tries(rows, labels, model, context), key=lambda one: one.figure)
         _store(model.module, best, rows)
