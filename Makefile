@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DATA ?=
 MODELS ?=
 
-.PHONY: demo test check docs bench bench-compression bench-tasks setup clean
+.PHONY: demo test check docs bench bench-low-resource bench-compression bench-tasks setup clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,10 @@ docs: $(VENV)/dev
 bench: $(VENV)/dev
 	$(PIP) -e '.[bench]'
 	$(BIN)/python benchmarks/run.py --data "$(DATA)"
+
+# make bench-low-resource DATA=folder: the default fit beside TF-IDF with a linear SVM, hours; goes on where it stopped
+bench-low-resource: $(VENV)/dev
+	$(BIN)/python benchmarks/low_resource.py --data "$(DATA)" --out benchmarks/results/low-resource.json
 
 # make bench-compression DATA=folder MODELS=folder: the figures in docs/compression-benchmarks.md
 bench-compression: $(VENV)/dev

@@ -76,8 +76,10 @@ def test_another_budget_trains_nothing_again(made, csv_file, tmp_path):
 
 def test_what_a_time_limit_cut_short_is_not_remembered(csv_file, tmp_path):
     output = tmp_path / "m.pocket"
-    result = pocketlm.fit(str(csv_file), output=str(output), time_limit="0.01s", keep_best=True, **SMALL)
-    assert [one["status"] for one in result.data["candidates"]] == ["measured", "skipped"]
+    result = pocketlm.fit(
+        str(csv_file), output=str(output), time_limit="0.01s", keep_best=True, text="text", label="category"
+    )
+    assert [one["status"] for one in result.data["candidates"]] == ["measured", "skipped", "skipped"]
     assert not list(tmp_path.glob("m.work/student-*/result.json"))
 
 

@@ -36,6 +36,7 @@ try:
     from pocketlm.students.distill import Distill
     from pocketlm.students.ngrams import HashedNgrams
     from pocketlm.students.pieces import student_pieces
+    from pocketlm.students.stacked import Stack, linear_ngrams, stacked
     from pocketlm.train.context import FitContext
     from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
     from pocketlm.train.keras_teacher import is_keras
@@ -109,14 +110,21 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             focus=job.focus,
         )  # fmt: skip
         more = lesson(learnt_dev, prepared.outputs)
-        if teacher is not None and _worth_hearing(teacher, context, prepared):
+        heard, stack = (False, None) if teacher is None else _whom_to_hear(teacher, context, prepared)
+        if teacher is not None and heard:
             # as many variants as without new rows, which are variants themselves
             rounds = max(min(1, job.variants), round(job.variants * rows / len(prepared.train)))
             varied = variants(context.lesson.texts, rounds, job.seed, near)
             taught = taught_lesson(room, teacher, room.train, [*prepared.unlabelled, *varied])
             said = answers(teacher.model, texts_of(prepared.dev, prepared.outputs))
-            context = replace(context, lesson=taught, taught_dev=said)
             more = taught_lesson(room, teacher, learnt_dev, variants(more.texts, job.variants, job.seed, near))
+            if stack is not None:
+                taught, more, said = (
+                    stack.taught(taught, seen=True),
+                    stack.taught(more, seen=False),
+                    stack.answers(context),
+                )
+            context = replace(context, lesson=taught, taught_dev=said)
         outcomes, judged = _search(job, prepared, teacher, context, work)
         chosen = judged.choose(outcomes)
         final = None if chosen is None else chosen.trial
@@ -160,24 +168,36 @@ def _to_learn_from(job: Job, prepared: Prepared, pretrained: Pretrained | None) 
     return cut["train"], cut["dev"]
 
 
-def _worth_hearing(teacher: Teacher, context: FitContext, prepared: Prepared) -> bool:
-    """Whether the teacher does better on dev than n-grams that learnt from the labels alone; if not, it is noted.
+def _whom_to_hear(teacher: Teacher, context: FitContext, prepared: Prepared) -> tuple[bool, Stack | None]:
+    """Whether the teacher is listened to, and n-grams that teach beside it where both together know dev better.
 
-    A teacher that does not know the language or saw too few rows would teach its own errors.
+    A teacher that does not know the language or saw too few rows would teach its own errors: it must do better on dev
+    than n-grams that learnt from the labels alone, or make them better. What was found is noted.
     """
     if context.asking or context.vectors:
-        return True  # n-grams do not say where an answer is, and no label says what a vector should be
+        return True, None  # n-grams do not say where an answer is, and no label says what a vector should be
     context.progress.stage("checking that the teacher beats plain n-grams")
-    epochs = max(5, min(60, BASELINE_TEXTS // len(context.lesson)))
-    baseline = Distill(epochs, alpha=0.0, patience=epochs)(HashedNgrams(rows=20_000)(None, context), context)
-    metric = prepared.task.main_metric
-    plain, taught = context.figure(baseline), teacher.quality[metric]
+    metric, notes = prepared.task.main_metric, prepared.about["notes"]
+    if all(output.kind == "single" for output in context.outputs):
+        ngrams, held_out = linear_ngrams(context)
+        stack = None if held_out is None else stacked(teacher.model, ngrams, held_out, context)
+        if stack is not None and stack.better:
+            encoder, other, both = stack.losses
+            notes.append(
+                f"students learn from the teacher and n-grams together: their cross-entropy on dev is {both:.3f}, the "
+                f"teacher's {encoder:.3f}, that of n-grams {other:.3f}"
+            )
+            return True, stack
+    else:
+        epochs = max(5, min(60, BASELINE_TEXTS // len(context.lesson)))
+        ngrams = Distill(epochs, alpha=0.0, patience=epochs)(HashedNgrams(rows=20_000)(None, context), context)
+    plain, taught = context.figure(ngrams), teacher.quality[metric]
     if taught < plain:
-        prepared.about["notes"].append(
+        notes.append(
             f"the teacher's {metric} on dev ({taught:.4f}) is below that of n-grams learnt from the labels alone "
             f"({plain:.4f}): students learn from the labels, not from it"
         )
-    return taught >= plain
+    return taught >= plain, None
 
 
 def _search(

@@ -1,11 +1,13 @@
 """Sizes that are expected of candidates, against what is written of them."""
 
+from dataclasses import replace
+
 import pytest
 from helpers import make_context
 
 from pocketlm.budget import Budget
 from pocketlm.export.bag import bag_members
-from pocketlm.search.candidates import Facts, candidates
+from pocketlm.search.candidates import FEW_TEXTS, Facts, candidates
 from pocketlm.students.pieces import student_pieces
 from pocketlm.students.quantize import Quantize
 
@@ -13,10 +15,28 @@ from pocketlm.students.quantize import Quantize
 @pytest.mark.parametrize("file", ["csv_file", "conll_file"])
 def test_a_static_bag_takes_the_bytes_that_are_expected_of_it(file, request, tmp_path):
     context = make_context(request.getfixturevalue(file), None, tmp_path)
-    facts = Facts.of(context, len(student_pieces(context, None).counts))
+    facts = replace(Facts.of(context, len(student_pieces(context, None).counts)), texts=FEW_TEXTS)
     tried = candidates(facts, Budget.parse(max_size="1MB"))
     (one,) = [one for one in tried if one.recipe.family == "static-embeddings"]
     model = Quantize(bits=8)(one.recipe.steps[0](None, context), context)
     _, members = bag_members(model)
     written = sum(len(data) for data in members.values())
     assert 0.9 * written < one.expected_bytes < 1.15 * written + 4000  # and the frame, which is not written here
+
+
+def test_few_texts_without_a_teacher_are_for_linear_ngrams_alone():
+    facts = Facts(500, 7, False, 2_000, 192, 2, 6, 384, single=True)
+    assert {one.recipe.steps[1].name for one in candidates(facts, Budget())} == {"solve"}
+    assert len({one.recipe.family for one in candidates(replace(facts, taught=True), Budget())}) > 2
+    assert len({one.recipe.family for one in candidates(replace(facts, texts=FEW_TEXTS), Budget())}) > 2
+    assert all(one.recipe.steps[1].name != "solve" for one in candidates(replace(facts, single=False), Budget()))
+
+
+@pytest.mark.parametrize("size", ["20kB", "300kB", "5MB"])
+@pytest.mark.parametrize("labels", [2, 77])
+def test_linear_ngrams_fill_the_bytes_allowed_and_no_more(size, labels):
+    budget = Budget.parse(max_size=size)
+    (one,) = candidates(Facts(500, labels, False, 2_000, 192, 2, 6, 384, single=True), budget)
+    assert one.expected_bytes <= budget.max_size
+    student, pruned = one.recipe.steps[0], one.recipe.steps[2]
+    assert student.rows >= pruned.rows or student.rows == student.buckets

@@ -24,6 +24,7 @@ SETTINGS = {
     "small-transformer": {"depth": 1, "heads": 2, "ffn": 16, "rank": 8},
     "distill": {"epochs": 1},
     "prune-rows": {"rows": 40},
+    "solve": {"penalties": (0.1, 1.0)},
     "quantize": {"bits": 4, "epochs": 1},
 }
 STUDENTS = ["hashed-ngrams", "static-embeddings", "small-convnet", "small-transformer"]
@@ -35,6 +36,11 @@ def context(jsonl_file, teacher_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def labelled(csv_file, tmp_path_factory):
+    return make_context(csv_file, None, tmp_path_factory.mktemp("work"), text="text", label="category")
+
+
+@pytest.fixture(scope="module")
 def scratch(jsonl_file, tmp_path_factory):
     return make_context(jsonl_file, None, tmp_path_factory.mktemp("work"))
 
@@ -43,7 +49,12 @@ def make(name):
     return STUDENT_PASSES[name](**SETTINGS[name])
 
 
+LINEAR = {"buckets": 2**12, "width": 0, "hidden": False, "min_texts": 1, "dropout": 0.0}
+
+
 def before(step, context):
+    if step.name == "solve":
+        return HashedNgrams(**LINEAR)(None, context)
     return None if step.name in STUDENTS else HashedNgrams(**SETTINGS["hashed-ngrams"])(None, context)
 
 
@@ -52,8 +63,9 @@ def test_every_pass_is_in_this_suite():
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
-def test_the_same_twice_finite_and_right_shapes(name, context):
+def test_the_same_twice_finite_and_right_shapes(name, context, labelled):
     step = make(name)
+    context = labelled if name == "solve" else context  # which tags no words
     said = []
     for _ in range(2):
         model = step(before(step, context), context)
@@ -85,7 +97,7 @@ def test_unknown_settings_name_the_nearest():
         pass_from_json({"pass": "distill", "temperature": 0}, STUDENT_PASSES)
 
 
-@pytest.mark.parametrize("name", ["distill", "prune-rows", "quantize"])
+@pytest.mark.parametrize("name", ["distill", "prune-rows", "quantize", "solve"])
 def test_passes_that_need_a_student_say_so(name, context):
     with pytest.raises(RecipeError, match="put it after"):
         make(name)(None, context)

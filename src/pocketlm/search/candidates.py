@@ -14,6 +14,7 @@ from pocketlm.students.distill import Distill
 from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.prune_rows import PruneRows
 from pocketlm.students.quantize import Quantize
+from pocketlm.students.solve import Solve
 from pocketlm.students.static import StaticEmbeddings
 from pocketlm.students.transformer import SmallTransformer
 from pocketlm.train.context import FitContext
@@ -26,6 +27,13 @@ TAGGING_SHARE = 6
 # A bag begins with so many times the rows it will keep, as far as the texts fill them.
 ROWS_BEFORE_PRUNING = 5
 BAG_BITS: Final = 4
+# A linear bag keeps every n-gram of some thousand rows in so many bytes; its table has a column a label before pruning.
+LARGEST_LINEAR = 5_000_000
+LINEAR_WEIGHTS = 30_000_000
+# From so many bytes on its weights have 8 bits, and its n-grams more buckets.
+ROOMY = 700_000
+# Fewer texts than these teach a network with random weights less than n-grams know, where no teacher helps it.
+FEW_TEXTS = 3_000
 # An encoder keeps at least this share of the pieces that the texts and their variants use; others are spelt out.
 FEWEST_PIECES = 0.4
 # Bags beyond this gain nothing more; a transformer makes better use of the bytes.
@@ -50,7 +58,8 @@ class Facts:
     """What sizes depend on.
 
     texts: of the lesson. labels: over all outputs, or a vector's dimensions. pieces: of the trimmed vocabulary. asking:
-    whether questions are answered from contexts. max_length: pieces read at once.
+    whether questions are answered from contexts. max_length: pieces read at once. single: whether every output is one
+    label of several. taught: whether a teacher is listened to.
     """
 
     texts: int
@@ -64,6 +73,8 @@ class Facts:
     vectors: bool = False
     asking: bool = False
     max_length: int = 64
+    single: bool = False
+    taught: bool = False
 
     @classmethod
     def of(cls, context: FitContext, pieces: int) -> Facts:
@@ -81,6 +92,8 @@ class Facts:
             context.vectors,
             context.asking,
             context.max_length,
+            all(output.kind == "single" for output in context.outputs),
+            context.lesson.taught is not None,
         )
 
     def epochs(self, seen: int) -> int:
@@ -100,8 +113,10 @@ def candidates(facts: Facts, budget: Budget) -> list[Candidate]:
         found = [Candidate(recipe, size) for recipe, size in embedders(facts, budget)]
     elif facts.asking:
         found = _readers(facts, budget)
+    elif facts.single and not facts.taught and facts.texts < FEW_TEXTS:
+        found = _linears(facts, budget)
     else:
-        found = [*_bags(facts, budget), *_statics(facts, budget)]
+        found = [*_linears(facts, budget), *_bags(facts, budget), *_statics(facts, budget)]
         found += [*_convnets(facts, budget), *_transformers(facts, budget)]
     allowed = budget.max_size
     fitting = [one for one in found if allowed is None or one.expected_bytes <= allowed]
@@ -114,6 +129,29 @@ def _bags(facts: Facts, budget: Budget) -> list[Candidate]:
     if budget.max_size is None:
         return [_bag(facts, size) for size in (60_000, 250_000, 1_000_000)]
     return [_bag(facts, max(SMALLEST_BAG, min(LARGEST_BAG, budget.max_size)))]
+
+
+def _linears(facts: Facts, budget: Budget) -> list[Candidate]:
+    """Linear n-grams filling the bytes allowed; without a limit, a small, a middle and a large one."""
+    if not facts.single:
+        return []
+    sizes = (60_000, 250_000, 1_000_000) if budget.max_size is None else (min(LARGEST_LINEAR, budget.max_size),)
+    return [_linear(facts, max(SMALLEST_BAG, size)) for size in sizes]
+
+
+def _linear(facts: Facts, size: int) -> Candidate:
+    roomy = size >= ROOMY
+    bits: Final = 8 if roomy else BAG_BITS
+    buckets = 2**20 if roomy else 2**18
+    rest = FRAME + facts.labels * (facts.labels + 16)
+    a_row = 0.95 * facts.labels * bits / 8 + 2 + 1.1
+    rows = max(64, int((size * 0.97 - rest) / a_row))
+    most = min(buckets, LINEAR_WEIGHTS // facts.labels)
+    student = HashedNgrams(buckets, width=0, hidden=False, rows=max(rows, most), min_texts=1, dropout=0.0)
+    steps = (student, Solve(), PruneRows(rows=rows), Solve(rarities=()), Quantize(bits=bits))
+    return Candidate(
+        Recipe(steps, name=f"linear n-grams ≤ {rows:,}, {bits} bit"), min(round(rows * a_row + rest), size)
+    )
 
 
 def _heads(facts: Facts, width: int) -> int:

@@ -23,9 +23,10 @@ from pocketlm.train.context import FitContext
 class HashedNgrams:
     """A bag of hashed n-grams with a low-rank head.
 
-    buckets: a power of two. width: rank of the head. hidden: norm and GELU before the head. rows: at most so
-    many buckets, the ones in most texts. min_texts: a bucket in fewer training texts gets no row.
-    dropout: share of features left out in training. max_words: words read of a long text.
+    buckets: a power of two. width: rank of the head; 0 is one column a label, and no head but the identity (a linear
+    model, for `solve`). hidden: norm and GELU before the head. rows: at most so many buckets, the ones in most texts.
+    min_texts: a bucket in fewer training texts gets no row. dropout: share of features left out in training.
+    max_words: words read of a long text.
     """
 
     name: ClassVar[str] = "hashed-ngrams"
@@ -42,8 +43,10 @@ class HashedNgrams:
     max_words: int = 512
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.rows < 1:
-            raise ValueError(f"width and rows are at least 1, got {self.width} and {self.rows}")
+        if self.width < 0 or self.rows < 1:
+            raise ValueError(f"width is at least 0 and rows at least 1, got {self.width} and {self.rows}")
+        if not self.width and self.hidden:
+            raise ValueError("width 0 is a linear model: it goes with hidden=False")
         self.ngrams()
 
     def ngrams(self) -> Ngrams:
@@ -62,7 +65,7 @@ class HashedNgrams:
         lookup[kept] = np.arange(len(kept), dtype=np.int32)
         inputs.lookup = lookup
         module = BagModule(
-            context.outputs, len(kept), self.width,
+            context.outputs, len(kept), self.width or sum(output.size for output in context.outputs),
             hidden=self.hidden, window=self.window if context.tagging else 0, dropout=self.dropout,
         )  # fmt: skip
         rarity = np.log((1 + len(context.lesson)) / (1 + np.maximum(seen[kept], 1))) + 1

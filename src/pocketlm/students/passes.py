@@ -31,6 +31,7 @@ STUDENT_PASSES = Table(
         "small-transformer": "pocketlm.students.transformer:SmallTransformer",
         "small-convnet": "pocketlm.students.convnet:SmallConvnet",
         "distill": "pocketlm.students.distill:Distill",
+        "solve": "pocketlm.students.solve:Solve",
         "prune-rows": "pocketlm.students.prune_rows:PruneRows",
         "quantize": "pocketlm.students.quantize:Quantize",
     },

@@ -1,0 +1,90 @@
+"""Linear n-grams solved in closed form."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import make_context
+
+from pocketlm.errors import RecipeError
+from pocketlm.export.bag import bag_members
+from pocketlm.outputs import texts_of
+from pocketlm.runtime.bag import BagModel
+from pocketlm.students import solve
+from pocketlm.students.ngrams import HashedNgrams
+from pocketlm.students.prune_rows import PruneRows
+from pocketlm.students.quantize import Quantize
+from pocketlm.students.solve import Solve, features, rarity, sharpness, unit_rows
+from pocketlm.train.teach import ask
+
+LINEAR = {"buckets": 2**12, "width": 0, "hidden": False, "min_texts": 1, "dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def context(csv_file, tmp_path_factory):
+    return make_context(csv_file, None, tmp_path_factory.mktemp("work"), text="text", label="category")
+
+
+def said(model, context):
+    return np.stack(ask(model, texts_of(context.dev, context.outputs)).logits["label"])
+
+
+def test_a_solved_model_is_good_at_once(context):
+    model = HashedNgrams(**LINEAR)(None, context)
+    assert context.figure(Solve()(model, context)) > 0.9
+
+
+def test_many_rows_come_to_what_few_rows_come_to(context, monkeypatch):
+    step = Solve(penalties=(0.3,), rarities=(1.0,), balances=(0.5,))
+    few = step(HashedNgrams(**LINEAR)(None, context), context)
+    monkeypatch.setattr(solve, "MOST_ROWS", 1)
+    many = step(HashedNgrams(**LINEAR)(None, context), context)
+    cosine = torch.nn.functional.cosine_similarity(few.module.table.flatten(), many.module.table.flatten(), dim=0)
+    assert cosine > 0.999
+
+
+def test_pruned_rows_are_made_up_for(context):
+    model = Solve()(HashedNgrams(**LINEAR)(None, context), context)
+    before = said(model, context).argmax(axis=1)
+    model = Solve(rarities=())(PruneRows(rows=len(model.module.table) // 2)(model, context), context)
+    assert (said(model, context).argmax(axis=1) == before).mean() > 0.9
+
+
+def test_the_runtime_says_in_eight_bits_what_torch_says(context):
+    model = Quantize(bits=8)(Solve()(HashedNgrams(**LINEAR)(None, context), context), context)
+    about, members = bag_members(model)
+    encoded = model.inputs.encode(texts_of(context.dev, context.outputs))
+    logits = BagModel(about, members, context.outputs).run(model.inputs.collate(encoded))["label"]
+    assert (logits.argmax(axis=1) == said(model, context).argmax(axis=1)).mean() > 0.98
+
+
+def test_texts_are_of_unit_length_whatever_counts(context):
+    model = HashedNgrams(**LINEAR)(None, context)
+    rows, labels = features(model, context.lesson, context.outputs)
+    assert rows.shape == (len(context.lesson), len(model.module.table))
+    assert len(labels["label"]) == len(context.lesson)
+    for importance in (rarity(rows), rarity(rows) ** 2):
+        lengths = np.sqrt(unit_rows(rows, importance).power(2).sum(axis=1))
+        np.testing.assert_allclose(lengths, 1, atol=1e-5)
+
+
+def test_rarity_by_hand(context):
+    rows, _ = features(HashedNgrams(**LINEAR)(None, context), context.lesson, context.outputs)
+    texts = (rows[:, 5] > 0).sum()
+    assert rarity(rows)[5] == pytest.approx(np.log((1 + rows.shape[0]) / (1 + texts)) + 1)
+
+
+def test_sharpness_makes_sure_answers_of_scores_that_are_always_right():
+    scores, gold = np.eye(3, dtype=np.float32), np.arange(3)
+    assert sharpness(scores, gold) > 20
+    assert sharpness(scores, np.array([1, 2, 0])) == 0.5  # always wrong: as unsure as can be
+    half = np.concatenate([scores, scores]), np.concatenate([gold, np.roll(gold, 1)])
+    assert 0.5 <= sharpness(*half) < 3
+
+
+def test_a_model_with_a_head_is_refused(context):
+    with pytest.raises(RecipeError, match="width 0"):
+        Solve()(HashedNgrams(buckets=2**12, width=8)(None, context), context)
+    with pytest.raises(ValueError, match="hidden=False"):
+        HashedNgrams(width=0)
+    with pytest.raises(ValueError, match="penalties"):
+        Solve(penalties=())
