@@ -307,3 +307,34 @@ def test_vectors_from_the_command_line(alike, pairs_file):
 def test_similarity_without_a_teacher_is_refused(pairs_file, tmp_path):
     with pytest.raises(UserError, match="similarity needs --teacher"):
         pocketlm.fit(str(pairs_file), output=str(tmp_path / "m.pocket"))
+
+
+def test_how_sure_it_is_is_judged_on_test(made):
+    manifest = pocketlm.load(made.pocket).manifest
+    assert "unsure" not in manifest, "it was not asked for"
+    assert made.data["data"]["splits"]["dev"]["rows"] < 20 and "temperature" not in manifest["outputs"][0]
+    assert any("fewer than 20 rows to fit a temperature" in note for note in made.data["data"]["notes"])
+    sure = made.data["chosen"]["test"]["sureness"]
+    assert sure["coverage"]["value"] == 1
+    assert sure["answered_accuracy"]["value"] == made.data["chosen"]["test"]["metrics"]["accuracy"]["value"]
+    assert "How sure it is" in made.report.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"abstain": "0"}, "not a share"),
+        ({"out_of_scope": "of"}, "no training row has the label 'of'. Did you mean 'off'"),
+        ({"few_shot": "contrastive"}, "give --teacher"),
+        ({"few_shot": "sometimes"}, "is none of auto, none, contrastive, self-training"),
+    ],
+)
+def test_wrong_wishes_of_few_rows_are_refused_before_any_work(csv_file, tmp_path, settings, message):
+    with pytest.raises(UserError, match=message):
+        pocketlm.fit(str(csv_file), output=str(tmp_path / "m.pocket"), **SMALL, **settings)
+    assert not (tmp_path / "m.work").exists()
+
+
+def test_tags_are_not_held_back(conll_file, tmp_path):
+    with pytest.raises(UserError, match="one label or intent"):
+        pocketlm.fit(str(conll_file), abstain="5%", output=str(tmp_path / "m.pocket"))
