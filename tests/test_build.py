@@ -338,3 +338,19 @@ def test_wrong_wishes_of_few_rows_are_refused_before_any_work(csv_file, tmp_path
 def test_tags_are_not_held_back(conll_file, tmp_path):
     with pytest.raises(UserError, match="one label or intent"):
         pocketlm.fit(str(conll_file), abstain="5%", output=str(tmp_path / "m.pocket"))
+
+
+@pytest.mark.slow
+def test_a_teacher_of_few_rows_is_taught_in_several_ways(csv_file, teacher_folder, tmp_path):
+    more = tmp_path / "more.csv"
+    more.write_text("text\n" + "\n".join(f"dim the {room} lamp please" for room in ("hall", "attic", "cellar")) + "\n")
+    result = pocketlm.fit(
+        str(csv_file), teacher=str(teacher_folder), unlabelled=str(more), few_shot="contrastive,self-training",
+        abstain="30%", variants=0, refit=False, output=str(tmp_path / "m.pocket"), **SMALL,
+    )  # fmt: skip
+    notes = result.data["teacher"]["notes"]
+    assert [note.split()[0] for note in notes[:2]] == ["fine-tuned", "contrastive"]
+    assert any(note.startswith("self-training, round 1: ") for note in notes)
+    assert any(note.startswith("best on dev, and kept: ") for note in notes)
+    assert pocketlm.load(result.pocket).unsure is not None
+    assert "is null" in read_pocket(result.pocket).members["CARD.md"].decode()

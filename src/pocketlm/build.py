@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketlm import __version__
+from pocketlm.data.splits import normal_text
 from pocketlm.errors import BudgetMissed, MissingExtraError, RecipeError
 from pocketlm.job import Job
 from pocketlm.job import Result as Result
@@ -102,7 +103,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     with work.locked():
         room = Classroom(
             prepared.task, prepared.outputs, learnt, prepared.dev, prepared.data_hash, job.max_length,
-            job.seed, work, progress, deadline, ways, prepared.unlabelled,
+            job.seed, work, progress, deadline, ways, _without_test(prepared),
         )  # fmt: skip
         # before the teacher is fine-tuned, which changes the encoder
         near = word_neighbours(room, pretrained) if pretrained and job.variants else {}
@@ -184,6 +185,12 @@ def _ways(job: Job, prepared: Prepared, pretrained: Pretrained | None) -> tuple[
             raise RecipeError(f"few-shot: {job.few_shot} trains a teacher; give --teacher, an encoder")
         return ()
     return ways_for(job.few_shot, prepared.train, prepared.outputs, len(prepared.unlabelled))
+
+
+def _without_test(prepared: Prepared) -> list[str]:
+    """The unlabelled texts that are no test row's: what a teacher takes for its own rows is not to be judged by."""
+    test = {normal_text(one.text) for one in prepared.test}
+    return [text for text in prepared.unlabelled if normal_text(text) not in test]
 
 
 def _worth_hearing(teacher: Teacher, context: FitContext, prepared: Prepared) -> bool:

@@ -61,7 +61,8 @@ class Teacher:
 class Classroom:
     """What teaching needs of a job. data_hash: of the training and dev rows.
 
-    ways: of `train.few_shot`, beside plain fine-tuning. unlabelled: texts for self-training.
+    ways: of `train.few_shot`, beside plain fine-tuning. unlabelled: texts for self-training, none
+    of them a test row's.
     """
 
     task: Task
