@@ -309,3 +309,50 @@ def test_vectors_from_the_command_line(alike, pairs_file):
 def test_similarity_without_a_teacher_is_refused(pairs_file, tmp_path):
     with pytest.raises(UserError, match="similarity needs --teacher"):
         pocketlm.fit(str(pairs_file), output=str(tmp_path / "m.pocket"))
+
+
+def test_how_sure_it_is_is_judged_on_test(made):
+    manifest = pocketlm.load(made.pocket).manifest
+    assert "unsure" not in manifest, "it was not asked for"
+    assert made.data["data"]["splits"]["dev"]["rows"] < 20 and "temperature" not in manifest["outputs"][0]
+    assert any("fewer than 20 rows to fit a temperature" in note for note in made.data["data"]["notes"])
+    sure = made.data["chosen"]["test"]["sureness"]
+    assert sure["coverage"]["value"] == 1
+    assert sure["answered_accuracy"]["value"] == made.data["chosen"]["test"]["metrics"]["accuracy"]["value"]
+    assert "How sure it is" in made.report.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"abstain": "0"}, "not a share"),
+        ({"out_of_scope": "of"}, "no training row has the label 'of'. Did you mean 'off'"),
+        ({"few_shot": "contrastive"}, "give --teacher"),
+        ({"few_shot": "sometimes"}, "is none of auto, none, contrastive, self-training"),
+    ],
+)
+def test_wrong_wishes_of_few_rows_are_refused_before_any_work(csv_file, tmp_path, settings, message):
+    with pytest.raises(UserError, match=message):
+        pocketlm.fit(str(csv_file), output=str(tmp_path / "m.pocket"), **SMALL, **settings)
+    assert not (tmp_path / "m.work").exists()
+
+
+def test_tags_are_not_held_back(conll_file, tmp_path):
+    with pytest.raises(UserError, match="one label or intent"):
+        pocketlm.fit(str(conll_file), abstain="5%", output=str(tmp_path / "m.pocket"))
+
+
+@pytest.mark.slow
+def test_a_teacher_of_few_rows_is_taught_in_several_ways(csv_file, teacher_folder, tmp_path):
+    more = tmp_path / "more.csv"
+    more.write_text("text\n" + "\n".join(f"dim the {room} lamp please" for room in ("hall", "attic", "cellar")) + "\n")
+    result = pocketlm.fit(
+        str(csv_file), teacher=str(teacher_folder), unlabelled=str(more), few_shot="contrastive,self-training",
+        abstain="30%", variants=0, refit=False, output=str(tmp_path / "m.pocket"), **SMALL,
+    )  # fmt: skip
+    notes = result.data["teacher"]["notes"]
+    assert [note.split()[0] for note in notes[:2]] == ["fine-tuned", "contrastive"]
+    assert any(note.startswith("self-training, round 1: ") for note in notes)
+    assert any(note.startswith("best on dev, and kept: ") for note in notes)
+    assert pocketlm.load(result.pocket).unsure is not None
+    assert "is null" in read_pocket(result.pocket).members["CARD.md"].decode()

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from pocketlm import __version__
+from pocketlm.data.splits import normal_text
 from pocketlm.errors import BudgetMissed, MissingExtraError, RecipeError
 from pocketlm.job import Job
 from pocketlm.job import Result as Result
-from pocketlm.outputs import Example, texts_of
+from pocketlm.outputs import Example, Output, texts_of
 from pocketlm.pocket.format import check_output
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.report.html import write_report
 from pocketlm.runtime.inputs import plain_text
+from pocketlm.runtime.unsure import single_output
+from pocketlm.tables import did_you_mean
 from pocketlm.tasks.prepare import Prepared, prepare
 
 try:
@@ -39,6 +42,7 @@ try:
     from pocketlm.students.stacked import Stack, linear_ngrams, stacked
     from pocketlm.train.context import FitContext
     from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
+    from pocketlm.train.few_shot import ways_for
     from pocketlm.train.keras_teacher import is_keras
     from pocketlm.train.lesson import in_windows, join, lesson
     from pocketlm.train.teach import answers
@@ -71,13 +75,14 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     """
     job = Job(job, **settings) if isinstance(job, str) else replace(job, **settings)
     began, progress, deadline = time.monotonic(), progress or Silent(), Deadline.after(job.seconds)
-    job.budget  # noqa: B018  (a wrong budget is said before any work)
+    _ = job.budget, job.error  # what is wrong with them is said before any work
     for path in (Path(job.output), job.report):
         check_output(path, replace=job.force)
     if job.teacher:
         find_teacher(job.teacher)
     prepared = prepare(job)
     job = job.for_task(prepared.task.name)
+    _check_unsure(job, prepared.outputs)
     rows = len(prepared.train)
     if job.augment != NONE:
         prepared = with_new_rows(job, prepared, progress)
@@ -88,6 +93,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     trained = job.teacher if job.teacher and is_keras(job.teacher) else None
     pretrained = load_pretrained(job.teacher) if job.teacher and not trained else None
     vectors = any(output.kind == "vector" for output in prepared.outputs)
+    ways = _ways(job, prepared, pretrained)
     if vectors:
         if pretrained is None:
             raise RecipeError(f"{prepared.task.name} needs --teacher: a sentence encoder whose vectors students learn")
@@ -98,7 +104,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     with work.locked():
         room = Classroom(
             prepared.task, prepared.outputs, learnt, prepared.dev, prepared.data_hash, job.max_length,
-            job.seed, work, progress, deadline,
+            job.seed, work, progress, deadline, ways, _without_test(prepared),
         )  # fmt: skip
         # before the teacher is fine-tuned, which changes the encoder
         near = word_neighbours(room, pretrained) if pretrained and job.variants else {}
@@ -147,6 +153,18 @@ def finished(result: dict[str, Any], job: Job, began: float) -> Result:
     return done
 
 
+def _check_unsure(job: Job, outputs: tuple[Output, ...]) -> None:
+    """Raise RecipeError where the job says what is not to be answered, and these outputs have no such answer."""
+    if job.abstain is None and job.out_of_scope is None:
+        return
+    output = single_output(outputs)
+    if output is None:
+        raise RecipeError("abstain and out-of-scope are for texts with one label or intent each")
+    if job.out_of_scope is not None and job.out_of_scope not in output.labels:
+        near = did_you_mean(job.out_of_scope, list(output.labels))
+        raise RecipeError(f"out-of-scope: no training row has the label {job.out_of_scope!r}.{near}")
+
+
 def _to_learn_from(job: Job, prepared: Prepared, pretrained: Pretrained | None) -> tuple[list[Example], list[Example]]:
     """Training and dev examples as models learn from them: questions once for each window of a long context.
 
@@ -166,6 +184,21 @@ def _to_learn_from(job: Job, prepared: Prepared, pretrained: Pretrained | None) 
     splits = (("train", prepared.train), ("dev", prepared.dev), ("test", prepared.test))
     cut = {name: in_windows(examples, inputs, name) for name, examples in splits}
     return cut["train"], cut["dev"]
+
+
+def _ways(job: Job, prepared: Prepared, pretrained: Pretrained | None) -> tuple[str, ...]:
+    """Ways to teach with few rows, beside plain fine-tuning. Raises RecipeError for one that cannot be gone."""
+    if pretrained is None:
+        if job.few_shot not in ("auto", "none"):
+            raise RecipeError(f"few-shot: {job.few_shot} trains a teacher; give --teacher, an encoder")
+        return ()
+    return ways_for(job.few_shot, prepared.train, prepared.outputs, len(prepared.unlabelled))
+
+
+def _without_test(prepared: Prepared) -> list[str]:
+    """The unlabelled texts that are no test row's: what a teacher takes for its own rows is not to be judged by."""
+    test = {normal_text(one.text) for one in prepared.test}
+    return [text for text in prepared.unlabelled if normal_text(text) not in test]
 
 
 def _whom_to_hear(teacher: Teacher, context: FitContext, prepared: Prepared) -> tuple[bool, Stack | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pocketlm.job import Job
 from pocketlm.measure.fresh import measure_pocket
 from pocketlm.measure.machine import describe
 from pocketlm.measure.quality import texts_for
+from pocketlm.measure.sureness import fit_sureness, sureness
 from pocketlm.outputs import texts_of
 from pocketlm.pocket.format import read_pocket, write_pocket
 from pocketlm.report.commands import sample_words
@@ -41,8 +43,8 @@ def conclude(
     if chosen is None or final is None:
         text = "no candidate fits the budget: " + (outcomes[0].why if outcomes else "nothing so small can be made")
         return {**result, "status": "missed", "verdict": {"met": False, "limits": [], "text": text}}
-    staged = final.pocket.with_name("chosen.pocket")
-    measured, verdict, details = _final(prepared, final, staged, said, judged, teacher_test)
+    staged, sure = final.pocket.with_name("chosen.pocket"), _sureness(job, prepared, chosen)
+    measured, verdict, details = _final(prepared, final, sure, staged, said, judged, teacher_test)
     result["chosen"] = {"name": chosen.recipe.name, "recipe": chosen.recipe.to_json(), **details}
     met = verdict.met
     free = not verdict.limits
@@ -55,20 +57,31 @@ def conclude(
     return result
 
 
+def _sureness(job: Job, prepared: Prepared, chosen: Outcome) -> dict[str, Any]:
+    """What the manifest says of how sure the Pocket is, by the student that has not learnt from dev; it is noted."""
+    assert chosen.trial is not None
+    found = fit_sureness(load(chosen.trial.pocket), prepared.dev, job.error, job.out_of_scope)
+    if found is None:
+        return {}
+    prepared.about["notes"] += found.notes
+    return found.to_json()
+
+
 def _final(
-    prepared: Prepared, trial: Trial, staged: Path, teacher_said: list[dict[str, Any]] | None, judged: Judge,
-    teacher_test: Mapping[str, float] | None,
+    prepared: Prepared, trial: Trial, sure: Mapping[str, Any], staged: Path,
+    teacher_said: list[dict[str, Any]] | None, judged: Judge, teacher_test: Mapping[str, float] | None,
 ) -> tuple[Measurement, Verdict, dict[str, Any]]:  # fmt: skip
     """The chosen Pocket with its test figures inside, measured again as the file that will be written."""
-    pocket = load(trial.pocket)
-    texts = texts_for(pocket, prepared.test)
-    said = pocket.predict(texts, batch_size=1)
-    scores = prepared.task.score(prepared.test, said, prepared.outputs, seed=0)
     file = read_pocket(trial.pocket)
+    pocket = Pocket({**file.manifest, **sure}, file.members, file.size_bytes, threads=0)
+    texts = texts_for(pocket, prepared.test)
+    said = pocket.answering(None).predict(texts, batch_size=1)
+    scores = prepared.task.score(prepared.test, said, prepared.outputs, seed=0)
+    scores = replace(scores, sureness=sureness(pocket, prepared.test, said))
     figures = {name: vars(figure) for name, figure in scores.metrics.items()}
     quality = {"dev": trial.measurement.quality, "test": {"n": scores.n, "metrics": figures}}
     members = {**file.members, "CARD.md": _card(pocket, prepared, figures).encode()}
-    manifest = {**file.manifest, "quality": quality, "budget": judged.budget.to_json()}
+    manifest = {**pocket.manifest, "quality": quality, "budget": judged.budget.to_json()}
     write_pocket(staged, manifest, members, replace=True)
     taken = measure_pocket(staged, texts)
     measured = Measurement(
@@ -99,6 +112,8 @@ def _card(pocket: Pocket, prepared: Prepared, figures: Mapping[str, Mapping[str,
     """A page for people who find the file without its report."""
     lines = [f"# A PocketLM model: {prepared.task.name}", "", f"Trained on {Path(prepared.about['source']).name}.", ""]
     lines += [f"- {name}: {one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f})" for name, one in figures.items()]
+    if pocket.unsure is not None:
+        lines += ["", f"Of a text that it is unsure of (a score below {pocket.unsure.below:g}), the label is null."]
     lines += ["", "Test figures with 95 % intervals. Run it: `pip install pocketlm`, then", ""]
     lines += [f"    pocketlm run FILE.pocket {sample_words(prepared.task.name)}", ""]
     return "\n".join(lines)

@@ -10,13 +10,15 @@ from typing import Any
 from pocketlm.budget import Budget
 from pocketlm.errors import RecipeError
 from pocketlm.tables import did_you_mean
-from pocketlm.units import parse_duration
+from pocketlm.units import parse_duration, parse_share
 
 # Subword pieces read at once where a job says nothing: of a question and its context, of each side of a pair to
 # translate, of text to model, and of anything else.
 PIECES_READ = {"question-answering": 384, "translation": 256, "generation": 256, "": 64}
 # Variants of each text that the teacher labels. Contexts are long: the same time is better spent on them as they are.
 VARIANTS = {"question-answering": 0, "": 8}
+# Ways to teach with few labelled rows, beside plain fine-tuning (train.few_shot), in the order they are tried.
+FEW_SHOT = ("contrastive", "self-training")
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class Job:
     max_length these are what suits the task. focus: pieces read of a question and a longer context in all, for answers
     in less time. keep_best: write the nearest miss too. force: replace files. augment: methods by name whose rows are
     added to training, "auto" for those whose gain on held-out rows is sure, or "none". language: the rows', where a
-    method needs to know it.
+    method needs to know it. few_shot: ways by name that the teacher is trained by beside plain fine-tuning, "auto" for
+    those that may help so few rows, or "none"; dev chooses. abstain: the largest share of wrong answers, as dev shows:
+    a Pocket less sure of a text does not answer it. out_of_scope: the class of texts that are not to be answered.
     """
 
     data: str
@@ -65,6 +69,9 @@ class Job:
     refit: bool = True
     augment: str = "none"
     language: str | None = None
+    few_shot: str = "auto"
+    abstain: str | None = None
+    out_of_scope: str | None = None
     max_length: int | None = None
     focus: int | None = None
     time_limit: str | None = None
@@ -80,6 +87,10 @@ class Job:
             )
         if self.width is not None and self.width < 2:
             raise RecipeError(f"width is at least 2 dimensions, got {self.width}")
+        for way in self.few_shot.split(","):
+            if self.few_shot not in ("auto", "none") and way.strip() not in FEW_SHOT:
+                known = ["auto", "none", *FEW_SHOT]
+                raise RecipeError(f"few-shot: {way!r} is none of {', '.join(known)}.{did_you_mean(way.strip(), known)}")
         if not self.output.endswith(".pocket"):
             raise RecipeError(f"the output {self.output!r} must end in .pocket")
 
@@ -93,6 +104,11 @@ class Job:
     def budget(self) -> Budget:
         """The limits. Raises UnitError or BudgetError."""
         return Budget.parse(self.max_size, self.max_latency, self.max_memory, self.min_quality)
+
+    @property
+    def error(self) -> float | None:
+        """The share of answers that may be wrong. Raises UnitError."""
+        return None if self.abstain is None else parse_share(self.abstain)
 
     @property
     def seconds(self) -> float | None:

@@ -25,13 +25,15 @@ class Output:
     """One named output.
 
     Its logits are (labels,) a text, (words, labels) for tags, (pieces, labels) for a span, or (width,) for a vector.
-    width: dimensions of a vector, which has no labels.
+    width: dimensions of a vector, which has no labels. temperature: what the logits of one label a text are divided by,
+    so that a score is the share of texts so sure that are right; the label is the same under any.
     """
 
     name: str
     kind: Kind
     labels: tuple[str, ...]
     width: int = 0
+    temperature: float = 1.0
 
     @property
     def size(self) -> int:
@@ -40,13 +42,20 @@ class Output:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as the manifest holds it."""
-        about = {"name": self.name, "kind": self.kind, "labels": list(self.labels)}
-        return {**about, "width": self.width} if self.width else about
+        about: dict[str, Any] = {"name": self.name, "kind": self.kind, "labels": list(self.labels)}
+        if self.width:
+            about["width"] = self.width
+        if self.temperature != 1:
+            about["temperature"] = self.temperature
+        return about
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Output:
-        """The output that `to_json` described."""
-        return cls(value["name"], value["kind"], tuple(value["labels"]), value.get("width", 0))
+        """The output that `to_json` described. Raises ValueError for a temperature that is none."""
+        width, temperature = value.get("width", 0), value.get("temperature", 1.0)
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"a temperature is above 0, not {temperature}")
+        return cls(value["name"], value["kind"], tuple(value["labels"]), width, temperature)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -153,3 +154,13 @@ def test_augment_rows(tmp_path):
     assert [line.split()[0] for line in gains] == ["slot-substitution", "noise"]
     assert note.startswith("slot-substitution of row ")
     assert (tmp_path / "more.jsonl").is_file()
+
+
+@pytest.mark.slow
+def test_few_rows(tmp_path):
+    order, talk, figures = run(EXAMPLES / "13_few_rows.py", tmp_path, folder=tmp_path).splitlines()
+    assert order == "switch on the lamp in the office -> on"
+    assert talk == "who sold you that radio for the hall -> None"
+    answered, right = (int(found) for found in re.findall(r"(\d+)%", figures))
+    assert 30 <= answered <= 60, "half of the rows are out of scope"
+    assert right >= 90

@@ -22,9 +22,15 @@ def command(
     answer: Annotated[str | None, typer.Option(help="Column with the answers to questions.")] = None,
     pair: Annotated[str | None, typer.Option(help="Column with the second text of a pair.")] = None,
     score: Annotated[str | None, typer.Option(help="Column with how alike the texts of a pair are.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Answer from this score on, whatever the Pocket says.")
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> int:
     """Judge a Pocket on labelled rows: every metric with its 95 % interval, per class and per slot.
+
+    Metrics are of all texts, as if each were answered. Of labels, how sure they are is judged, too: the error of their
+    scores, how many texts are answered (coverage), and how many of those rightly.
 
     A Pocket that does generation reads plain text (a .txt file, or the rows of a table): perplexity and bits a byte.
     """
@@ -33,6 +39,7 @@ def command(
     from pocketlm.tasks.prepare import read_labelled
 
     model = load(pocket)
+    model = model if threshold is None else model.answering(threshold)
     columns = (text, label, (slots, tags), (pair, score), (context, answer))
     scores = evaluate(model, read_labelled(data, model.task, *columns))
     about = scores.to_json()
@@ -43,7 +50,7 @@ def command(
                 "n": scores.n,
                 **flat,
                 "intervals": about["metrics"],
-                **{k: about[k] for k in ("per_class", "per_slot", "confusion", "signatures")},
+                **{k: about[k] for k in ("per_class", "per_slot", "confusion", "signatures", "sureness")},
             }
         )
         return 0
@@ -56,7 +63,7 @@ def _print(rows: int, about: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, title=f"{rows:,} rows", title_justify="left")
     for name in ("metric", "value", "95 % interval"):
         table.add_column(name, justify="left" if name == "metric" else "right")
-    for name, one in about["metrics"].items():
+    for name, one in (about["metrics"] | about["sureness"]).items():
         table.add_row(name, f"{one['value']:.4f}", f"{one['low']:.4f} to {one['high']:.4f}")
     out.print(table)
     for name, signature in about["signatures"].items():

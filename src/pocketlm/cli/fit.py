@@ -58,6 +58,13 @@ def command(
         str | None, _option("New training rows: none, auto (methods whose held-out gain is sure), or methods by name.")
     ] = None,
     language: Annotated[str | None, _option("Language code of the rows, such as yo; for orthography.")] = None,
+    few_shot: Annotated[
+        str | None, _option("Ways to teach with few rows: auto, none, contrastive, self-training (with --unlabelled).")
+    ] = None,
+    abstain: Annotated[
+        str | None, _option("Largest share of wrong answers, such as 5%: texts it is less sure of get no label.")
+    ] = None,
+    out_of_scope: Annotated[str | None, _option("Label of the rows that are not to be answered.")] = None,
     refit: Annotated[
         bool | None, _option("Train the chosen recipe again on train and dev.", "--refit/--no-refit")
     ] = None,

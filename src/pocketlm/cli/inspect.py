@@ -165,6 +165,10 @@ def _pocket(pocket: str, json_output: bool) -> int:
         shown = ", ".join(output["labels"][:8]) + (", …" if len(output["labels"]) > 8 else "")
         count = output.get("width") or len(output["labels"])
         say(f"  predicts {output['name']} ({output['kind']}, {count})" + (f": {shown}" if shown else ""))
+    if "unsure" in manifest:
+        out_of_scope = manifest["unsure"].get("out_of_scope")
+        kept = f", and never {out_of_scope}" if out_of_scope else ""
+        say(f"  answers from a score of {manifest['unsure']['below']:g} on{kept}")
     test = manifest.get("quality", {}).get("test", {})
     for name, one in test.get("metrics", {}).items():
         say(f"  {name} {one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f}) on {test['n']:,} test rows")

@@ -26,6 +26,9 @@ def command(
     question: Annotated[str | None, typer.Option(help="A question, for a Pocket that answers them.")] = None,
     context: Annotated[str | None, typer.Option(help="The text that holds the answer; goes with --question.")] = None,
     pair: Annotated[str | None, typer.Option(help="Say how alike each text is to this one.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Answer from this score on, whatever the Pocket says; 0 answers all.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Lines predicted at once from stdin.", min=1)] = 32,
     max_tokens: Annotated[int | None, typer.Option(help="Most tokens to write.")] = None,
     temperature: Annotated[
@@ -49,6 +52,8 @@ def command(
     (its other fields come back), or plain text. With "text" and "pair", a Pocket that makes vectors says how alike
     the two are. Answers stream: a batch is answered as soon as it is full or the input pauses at its end.
 
+    Of a text that the Pocket is unsure of, the label is null, and "guess" says what it would have been.
+
     A Pocket that answers questions takes --question and --context, or such objects from stdin.
     Options after --batch-size are for Pockets that write text.
     """
@@ -59,6 +64,7 @@ def command(
     from pocketlm.runtime.question import question_of
 
     model = load(pocket)
+    model = model if threshold is None else model.answering(threshold)
     given = {
         "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "beams": beams, "length_penalty": length_penalty,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pocketlm.errors import DataError
+from pocketlm.measure.sureness import sureness
 from pocketlm.outputs import Example, texts_of
 from pocketlm.runtime.decode import Prediction
 from pocketlm.runtime.inputs import Text
@@ -26,7 +27,9 @@ def texts_for(pocket: Pocket, examples: Sequence[Example]) -> list[Text]:
 def evaluate(pocket: Pocket, examples: Sequence[Example], seed: int = 0) -> Scores:
     """The Pocket's scores on labelled examples, one text at a time, as it is mostly used.
 
-    Sources longer than a model that writes has places for are cut, and counted where the scores say how they are taken.
+    Metrics are of what it would answer if it answered every text; `sureness` says what comes of answering the sure
+    ones alone. Sources longer than a model that writes has places for are cut, and counted where the scores say how
+    they are taken.
     Raises DataError, which names the row, for a question that leaves no room for its context.
     """
     task: Task = TASKS[pocket.task]
@@ -37,7 +40,9 @@ def evaluate(pocket: Pocket, examples: Sequence[Example], seed: int = 0) -> Scor
     if pocket.writes:
         return _of_written(pocket, task, examples, seed)
     _check_room(pocket, texts)
-    return task.score(examples, pocket.predict(texts, batch_size=1), pocket.outputs, seed)
+    said = pocket.answering(None).predict(texts, batch_size=1)
+    scores = task.score(examples, said, pocket.outputs, seed)
+    return replace(scores, sureness=sureness(pocket, examples, said, seed))
 
 
 def written(pocket: Pocket, texts: Sequence[str], batch_size: int = 1) -> list[Prediction]:

@@ -29,6 +29,10 @@ _METRICS = {
     "recall_at_1": "recall@1",
     "recall_at_10": "recall@10",
     "mrr": "MRR",
+    "calibration_error_before": "calibration error before",
+    "risk_area": "area under risk",
+    "coverage": "texts answered",
+    "answered_accuracy": "accuracy of answers",
 }
 
 

@@ -110,6 +110,8 @@ def labels(result: Mapping[str, Any]) -> Markup:
         return Markup("")
     others = {metric_name(key): _with_interval(key, one) for key, one in part(test, "metrics").items()} | signatures
     others |= _over_teacher(result)
+    sure = {metric_name(key): _with_interval(key, one) for key, one in part(test, "sureness").items()}
+    made += [element("h3", "How sure it is"), tables.facts(sure)] if sure else []
     return _section("labels", "Quality on test", tables.facts(others), *made)
 
 

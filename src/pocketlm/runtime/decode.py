@@ -42,7 +42,7 @@ def _decode_single(output: Output, logits: Floats, predictions: list[Prediction]
         best = int(own.argmax())
         prediction[output.name] = output.labels[best]
         # the best label's softmax, in as few calls as it takes: they add up beside a graph of 0.1 ms
-        prediction["score"] = round(1 / float(np.exp(own - own[best]).sum()), 4)
+        prediction["score"] = round(1 / float(np.exp((own - own[best]) / output.temperature).sum()), 4)
 
 
 def _decode_multi(output: Output, logits: Floats, predictions: list[Prediction]) -> None:

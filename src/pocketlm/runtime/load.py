@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast, overload
 
@@ -21,6 +23,7 @@ from pocketlm.runtime.graph import GraphModel
 from pocketlm.runtime.inputs import Arrays, Inputs, Pair, Text, inputs_from_json, plain_text
 from pocketlm.runtime.question import Question, question_of
 from pocketlm.runtime.spans import answer_of, best_span
+from pocketlm.runtime.unsure import Unsure, single_output
 from pocketlm.runtime.vectors import DIGITS, cosine, to_int8, vectors_of
 from pocketlm.runtime.whole import in_parts
 from pocketlm.runtime.windows import QuestionInputs
@@ -42,9 +45,10 @@ class Pocket:
     """A model in one file, ready to predict.
 
     manifest: what the file says of itself. task: its task's name. outputs: what it predicts.
-    size_bytes: the whole file.
+    size_bytes: the whole file. unsure: what it does not answer; None where it answers everything.
     """
 
+    unsure: Unsure | None = None
     _generator: Generator | None = None
 
     def __init__(
@@ -54,6 +58,8 @@ class Pocket:
         self.task: str = manifest["task"]
         self.outputs = tuple(Output.from_json(output) for output in manifest["outputs"])
         self.size_bytes = size_bytes
+        if "unsure" in manifest:
+            self.unsure = Unsure.from_json(manifest["unsure"])
         about = manifest["model"]
         if about["kind"] == "generator":
             # no labels are predicted: nothing below is there
@@ -83,6 +89,8 @@ class Pocket:
         "entities" (label, value, start, end), with "words" in place of "entities" where tags are no spans; or
         "vector" (of length 1), and for a Pair of texts "similarity" (their cosine); or, of a Pocket that writes, its
         text under the name of its output, "tokens" (how many) and "finish".
+
+        Where the Pocket is `unsure` of a text, its label or intent is None, and "guess" is what it would have been.
         """
         if isinstance(texts, (str, Question, Mapping)):
             return self.predict([texts], 1)[0]
@@ -94,7 +102,26 @@ class Pocket:
         read = cast("Sequence[Text]", texts)
         if self.writes:
             return write_all(self.generator, self.outputs[0].name, [plain_text(one) for one in read], batch_size)
-        return predict_all(self.inputs, self.model, self.outputs, read, batch_size)
+        said = predict_all(self.inputs, self.model, self.outputs, read, batch_size)
+        return said if self.unsure is None else self.unsure.held_back(said)
+
+    def answering(self, threshold: float | None) -> Pocket:
+        """The same Pocket, which answers from this score on, whatever its file says; None: it answers everything.
+
+        threshold: a share from 0 to 1. Raises UserError where it predicts no single label, or for no share.
+        """
+        output, twin = single_output(self.outputs), copy(self)
+        if threshold is None:
+            twin.unsure = None
+            return twin
+        if output is None:
+            raise UserError(
+                f"this Pocket does {self.task}; a threshold is for one whose texts have one label or intent"
+            )
+        if not 0 <= threshold <= 1:
+            raise UserError(f"the threshold is a score from 0 to 1, got {threshold:g}")
+        twin.unsure = replace(self.unsure or Unsure(output.name, threshold), below=threshold)
+        return twin
 
     @property
     def generator(self) -> Generator:

@@ -33,6 +33,7 @@ class Scores:
 
     metrics: by name. per_class, per_slot: {"label", "precision", "recall", "f1", "support"} of each.
     confusion: {"labels", "counts"} or None. signatures: how a metric is counted, where there is a choice.
+    sureness: figures of how sure the model was, by name, where texts have one label.
     """
 
     n: int
@@ -41,6 +42,7 @@ class Scores:
     per_slot: list[dict[str, Any]] = field(default_factory=list)
     confusion: dict[str, Any] | None = None
     signatures: dict[str, str] = field(default_factory=dict)
+    sureness: dict[str, Figure] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

@@ -19,13 +19,13 @@ from pocketlm.runtime.ngrams import ngram_words
 from pocketlm.runtime.question import Question
 from pocketlm.runtime.windows import QuestionInputs, Reading
 from pocketlm.tasks.table import Task
+from pocketlm.train.few_shot import school
 from pocketlm.train.keras_teacher import keras_teacher
 from pocketlm.train.lesson import Lesson, lesson, unlabelled_labels
 from pocketlm.train.loop import gains_from_bf16
 from pocketlm.train.neighbours import neighbours
 from pocketlm.train.teach import (
     ask,
-    fine_tune,
     judge,
     keeps_hidden,
     load_taught,
@@ -37,6 +37,8 @@ from pocketlm.train.teach import (
 TIME_SHARE = 0.5
 # Change this when training changes what a teacher becomes: remembered teachers are then trained anew.
 VERSION = 1
+# The same of the ways to teach with few rows.
+FEW_SHOT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,11 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Classroom:
-    """What teaching needs of a job. data_hash: of the training and dev rows."""
+    """What teaching needs of a job. data_hash: of the training and dev rows.
+
+    ways: of `train.few_shot`, beside plain fine-tuning. unlabelled: texts for self-training, none
+    of them a test row's.
+    """
 
     task: Task
     outputs: tuple[Output, ...]
@@ -69,6 +75,8 @@ class Classroom:
     work: WorkFolder
     progress: Progress
     deadline: Deadline
+    ways: tuple[str, ...] = ()
+    unlabelled: Sequence[str] = ()
 
 
 def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
@@ -78,6 +86,8 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
         "version": VERSION, "model": pretrained.digest, "data": room.data_hash, "seed": room.seed,
         "max_length": room.max_length, "schedule": vars(schedule),
     }  # fmt: skip
+    if room.ways:
+        key |= {"ways": room.ways, "unlabelled": digest(list(room.unlabelled)), "few_shot": FEW_SHOT_VERSION}
     step = room.work.step("teacher", key)
     torch.manual_seed(room.seed)
     model = teacher_model(pretrained, room.outputs, room.max_length)
@@ -86,18 +96,14 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
     if done is None or not weights.is_file():
         room.progress.stage(f"fine-tuning the teacher {pretrained.name}")
         began, deadline = time.monotonic(), room.deadline.share(TIME_SHARE)
-        history = fine_tune(
-            model, room.train, room.dev, room.task, seed=room.seed, checkpoint=step.folder / "training.checkpoint",
-            progress=room.progress, deadline=deadline,
-        )  # fmt: skip
+        notes = school(room, model, step.folder, deadline)
         quality = judge(model, room.dev, room.task)
-        notes = [f"fine-tuned for {len(history.figures)} epochs, best after {history.best_epoch + 1}; {history.ended}"]
         done = {"quality": quality, "seconds": time.monotonic() - began, "notes": notes}
         if isinstance(model.inputs, QuestionInputs):
             done["reading"] = model.inputs.reading.to_json()
         if deadline.passed:
             # training that time cut short is used now, and not remembered as what this key gives
-            key = {**key, "cut_after": history.figures}
+            key = {**key, "cut_after": notes}
         else:
             torch.save(model.module.state_dict(), weights)
             step.finish(done)
