@@ -153,3 +153,10 @@ def test_augment_rows(tmp_path):
     assert [line.split()[0] for line in gains] == ["slot-substitution", "noise"]
     assert note.startswith("slot-substitution of row ")
     assert (tmp_path / "more.jsonl").is_file()
+
+
+def test_label_rows(tmp_path):
+    held, counts = run(EXAMPLES / "13_label_rows.py", tmp_path, folder=tmp_path).splitlines()
+    assert "held-out rows: " in held and float(held.split()[3]) > 0.7
+    assert counts.startswith("{'light': ")
+    assert (tmp_path / "labels.jsonl").read_text("utf-8").count('"split": "test"') >= 10

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pocketlm.cli.show import console, print_json, say
+from pocketlm.cli.show import Bars, console, print_json, say
 
 if TYPE_CHECKING:
     from pocketlm.labelling.session import Session
@@ -59,8 +59,8 @@ def command(
     wish = Wish(data, output, given, start, model, teacher, text, label, plan)
     if simulate:
         return _replayed(wish, rows, seeds, json_output)
-    console().print(f"reading {data}", markup=False, soft_wrap=True)
-    session = open_session(wish)
+    with Bars() as bars:
+        session = open_session(wish, bars)
     if page:
         _on_page(session, port)
     else:
@@ -132,7 +132,8 @@ def _replayed(wish: Any, rows: int, seeds: int, json_output: bool) -> int:
     from pocketlm.labelling.simulate import Replay, replay
     from pocketlm.labelling.start import labelled_features
 
-    texts, labels, known = labelled_features(wish)
+    with Bars() as bars:
+        texts, labels, known = labelled_features(wish, bars)
     plan = wish.plan
     how = Replay((plan.strategy,), rows, plan.batch, seeds)
     result = replay(texts, labels, known, how, None if json_output else lambda line: console().print(line))

@@ -107,7 +107,7 @@ def share_of(right: int, n: int) -> Figure:
     share, z = right / n, _Z
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Figure(share, max(0.0, middle - half), min(1.0, middle + half))
+    return Figure(share, max(0.0, middle - half) if right else 0.0, min(1.0, middle + half) if right < n else 1.0)
 
 
 def power_law(sizes: Sequence[int], errors: Doubles, at: Sequence[int]) -> Doubles:

@@ -14,6 +14,7 @@ from pocketlm.labelling.learner import softmax
 from pocketlm.labelling.ledger import TRAIN, Entry, Ledger
 from pocketlm.labelling.rows import labelled_texts, unlabelled_texts
 from pocketlm.labelling.session import Doubles, Plan, Session
+from pocketlm.progress import Progress
 
 # Of a larger file so many rows are drawn at random: more would slow every batch down and change little.
 MOST_ROWS = 20_000
@@ -38,7 +39,7 @@ class Wish:
     plan: Plan = field(default_factory=Plan)
 
 
-def open_session(wish: Wish) -> Session:
+def open_session(wish: Wish, progress: Progress | None = None) -> Session:
     """The session, where it stopped if the file of labels is there already. Raises UserError for wrong input."""
     path = Path(wish.output)
     if path.exists() and path.resolve() == Path(wish.data).resolve():
@@ -55,20 +56,20 @@ def open_session(wish: Wish) -> Session:
         if new:
             ledger.replace([*ledger.entries, *new])
     every = list(dict.fromkeys([*(entry.text for entry in ledger.entries), *texts]))
-    vectors = _vectors(wish.teacher, every) if wish.teacher else None
+    vectors = _vectors(wish.teacher, every, progress) if wish.teacher else None
     names, prior = _prior(wish.model, every) if wish.model else ((), None)
     known = features(every, vectors, seed=wish.plan.seed)
     return Session(every, known, (ledger, unsure), [*names, *wish.labels], wish.plan, prior)
 
 
-def labelled_features(wish: Wish) -> tuple[list[str], list[str], Features]:
+def labelled_features(wish: Wish, progress: Progress | None = None) -> tuple[list[str], list[str], Features]:
     """(texts, labels, features) of data whose labels are known, for a replay; equal texts once."""
     rows = dict(labelled_texts(Path(wish.data), wish.text, wish.label))
     texts = list(rows)
     if len(texts) > MOST_ROWS:
         drawn = np.random.default_rng(wish.plan.seed).permutation(len(texts))[:MOST_ROWS]
         texts = [texts[place] for place in np.sort(drawn)]
-    vectors = _vectors(wish.teacher, texts) if wish.teacher else None
+    vectors = _vectors(wish.teacher, texts, progress) if wish.teacher else None
     return texts, [rows[text] for text in texts], features(texts, vectors, seed=wish.plan.seed)
 
 
@@ -84,7 +85,7 @@ def _prior(model: str, texts: Sequence[str]) -> tuple[tuple[str, ...], Doubles]:
     return output.labels, softmax(np.concatenate(logits).astype(np.float64))
 
 
-def _vectors(teacher: str, texts: Sequence[str]) -> Floats:
+def _vectors(teacher: str, texts: Sequence[str], progress: Progress | None) -> Floats:
     """The encoder's vectors of the texts, as it makes them: (texts, dimensions)."""
     try:
         from pocketlm.model.encoder import load_pretrained
@@ -93,4 +94,6 @@ def _vectors(teacher: str, texts: Sequence[str]) -> Floats:
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"--teacher (the package {error.name})", "build") from None
     model = encoder_as_it_is(load_pretrained(teacher), max_length=64)
-    return np.stack(list(ask(model, texts).logits["vector"]))
+    if progress is not None:
+        progress.stage(f"reading {len(texts):,} rows with {teacher}")
+    return np.stack(list(ask(model, texts, progress=progress).logits["vector"]))
