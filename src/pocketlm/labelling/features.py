@@ -62,7 +62,7 @@ def hashed_ngrams(texts: Sequence[str]) -> Floats:
     for part in parts:
         owners = np.repeat(np.arange(len(part)), np.diff(part.offsets))
         weights = part.weights * rarity[part.ids] * sign[part.ids]
-        flat: NDArray[np.float64] = np.bincount(owners * WIDTH + column[part.ids], weights, len(part) * WIDTH)
+        flat: NDArray[Any] = np.bincount(owners * WIDTH + column[part.ids], weights, len(part) * WIDTH)
         folded.append(unit_rows(flat.reshape(len(part), WIDTH)))
     return np.concatenate(folded)
 
