@@ -67,13 +67,16 @@
     showLabels();
   };
 
-  // A word that is a label, or begins only one, is that label; any other is a new one.
+  // As in the terminal: a number, a name or the beginning of one alone; +name is a new label, so that no slip makes one.
   const take = () => {
-    const wanted = word.value.trim();
+    const wanted = word.value.trim(), small = wanted.toLocaleLowerCase();
     if (!wanted) { if (guess() !== null) act("label", guess()); return; }
-    const exact = now.labels.find((label) => label.toLocaleLowerCase() === wanted.toLocaleLowerCase());
-    const starts = now.labels.filter((label) => label.toLocaleLowerCase().startsWith(wanted.toLocaleLowerCase()));
-    act("label", exact || (starts.length === 1 ? starts[0] : wanted));
+    if (wanted.startsWith("+")) { act("label", wanted.slice(1)); return; }
+    const exact = now.labels.find((label) => label.toLocaleLowerCase() === small);
+    const starts = now.labels.filter((label) => label.toLocaleLowerCase().startsWith(small));
+    const found = exact || now.labels[/^[0-9]+$/.test(wanted) ? wanted - 1 : -1] || (starts.length === 1 ? starts[0] : undefined);
+    if (found !== undefined) act("label", found);
+    else at("said").textContent = `there is no label ${wanted}; +${wanted} makes it one`;
   };
   at("form").addEventListener("submit", (event) => { event.preventDefault(); take(); });
   word.addEventListener("input", () => { if (now) showLabels(); });
