@@ -69,6 +69,19 @@ def test_rare_classes_come_first_among_equal_doubts():
     assert STRATEGIES["spread-margin"](now, 1).tolist() == [1]  # all labelled rows are of class 0
 
 
+def test_mixed_asks_for_typical_rows_and_later_for_doubtful_ones_too(monkeypatch):
+    doubts = some_doubts(57)
+    now = (3, 5, 8), doubts
+    assert STRATEGIES["mixed"](standing(*now), 8).tolist() == STRATEGIES["typical"](standing(*now), 8).tolist()
+    monkeypatch.setattr("pocketlm.labelling.strategies.ENOUGH_A_CLASS", 1)
+    chosen = STRATEGIES["mixed"](standing(*now), 8)
+    assert len(set(chosen.tolist())) == 8
+    free = standing(*now).free.tolist()
+    later = [margins(doubts)[free.index(place)] for place in chosen[4:]]
+    assert chosen[:4].tolist() == STRATEGIES["typical"](standing(*now), 4).tolist()
+    assert max(later) < np.median(margins(doubts))
+
+
 def test_clusters_find_groups_apart():
     points = np.repeat(np.eye(3, dtype=np.float32), 5, axis=0)
     found = clusters(points, 3, np.random.default_rng(0))

@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 
 # Labelled rows a class, on average, before a model's doubts say as much as being typical.
-ENOUGH_A_CLASS = 10
+ENOUGH_A_CLASS = 40
 # Doubtful rows among which different ones are chosen, for each that is asked.
 WIDER = 4
 NEIGHBOURS, MOST_CLUSTERS, ROUNDS = 20, 256, 8
@@ -132,7 +132,7 @@ def spread_margin(now: Standing, count: int) -> Ints:
 
 
 def mixed(now: Standing, count: int) -> Ints:
-    """`typical` until there are some labels a class, then half of the rows by it and half by `spread-margin`."""
+    """`typical` until there are many labels a class, then half of the rows by it and half by `spread-margin`."""
     if now.doubts is None or len(now.labelled) < ENOUGH_A_CLASS * len(now.counts):
         return typical(now, count)
     usual = typical(now, count - count // 2)
