@@ -14,6 +14,7 @@ from pocketlm.augment.method import AUGMENTERS
 from pocketlm.cli.main import app
 from pocketlm.compress.passes import PASSES
 from pocketlm.job import Job
+from pocketlm.labelling.strategies import STRATEGIES
 from pocketlm.pocket import format as pocket_format
 from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.tables import Table
@@ -82,6 +83,15 @@ def augmenters_page() -> str:
     return "\n".join(["# Augmentation methods", "", WRITTEN, "", about, "", *entries(AUGMENTERS)])
 
 
+def strategies_page() -> str:
+    """Every way of choosing rows to label."""
+    about = "Ways to choose the rows that a person labels next: see [Labelling](../labelling.md)."
+    parts = ["# Labelling strategies", "", WRITTEN, "", about, ""]
+    for name, strategy in STRATEGIES.items():
+        parts += [f"### {name}", "", getdoc(strategy) or "", ""]
+    return "\n".join(parts)
+
+
 def entries(table: Table) -> list[str]:
     """Lines on every entry of a table: what its module and its class say, and its settings."""
     parts = []
@@ -132,8 +142,8 @@ def formats_page() -> str:
 
 
 PAGES = {
-    "cli.md": cli_page, "passes.md": passes_page, "augmenters.md": augmenters_page, "tasks.md": tasks_page,
-    "formats.md": formats_page,
+    "cli.md": cli_page, "passes.md": passes_page, "augmenters.md": augmenters_page,
+    "strategies.md": strategies_page, "tasks.md": tasks_page, "formats.md": formats_page,
 }  # fmt: skip
 
 

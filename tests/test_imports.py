@@ -20,7 +20,7 @@ LAYERS = [
     {"recipe"},
     {"search"},
     {"report", "serve"},
-    {"augmenting", "writing", "modelling", "conclude"},
+    {"augmenting", "writing", "modelling", "conclude", "labelling"},
     {"build", "cli"},
     {"__main__"},
 ]
@@ -80,7 +80,8 @@ def test_import_loads_nothing_heavy():
 def test_runtime_and_judging_need_no_torch():
     code = (
         "import sys; import pocketlm.runtime.load, pocketlm.measure.probe, pocketlm.measure.quality, "
-        "pocketlm.tasks.prepare, pocketlm.serve.server, pocketlm.cli.main; "
+        "pocketlm.tasks.prepare, pocketlm.serve.server, pocketlm.labelling.start, pocketlm.labelling.page, "
+        "pocketlm.cli.main; "
         "print([m for m in ('torch', 'transformers', 'onnx') if m in sys.modules])"
     )
     assert fresh(code) == "[]"

@@ -164,3 +164,10 @@ def test_few_rows(tmp_path):
     answered, right = (int(found) for found in re.findall(r"(\d+)%", figures))
     assert 30 <= answered <= 60, "half of the rows are out of scope"
     assert right >= 90
+
+
+def test_label_rows(tmp_path):
+    held, counts = run(EXAMPLES / "14_label_rows.py", tmp_path, folder=tmp_path).splitlines()
+    assert "held-out rows: " in held and float(held.split()[3]) > 0.7
+    assert counts.startswith("{'light': ")
+    assert (tmp_path / "labels.jsonl").read_text("utf-8").count('"split": "test"') >= 10

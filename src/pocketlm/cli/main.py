@@ -27,6 +27,7 @@ COMMANDS = {
     "inspect": "pocketlm.cli.inspect",
     "data": "pocketlm.cli.data",
     "augment": "pocketlm.cli.augment",
+    "label": "pocketlm.cli.label",
     "language-report": "pocketlm.cli.language_report",
     "serve": "pocketlm.cli.serve",
 }
@@ -101,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             raise
     if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code itself
-        goes_on = given[:1] == ["fit"]
+        goes_on = given[:1] in (["fit"], ["label"])
         complain("interrupted" + ("; run the same command again and it goes on from here" if goes_on else ""))
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ExceptionHandler
 
 from pocketlm.errors import DataError, UserError
 from pocketlm.runtime.decode import Prediction
@@ -48,7 +49,7 @@ class Service:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in (JSON, *LINES):
             raise HTTPException(415, f"the Content-Type is {JSON} or {LINES[0]} (JSON Lines), got {kind or 'none'}")
-        body = await _body_in_time(request)
+        body = await body_in_time(request)
         if kind in LINES:
             lines = [(number, line.rstrip("\r")) for number, line in enumerate(body.split("\n"), 1) if line.strip()]
             rows = [read_line(line, f"line {number}") for number, line in lines]
@@ -57,23 +58,23 @@ class Service:
             return Response(written, media_type=kind)
         value = parse_json(body, "the body is not JSON")
         if isinstance(value, dict) and "texts" in value:
-            return _json(await self._answers(_texts(value)))
+            return as_json(await self._answers(_texts(value)))
         row, text = row_and_text(value, "the body")
-        return _json({**row, **(await self._answers([text]))[0]})
+        return as_json({**row, **(await self._answers([text]))[0]})
 
     async def generate(self, request: Request) -> Response:
         """What the Pocket writes for {"text", setting: value, …}, in JSON Lines as it is written."""
-        value = parse_json(await _body_in_time(request), "the body is not JSON")
+        value = parse_json(await body_in_time(request), "the body is not JSON")
         text, how = asked(self.model.generator, value)
         return await streamed(self.model.generator, text, how, self._turn)
 
     async def health(self, request: Request) -> Response:
         """That it runs, and what it predicts."""
-        return _json({"status": "ok", "task": self.model.task})
+        return as_json({"status": "ok", "task": self.model.task})
 
     async def manifest(self, request: Request) -> Response:
         """What the Pocket says of itself, as `pocketlm inspect --json` prints it."""
-        return _json({**self.model.manifest, "size_bytes": self.model.size_bytes})
+        return as_json({**self.model.manifest, "size_bytes": self.model.size_bytes})
 
     async def _answers(self, texts: Sequence[Text]) -> list[Prediction]:
         if len(texts) > MOST_TEXTS:
@@ -96,11 +97,11 @@ def make_app(model: Pocket) -> Starlette:
             Route("/health", service.health),
             Route("/manifest", service.manifest),
         ],
-        exception_handlers={HTTPException: _refused, UserError: _refused, ClientDisconnect: _refused, 500: _failed},
+        exception_handlers=REFUSALS,
     )
 
 
-async def _body_in_time(request: Request) -> str:
+async def body_in_time(request: Request) -> str:
     """The body as text. Raises HTTPException where it takes too long."""
     try:
         return await asyncio.wait_for(_body(request), BODY_SECONDS)
@@ -148,7 +149,14 @@ async def _failed(request: Request, error: Exception) -> Response:
     return Response(_line({"error": "internal error; the server's log says more"}), 500, media_type=JSON)
 
 
-def _json(value: Any) -> Response:
+# What becomes of errors, for any application of ours.
+REFUSALS: Mapping[Any, ExceptionHandler] = {
+    HTTPException: _refused, UserError: _refused, ClientDisconnect: _refused, 500: _failed,
+}  # fmt: skip
+
+
+def as_json(value: Any) -> Response:
+    """A value as a response of JSON."""
     return Response(_line(value), media_type=JSON)
 
 

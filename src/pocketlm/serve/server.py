@@ -10,6 +10,7 @@ from pocketlm.runtime.load import Pocket
 
 try:
     import uvicorn
+    from starlette.applications import Starlette
 
     from pocketlm.serve.app import BODY_SECONDS, make_app
 except ModuleNotFoundError as error:
@@ -36,9 +37,12 @@ def url(door: socket.socket) -> str:
 
 
 def serve(model: Pocket, door: socket.socket) -> None:
-    """Answer requests until Ctrl-C; requests that have begun are finished."""
-    config = uvicorn.Config(
-        make_app(model), log_config=None, lifespan="off", timeout_graceful_shutdown=PATIENCE_SECONDS
-    )
+    """Answer requests to a Pocket until Ctrl-C; requests that have begun are finished."""
+    serve_app(make_app(model), door)
+
+
+def serve_app(app: Starlette, door: socket.socket) -> None:
+    """Answer requests with any application until Ctrl-C."""
+    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=PATIENCE_SECONDS)
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn stops in order, then raises the signal again
         uvicorn.Server(config).run(sockets=[door])

@@ -1,0 +1,1 @@
+"""Active learning: which rows a person labels next, and what the labels bought."""
