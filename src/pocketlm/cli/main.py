@@ -16,7 +16,7 @@ from pocketlm.errors import PocketLMError
 
 EXIT_INTERRUPTED = 130
 
-# Command, module and function; each is imported only when it is run or asked for help.
+# Command, or group and command, and module; each is imported only when it is run or asked for help.
 COMMANDS = {
     "fit": "pocketlm.cli.fit",
     "compress": "pocketlm.cli.compress",
@@ -25,11 +25,14 @@ COMMANDS = {
     "evaluate": "pocketlm.cli.evaluate",
     "bench": "pocketlm.cli.bench",
     "inspect": "pocketlm.cli.inspect",
-    "data": "pocketlm.cli.data",
+    "data write": "pocketlm.cli.data_write",
+    "data check": "pocketlm.cli.data_check",
     "augment": "pocketlm.cli.augment",
     "language-report": "pocketlm.cli.language_report",
     "serve": "pocketlm.cli.serve",
 }
+
+GROUPS = {"data": "Look for what is wrong with rows, or write them to one file."}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,8 +58,12 @@ def _root(
     pass
 
 
+_groups = {name: typer.Typer(no_args_is_help=True, help=text) for name, text in GROUPS.items()}
 for _name, _module in COMMANDS.items():
-    app.command(_name)(import_module(_module).command)
+    _group, _, _own = _name.rpartition(" ")
+    (_groups[_group] if _group else app).command(_own)(import_module(_module).command)
+for _name, _group_app in _groups.items():
+    app.add_typer(_group_app, name=_name)
 
 
 def keep_stdout() -> None:
