@@ -1,12 +1,12 @@
-"""Confident learning: which labels the held-out judgement of all other rows speaks against, and how many are wrong.
+"""Which labels the held-out judgement of all other rows speaks against, and how many labels are wrong.
 
-Northcutt, Jiang and Chuang 2021, arXiv:1911.00068: a row counts for class j where its chance of j is at least the mean
-chance of j among rows labelled j (eq. 1 and 2); rows that count for another class than their label are suspects.
+The share of wrong labels is estimated by confident learning (Northcutt, Jiang and Chuang 2021, arXiv:1911.00068): a row
+counts for class j where its chance of j is at least the mean chance of j among rows labelled j (eq. 1 to 3).
 
-A weak judge suspects hard rows as well as wrong ones, so its hit rate is measured: labels are changed on purpose, as
-the judge mixes classes up, and it is counted how many of these are suspected. The share of wrong labels is bounded from
-above as a part of a mixture is: doubts above any limit are at least those of the wrong labels (Blanchard, Lee and Scott
-2010, JMLR 11, theorem 2).
+A weak judge doubts hard rows as well as wrong ones. So labels are changed on purpose, as the judge mixes classes up:
+the doubt from which a row is named is the one that finds these best, and how many it finds is told. The share of wrong
+labels is bounded from above as a part of a mixture is: rows with doubts above any limit are at least the wrong ones
+that have such (Blanchard, Lee and Scott 2010, JMLR 11, theorem 2).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _LIMITS = np.linspace(0.9, 0.1, 17)
 
 @dataclass(frozen=True)
 class Noise:
-    """suspects: places of rows, the most doubtful first. said: the class each row's chances speak for.
+    """suspects: places of rows, the most doubtful first. said: the likeliest class beside the label, (rows,).
 
-    doubts: chance of the likeliest other class less that of the label, (rows,). estimate: share of wrong labels by the
+    estimate: share of wrong labels by the
     confident joint; at_most: its upper bound. found: share of the labels changed on purpose that are suspects; right:
     share of the suspects that were changed, which is less than true where some were wrong before. accuracy: of the
     judge on rows it has not seen.
@@ -36,7 +36,6 @@ class Noise:
 
     suspects: Ints
     said: Ints
-    doubts: Floats
     estimate: float
     at_most: float
     found: float
@@ -45,68 +44,59 @@ class Noise:
 
 
 def find_noise(judge: Judge, labels: Ints, count: int, seed: int) -> Noise:
-    """The noise in labels (rows,), numbers below `count`.
-
-    Of the suspects, those are kept whose doubts are from the limit by which changed labels are found best.
-    """
+    """The noise in labels (rows,), numbers below `count`."""
     chances = judge.chances(labels, count)
-    suspects, said, estimate = suspected(chances, labels)
-    doubts = doubts_of(chances, labels)
+    doubts, said = doubts_of(chances, labels)
     random = np.random.default_rng(seed)
-    wrong, named, hits = [], [], []
+    each, hits = [], []
     for _ in range(ROUNDS):
-        places, other = changed_labels(chances, labels, random)
-        again = judge.chances(other, count)
-        own, known = doubts_of(again, other), suspected(again, other)[0]
-        wrong.append(own[places])
-        named.append(own[known])
-        hits.append(np.isin(known, places))
-    changed = np.concatenate(wrong)
-    limit, found, right = _limit(np.concatenate(named), np.concatenate(hits), len(changed))
-    suspects = suspects[doubts[suspects] >= limit]
-    order = suspects[np.argsort(-doubts[suspects], kind="stable")]
-    accuracy = float((chances.argmax(1) == labels).mean())
-    return Noise(order, said, doubts, estimate, bound(doubts, changed), found, right, accuracy)
-
-
-def _limit(doubts: Floats, hits: NDArray[np.bool_], changed: int) -> tuple[float, float, float]:
-    """The doubt from which the F1 of suspects against changed labels is best; what is found, and right, then."""
-    if not hits.any():
-        return -1.0, 0.0, 0.0
+        other = changed_labels(chances, labels, random)
+        each.append(doubts_of(judge.chances(other, count), other)[0])
+        hits.append(other != labels)
+    changed, hit = np.concatenate(each), np.concatenate(hits)
+    limit, found, right = _limit(changed, hit)
     order = np.argsort(-doubts, kind="stable")
+    suspects = order[doubts[order] >= limit]
+    accuracy = float((chances.argmax(1) == labels).mean())
+    return Noise(suspects, said, estimated(chances, labels), bound(doubts, changed[hit]), found, right, accuracy)
+
+
+def _limit(doubts: Floats, hits: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """The doubt, above 0, from which the F1 of rows against hits is best; what is found, and right, then."""
+    order = np.argsort(-doubts, kind="stable")
+    order = order[doubts[order] > 0]
+    if not hits[order].any():
+        return np.inf, 0.0, 0.0
     caught, named = np.cumsum(hits[order]), np.arange(1, len(order) + 1)
-    best = int(np.argmax(caught / (named + changed)))
-    return float(doubts[order[best]]), float(caught[best] / changed), float(caught[best] / named[best])
+    best = int(np.argmax(caught / (named + hits.sum())))
+    return float(doubts[order[best]]), float(caught[best] / hits.sum()), float(caught[best] / named[best])
 
 
-def suspected(chances: Floats, labels: Ints) -> tuple[Ints, Ints, float]:
-    """Places of the suspects, the class each row speaks for, and the share of wrong labels by the confident joint."""
+def estimated(chances: Floats, labels: Ints) -> float:
+    """The share of wrong labels by the confident joint."""
     count = chances.shape[1]
     sizes = np.bincount(labels, minlength=count)
     own = np.bincount(labels, chances[np.arange(len(labels)), labels], count)
     limits = np.where(sizes > 0, own / np.maximum(1, sizes), np.inf)
     counted = np.where(chances >= limits, chances, -1.0)
-    said = np.where(counted.max(1) >= 0, counted.argmax(1), -1)
-    suspects = np.flatnonzero((said >= 0) & (said != labels))
+    known = counted.max(1) >= 0
     joint = np.zeros((count, count))
-    known = said >= 0
-    np.add.at(joint, (labels[known], said[known]), 1)
+    np.add.at(joint, (labels[known], counted.argmax(1)[known]), 1)
     # rows of the joint are stretched to the labels' own counts (eq. 3)
     joint *= (sizes / np.maximum(1, joint.sum(1)))[:, None]
-    wrong = 1 - joint.trace() / max(1.0, joint.sum())
-    return suspects, np.where(said >= 0, said, chances.argmax(1)), float(wrong)
+    return float(1 - joint.trace() / max(1.0, joint.sum()))
 
 
-def doubts_of(chances: Floats, labels: Ints) -> Floats:
-    """The chance of the likeliest other class less that of the label, (rows,), from -1 to 1."""
+def doubts_of(chances: Floats, labels: Ints) -> tuple[Floats, Ints]:
+    """The chance of the likeliest other class less that of the label, from -1 to 1; and that class: (rows,) each."""
     rows, others = np.arange(len(labels)), chances.copy()
     others[rows, labels] = -1
     doubts: Floats = others.max(1) - chances[rows, labels]
-    return doubts
+    return doubts, others.argmax(1)
 
 
-def changed_labels(chances: Floats, labels: Ints, random: np.random.Generator) -> tuple[Ints, Ints]:
-    """Places of the labels that are changed, and all labels then; classes that are mixed up are exchanged oftener."""
+def changed_labels(chances: Floats, labels: Ints, random: np.random.Generator) -> Ints:
+    """Labels of which CHANGED are others; classes that are mixed up are exchanged oftener."""
     count = chances.shape[1]
     places = np.sort(random.permutation(len(labels))[: max(1, round(CHANGED * len(labels)))])
     mixed = np.zeros((count, count))
@@ -117,7 +107,7 @@ def changed_labels(chances: Floats, labels: Ints, random: np.random.Generator) -
     drawn = (random.random(len(places))[:, None] * edges[:, -1:] >= edges).sum(1)
     other = labels.copy()
     other[places] = np.minimum(drawn, count - 1)
-    return places, other
+    return other
 
 
 def bound(doubts: Floats, wrong: Floats) -> float:

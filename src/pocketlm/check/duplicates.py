@@ -14,7 +14,7 @@ from pocketlm.data.duplicates import near_duplicates
 LEAKED, CONTRADICTED = 0.01, 0.02
 # Of different rows so many are compared, each by so many characters.
 MOST_ROWS, MOST_CHARACTERS = 50_000, 2_000
-_OTHERWISE = re.compile(r"https?://\S+|@\w+|[^\w\u0300-\u036f\u0900-\u0dff\u0e00-\u0fff\u1780-\u17ff]+")
+_OTHERWISE = re.compile(r"https?://\S+|@\w+|[^\w\u0300-\u036f\u0900-\u109f\u1780-\u17ff]+")
 
 
 def duplicates(rows: Rows) -> Iterator[Finding]:

@@ -106,5 +106,5 @@ def length(rows: Rows, pieces: int | None) -> Iterator[Finding]:
             f"{several(len(long), 'row')} ({len(long) / len(words):.0%}) of more than {read} words, the longest of "
             f"{words.max():,}: a model that reads {read} pieces sees at most {part:.0%} of all words"
         )
-        mend = "--max-length reads more, in more time; or put what matters first. N-grams read all of it"
+        mend = "--max-length reads more, in more time; or put what matters first. N-grams read 512 words"
         yield Finding("length", "note", len(long), said, mend, _shown(long), {"seen": round(part, 4)})

@@ -102,15 +102,22 @@ def main(arguments: list[str] | None = None) -> None:
     except typer.Exit as stop:
         code = stop.exit_code
     except Exception as error:
-        if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
-            complain(error.format_message())
-            code = getattr(error, "exit_code", 2)
-        else:
-            raise
+        code = _told(error)
     if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code itself
         goes_on = given[:1] == ["fit"]
         complain("interrupted" + ("; run the same command again and it goes on from here" if goes_on else ""))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(error: Exception) -> int:
+    """The exit code of an error in how a command was called, said on stderr; any other error is raised again."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(f"{error}\n")
+    elif type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
+        complain(error.format_message())
+    else:
+        raise error
+    return int(getattr(error, "exit_code", 2))
 
 
 if __name__ == "__main__":
