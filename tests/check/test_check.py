@@ -99,6 +99,8 @@ def test_a_text_in_another_form_is_almost_a_training_row(job):
     near = found(job(test=test), "near leak")
     shown = {(one.split, one.row): one.why for part in near for one in part.examples}
     assert shown["test", 3] == "almost train row 1"
+    (grave,) = [one for one in near if one.said.startswith("test")]
+    assert grave.grade == "error" and grave.figures["same"] == 1
 
 
 @pytest.mark.parametrize(

@@ -153,3 +153,12 @@ def test_augment_rows(tmp_path):
     assert [line.split()[0] for line in gains] == ["slot-substitution", "noise"]
     assert note.startswith("slot-substitution of row ")
     assert (tmp_path / "more.jsonl").is_file()
+
+
+def test_check_rows(tmp_path):
+    said = run(EXAMPLES / "13_check_rows.py", tmp_path, folder=tmp_path).splitlines()
+    assert any(line.startswith("error: test: capital letters in 0.0%") for line in said)
+    assert any(line.startswith("error: test: 24 rows (100.0%) almost as a row of train") for line in said)
+    assert "error: labels that differ in case, spaces or signs alone: 'on' and 'On' (train row 8)" in said
+    assert any("speak against" in line and line.endswith("(train row 6)") for line in said)
+    assert said[-1] == "120 rows left; {'labels respelled': 1}"

@@ -86,18 +86,10 @@ def near(rows: Rows) -> Iterator[Finding]:
     groups = near_duplicates([_letters(entry.same)[:MOST_CHARACTERS] for entry in alone])
     pairs = [[alone[place] for place in group] for group in groups]
     for split in rows.held:
-        found = [
-            example(entry, f"almost {other.split} row {other.row}")
-            for own in pairs
-            for entry in own
-            if entry.split == split and (other := next((one for one in own if one.split == "train"), None))
-        ]
-        if found:
-            share = len(found) / len(rows.of(split))
-            said = f"{split}: {several(len(found), 'row')} ({share:.1%}) almost as a row of train"
-            mend = "look whether they are one text twice; if so keep it in one split"
-            grade = grade_by(share, 0.0, LEAKED) or "note"
-            yield Finding("near leak", grade, len(found), said, mend, tuple(found[:SHOWN]), {"share": round(share, 5)})
+        found = [_nearest(entry, own) for own in pairs for entry in own if entry.split == split]
+        known = [(entry, other) for entry, other in found if other is not None]
+        if known:
+            yield _near_leak(known, split, len(rows.of(split)))
     inner = [(own, entry) for own in pairs for entry in own[1:] if entry.split == own[0].split]
     if inner:
         shown = tuple(example(entry, f"almost row {own[0].row}") for own, entry in inner[:SHOWN])
@@ -106,6 +98,28 @@ def near(rows: Rows) -> Iterator[Finding]:
     left = len(first_of_each(rows.entries)) - len(alone)
     if left:
         yield Finding("near duplicates", "note", left, f"{several(left, 'row')} were not compared: too many")
+
+
+def _nearest(entry: Entry, group: Sequence[Entry]) -> tuple[Entry, Entry | None]:
+    """The row with one of train that is like it, of the same words if there is one."""
+    own = _letters(entry.same)
+    train = [one for one in group if one.split == "train"]
+    return entry, next((one for one in train if _letters(one.same) == own), train[0] if train else None)
+
+
+def _near_leak(known: Sequence[tuple[Entry, Entry]], split: str, rows: int) -> Finding:
+    """known: rows of the split and rows of train that they are like."""
+    same = [pair for pair in known if _letters(pair[0].same) == _letters(pair[1].same)]
+    said = f"{split}: {several(len(known), 'row')} ({len(known) / rows:.1%}) almost as a row of train"
+    said += f", {len(same):,} of them but for signs, pictures, links and @names" if same else ""
+    mend = "look whether they are one text twice; if so keep it in one split"
+    grade = grade_by(len(known) / rows, 0.0, LEAKED) or "note"
+    if split == "test" and len(same) >= LEAKED * rows:
+        grade = "error"
+    ordered = [*same, *(pair for pair in known if pair not in same)]
+    shown = tuple(example(entry, f"almost train row {other.row}") for entry, other in ordered[:SHOWN])
+    figures = {"share": round(len(known) / rows, 5), "same": len(same)}
+    return Finding("near leak", grade, len(known), said, mend, shown, figures)
 
 
 def _letters(text: str) -> str:
