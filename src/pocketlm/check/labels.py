@@ -143,9 +143,9 @@ def _about(noise: Noise, entries: Sequence[Entry], names: Sequence[str], whole: 
     limit = min(1.0, noise.at_most)
     judged = f" (of {len(entries):,} judged)" if len(entries) < whole else ""
     said = (
-        f"{several(count, 'label')}{judged} that n-grams of all other rows speak against; about {min(limit, noise.estimate):.0%}, "
-        f"at most {limit:.0%} of all labels are wrong. Of labels "
-        f"changed on purpose ({CHANGED:.0%}) they found {noise.found:.0%}, and "
+        f"{several(count, 'label')}{judged} that n-grams of all other rows speak against; about "
+        f"{min(limit, noise.estimate):.0%}, at most {limit:.0%} of all labels are wrong. Of labels changed on purpose "
+        f"({CHANGED:.0%}) they found {noise.found:.0%}, and "
         f"{noise.right:.0%} of those named were changed"
     )
     trusted = noise.found >= FOUND and noise.right >= RIGHT
