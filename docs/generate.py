@@ -33,7 +33,7 @@ def cli_page() -> str:
     """Every command with its arguments and options."""
     group = typer.main.get_command(app)
     parts = ["# Command line", "", WRITTEN, "", group.epilog or ""]
-    for name, command in group.commands.items():
+    for name, command in commands_of(group):
         parts += ["", f"## pocketlm {name}", "", (command.help or "").replace("\b", "").strip(), ""]
         parts += ["| option | meaning | default |", "| --- | --- | --- |"]
         for option in command.params:
@@ -46,6 +46,15 @@ def cli_page() -> str:
             shown = "" if default in (None, False) or option.required else f"`{default}`"
             parts.append(f"| {names} | {(getattr(option, 'help', None) or '').strip()} | {shown} |")
     return "\n".join(parts) + "\n"
+
+
+def commands_of(group: Any, before: str = "") -> list[tuple[str, Any]]:
+    """The group's commands and those of groups in it, each by all its words."""
+    found = []
+    for name, command in group.commands.items():
+        inner = getattr(command, "commands", None)
+        found += [(before + name, command)] if inner is None else commands_of(command, f"{before}{name} ")
+    return found
 
 
 # What a table of passes is for, above its sections.

@@ -14,7 +14,7 @@ LAYERS = [
     {"__init__", "errors", "units", "tables", "scripts", "budget", "outputs", "progress", "job", "pocket", "runtime"},
     {"data", "model"},
     {"tasks"},
-    {"train", "measure"},
+    {"train", "measure", "check"},
     {"augment", "compress", "students"},
     {"export"},
     {"recipe"},
@@ -80,8 +80,8 @@ def test_import_loads_nothing_heavy():
 def test_runtime_and_judging_need_no_torch():
     code = (
         "import sys; import pocketlm.runtime.load, pocketlm.measure.probe, pocketlm.measure.quality, "
-        "pocketlm.tasks.prepare, pocketlm.serve.server, pocketlm.labelling.start, pocketlm.labelling.page, "
-        "pocketlm.cli.main; "
+        "pocketlm.tasks.prepare, pocketlm.check.check, pocketlm.labelling.start, pocketlm.labelling.page, "
+        "pocketlm.serve.server, pocketlm.cli.main; "
         "print([m for m in ('torch', 'transformers', 'onnx') if m in sys.modules])"
     )
     assert fresh(code) == "[]"

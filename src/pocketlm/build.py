@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketlm import __version__
+from pocketlm.check.check import hint
 from pocketlm.data.splits import normal_text
 from pocketlm.errors import BudgetMissed, MissingExtraError, RecipeError
 from pocketlm.job import Job
@@ -81,6 +82,9 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     if job.teacher:
         find_teacher(job.teacher)
     prepared = prepare(job)
+    if (grave := hint(prepared, job.data)) is not None:
+        prepared.about["notes"].append(grave)
+        progress.stage(grave)
     job = job.for_task(prepared.task.name)
     _check_unsure(job, prepared.outputs)
     rows = len(prepared.train)

@@ -151,12 +151,12 @@ def test_inspect_tells_what_is_inside(pocket):
 
 def test_data_writes_a_language_once(tmp_path):
     output = tmp_path / "sw.jsonl"
-    code, _, err = run("data", "smart-home:sw", "-o", output)
+    code, _, err = run("data", "write", "smart-home:sw", "-o", output)
     assert code == 0, err
     rows = [json.loads(line) for line in output.read_text("utf-8").splitlines()]
     assert {"text", "tokens", "intent", "slots", "split"} <= set(rows[0])
-    assert "--force" in refused("data", "smart-home:sw", "-o", output)
-    assert "Did you mean 'sw'" in refused("data", "smart-home:swa")
+    assert "--force" in refused("data", "write", "smart-home:sw", "-o", output)
+    assert "Did you mean 'sw'" in refused("data", "write", "smart-home:swa")
 
 
 @pytest.mark.parametrize(

@@ -171,3 +171,12 @@ def test_label_rows(tmp_path):
     assert "held-out rows: " in held and float(held.split()[3]) > 0.7
     assert counts.startswith("{'light': ")
     assert (tmp_path / "labels.jsonl").read_text("utf-8").count('"split": "test"') >= 10
+
+
+def test_check_rows(tmp_path):
+    said = run(EXAMPLES / "15_check_rows.py", tmp_path, folder=tmp_path).splitlines()
+    assert any(line.startswith("error: test: capital letters in 0.0%") for line in said)
+    assert any(line.startswith("error: test: 24 rows (100.0%) almost as a row of train") for line in said)
+    assert "error: labels that differ in case, spaces or signs alone: 'on' and 'On' (train row 8)" in said
+    assert any("speak against" in line and line.endswith("(train row 6)") for line in said)
+    assert said[-1] == "120 rows left; {'labels respelled': 1}"

@@ -16,7 +16,7 @@ from pocketlm.errors import PocketLMError
 
 EXIT_INTERRUPTED = 130
 
-# Command, module and function; each is imported only when it is run or asked for help.
+# Command, or group and command, and module; each is imported only when it is run or asked for help.
 COMMANDS = {
     "fit": "pocketlm.cli.fit",
     "compress": "pocketlm.cli.compress",
@@ -25,12 +25,15 @@ COMMANDS = {
     "evaluate": "pocketlm.cli.evaluate",
     "bench": "pocketlm.cli.bench",
     "inspect": "pocketlm.cli.inspect",
-    "data": "pocketlm.cli.data",
+    "data write": "pocketlm.cli.data_write",
+    "data check": "pocketlm.cli.data_check",
     "augment": "pocketlm.cli.augment",
     "label": "pocketlm.cli.label",
     "language-report": "pocketlm.cli.language_report",
     "serve": "pocketlm.cli.serve",
 }
+
+GROUPS = {"data": "Look for what is wrong with rows, or write them to one file."}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,8 +59,12 @@ def _root(
     pass
 
 
+_groups = {name: typer.Typer(no_args_is_help=True, help=text) for name, text in GROUPS.items()}
 for _name, _module in COMMANDS.items():
-    app.command(_name)(import_module(_module).command)
+    _group, _, _own = _name.rpartition(" ")
+    (_groups[_group] if _group else app).command(_own)(import_module(_module).command)
+for _name, _group_app in _groups.items():
+    app.add_typer(_group_app, name=_name)
 
 
 def keep_stdout() -> None:
@@ -96,15 +103,22 @@ def main(arguments: list[str] | None = None) -> None:
     except typer.Exit as stop:
         code = stop.exit_code
     except Exception as error:
-        if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
-            complain(error.format_message())
-            code = getattr(error, "exit_code", 2)
-        else:
-            raise
+        code = _told(error)
     if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code itself
         goes_on = given[:1] in (["fit"], ["label"])
         complain("interrupted" + ("; run the same command again and it goes on from here" if goes_on else ""))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(error: Exception) -> int:
+    """The exit code of an error in how a command was called, said on stderr; any other error is raised again."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(f"{error}\n")
+    elif type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
+        complain(error.format_message())
+    else:
+        raise error
+    return int(getattr(error, "exit_code", 2))
 
 
 if __name__ == "__main__":

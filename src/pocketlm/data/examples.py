@@ -34,7 +34,7 @@ def examples(rows: Sequence[Row], columns: Columns, where: str) -> list[Example]
     if columns.label:
         empty = [place for place, row in enumerate(rows) if unlabelled(row.get(columns.label), columns.multi_label)]
         refuse(where, f"without a label in column {columns.label!r} (empty, null or NaN)", empty)
-    return [_example(row, columns, f"{where}, row {place + 1}") for place, row in enumerate(rows)]
+    return [example_of(row, columns, f"{where}, row {place + 1}") for place, row in enumerate(rows)]
 
 
 def refuse(where: str, what: str, places: Sequence[int]) -> None:
@@ -55,7 +55,8 @@ def refuse_absent(where: str, rows: Sequence[Row], columns: Sequence[str | None]
             )
 
 
-def _example(row: Row, columns: Columns, where: str) -> Example:
+def example_of(row: Row, columns: Columns, where: str) -> Example:
+    """The row as an example. where: for messages. Raises DataError where tags or answers do not fit the text."""
     text, labels = columns.text_of(row), _labels(row, columns)
     if columns.context and columns.answer:
         answers, _ = row_answers(row, columns.context, columns.answer, columns.start, where)

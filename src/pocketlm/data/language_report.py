@@ -109,14 +109,15 @@ def language_report(
     expected = () if language is None else language.scripts
     return LanguageReport(
         texts, sum(len(text.split()) for text in texts), sum(len(text.encode()) for text in texts), scripts,
-        sum(_is_mixed(word) for text in texts for word in text.split()), find_faults(texts), len(texts) - len(first),
+        sum(mixes_scripts(word) for text in texts for word in text.split()), find_faults(texts),
+        len(texts) - len(first),
         [[places[one] for one in group] for group in near_duplicates(alone)],
         [ForeignRow(places[one.place], one.why, one.score) for one in foreign_rows(alone, expected)], len(alone),
         language, None if tokenizer is None else fertility(texts, tokenizer),
     )  # fmt: skip
 
 
-def _is_mixed(word: str) -> bool:
+def mixes_scripts(word: str) -> bool:
     """Whether letters of scripts that look alike stand in one word."""
     return not word.isascii() and len(set(scripts_of(word)) & {"Latn", "Cyrl", "Grek"}) > 1
 

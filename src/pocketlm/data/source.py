@@ -8,7 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,15 @@ _SPLITS = {"train": ("train",), "dev": ("dev", "valid", "validation", "val"), "t
 
 @dataclass(frozen=True)
 class Source:
-    """Rows by split ("train", and "dev", "test", "unlabelled" where given). notes: what is worth knowing."""
+    """Rows by split ("train", and "dev", "test", "unlabelled" where given). notes: what is worth knowing.
+
+    numbers: of the rows in their file, from 1, of splits that are not a whole file.
+    """
 
     name: str
     splits: dict[str, list[Row]]
     notes: tuple[str, ...] = ()
+    numbers: dict[str, list[int]] = field(default_factory=dict)
 
 
 def load(
@@ -47,16 +51,17 @@ def load(
     lines: whether a .txt file holds a text a line, rather than columns of words.
     """
     source = _by_split_column(_load(spec, seed, lines))
-    splits = dict(source.splits)
+    splits, numbers = dict(source.splits), dict(source.numbers)
     for name, file in (("dev", dev), ("test", test)):
         if file is not None:
             splits[name] = _rows(file, lines)
+            numbers.pop(name, None)
     splits = {name: flattened(rows) for name, rows in splits.items()}
     if unlabelled is not None:
         splits["unlabelled"] = [{"text": text} for text in iter_texts(Path(unlabelled))]
     if not splits.get("train"):
         raise DataError(f"{spec}: has no training rows")
-    return Source(source.name, splits, source.notes)
+    return Source(source.name, splits, source.notes, numbers)
 
 
 def _rows(spec: str, lines: bool) -> list[Row]:
@@ -99,11 +104,13 @@ def _by_split_column(source: Source) -> Source:
     if len(source.splits) > 1 or None in said or "train" not in said or len(set(said)) == 1:
         return source
     splits: dict[str, list[Row]] = {}
-    for row, split in zip(rows, said, strict=True):
+    numbers: dict[str, list[int]] = {}
+    for number, (row, split) in enumerate(zip(rows, said, strict=True), 1):
         splits.setdefault(str(split), []).append(
             {name: cell for name, cell in row.items() if name not in ("split", ORIGIN)}
         )
-    return Source(source.name, splits, (*source.notes, "split as the column 'split' says"))
+        numbers.setdefault(str(split), []).append(number)
+    return Source(source.name, splits, (*source.notes, "split as the column 'split' says"), numbers)
 
 
 def _folder(path: Path) -> Source:

@@ -81,6 +81,18 @@ def find_faults(texts: Sequence[str]) -> Faults:
     )  # fmt: skip
 
 
+def without_faults(text: str) -> str:
+    """The text in NFC, without invisible characters that nothing needs; no-break spaces become spaces."""
+    if text.isascii() and text.isprintable():
+        return text
+    stays = ("\ufffd",)  # something was lost there, which should stay to be seen
+    kept = [
+        char if char in stays or _invisible(char) is None or _belongs(text, at) else " " if char == "\u00a0" else ""
+        for at, char in enumerate(text)
+    ]
+    return unicodedata.normalize("NFC", "".join(kept))
+
+
 def _forms(text: str) -> list[str]:
     """Of "composed", "decomposed" and "compatible" those that the text has."""
     if text.isascii():

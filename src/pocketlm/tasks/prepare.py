@@ -67,7 +67,7 @@ def prepare(job: Job) -> Prepared:
     if job.task == "generation":
         return _plain_texts(job)
     source = load(job.data, job.dev, job.test, job.unlabelled, job.seed, lines=job.task in TASKS_OF_PAIRS)
-    columns = _columns(source.splits["train"], job)
+    columns = columns_for(source.splits["train"], job)
     names = {"train": job.data, "dev": job.dev or f"{job.data} (dev)", "test": job.test or f"{job.data} (test)"}
     # every row is checked before any is split off, so that messages speak of the user's own file
     whole = {name: _examples(source.splits[name], columns, names[name]) for name in SPLITS if name in source.splits}
@@ -104,7 +104,7 @@ def _plain_texts(job: Job) -> Prepared:
     return Prepared(task, task.outputs(read["train"]), read["train"], read["dev"], read["test"], [], about)
 
 
-def _columns(rows: Sequence[Row], job: Job) -> Columns | PairColumns:
+def columns_for(rows: Sequence[Row], job: Job) -> Columns | PairColumns:
     """The columns of the job's task. Raises DataError where they are for another task than the one asked for."""
     labelled = job.slots or job.tags or job.multi_label or job.context or job.answer
     if job.task is not None:

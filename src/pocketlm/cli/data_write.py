@@ -1,4 +1,4 @@
-"""pocketlm data: write a data set out as one file."""
+"""pocketlm data write: write a data set out as one file."""
 
 from __future__ import annotations
 
