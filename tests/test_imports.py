@@ -20,7 +20,7 @@ LAYERS = [
     {"recipe"},
     {"search"},
     {"report", "serve"},
-    {"augmenting", "writing", "modelling", "conclude"},
+    {"augmenting", "hearing", "writing", "modelling", "conclude"},
     {"build", "cli"},
     {"__main__"},
 ]

@@ -26,6 +26,7 @@ try:
     from pocketlm.augmenting import NONE, with_new_rows
     from pocketlm.conclude import conclude
     from pocketlm.export.pocket import untrained_latency
+    from pocketlm.hearing import covers, worth_hearing
     from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained, question_inputs
     from pocketlm.modelling import fit_modeller
     from pocketlm.recipe.recipe import Recipe
@@ -33,8 +34,6 @@ try:
     from pocketlm.search.candidates import Facts, candidates
     from pocketlm.search.sequential import Judge, Outcome, search
     from pocketlm.search.trial import Trial, run_trial
-    from pocketlm.students.distill import Distill
-    from pocketlm.students.ngrams import HashedNgrams
     from pocketlm.students.pieces import student_pieces
     from pocketlm.train.context import FitContext
     from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
@@ -57,8 +56,6 @@ logger = logging.getLogger(__name__)
 
 # An untrained student this much slower than allowed is not worth training.
 HOPELESS = 1.25
-# Texts that the n-grams see with which a teacher is compared.
-BASELINE_TEXTS = 60_000
 
 
 def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) -> Result:
@@ -86,6 +83,8 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         return finished(story(job, prepared, progress, deadline), job, began)
     trained = job.teacher if job.teacher and is_keras(job.teacher) else None
     pretrained = load_pretrained(job.teacher) if job.teacher and not trained else None
+    if pretrained is not None and not covers(pretrained, prepared, job, progress):
+        pretrained = None
     vectors = any(output.kind == "vector" for output in prepared.outputs)
     if vectors:
         if pretrained is None:
@@ -109,7 +108,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             focus=job.focus,
         )  # fmt: skip
         more = lesson(learnt_dev, prepared.outputs)
-        if teacher is not None and _worth_hearing(teacher, context, prepared):
+        if teacher is not None and worth_hearing(teacher, context, prepared):
             # as many variants as without new rows, which are variants themselves
             rounds = max(min(1, job.variants), round(job.variants * rows / len(prepared.train)))
             varied = variants(context.lesson.texts, rounds, job.seed, near)
@@ -158,26 +157,6 @@ def _to_learn_from(job: Job, prepared: Prepared, pretrained: Pretrained | None) 
     splits = (("train", prepared.train), ("dev", prepared.dev), ("test", prepared.test))
     cut = {name: in_windows(examples, inputs, name) for name, examples in splits}
     return cut["train"], cut["dev"]
-
-
-def _worth_hearing(teacher: Teacher, context: FitContext, prepared: Prepared) -> bool:
-    """Whether the teacher does better on dev than n-grams that learnt from the labels alone; if not, it is noted.
-
-    A teacher that does not know the language or saw too few rows would teach its own errors.
-    """
-    if context.asking or context.vectors:
-        return True  # n-grams do not say where an answer is, and no label says what a vector should be
-    context.progress.stage("checking that the teacher beats plain n-grams")
-    epochs = max(5, min(60, BASELINE_TEXTS // len(context.lesson)))
-    baseline = Distill(epochs, alpha=0.0, patience=epochs)(HashedNgrams(rows=20_000)(None, context), context)
-    metric = prepared.task.main_metric
-    plain, taught = context.figure(baseline), teacher.quality[metric]
-    if taught < plain:
-        prepared.about["notes"].append(
-            f"the teacher's {metric} on dev ({taught:.4f}) is below that of n-grams learnt from the labels alone "
-            f"({plain:.4f}): students learn from the labels, not from it"
-        )
-    return taught >= plain
 
 
 def _search(
@@ -241,7 +220,7 @@ def _manifest_head(
     job: Job, prepared: Prepared, teacher: Teacher | None, trained_on: tuple[str, ...]
 ) -> dict[str, Any]:
     """What the manifest says whatever the candidate and the budget, and nothing of when and where it was made."""
-    made = prepared.about.get("augmentation")
+    made, also = prepared.about.get("augmentation"), prepared.about.get("also")
     return {
         "provenance": {
             # the file's name and not its folder: the same data gives the same bytes wherever it lies
@@ -250,5 +229,12 @@ def _manifest_head(
             "trained_on": list(trained_on),
             "seed": job.seed,
             **({"augmentation": made["methods"]} if made else {}),
+            **({"also": _sources(also)} if also else {}),
         },
     }
+
+
+def _sources(also: dict[str, Any]) -> dict[str, Any]:
+    """What a Pocket tells of the sources it learnt from: by their files' names, not their folders."""
+    mixed = [{**one, "source": Path(one["source"]).name} for one in also["sources"]]
+    return {"temperature": also["temperature"], "sources": mixed}

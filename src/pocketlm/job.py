@@ -18,6 +18,9 @@ PIECES_READ = {"question-answering": 384, "translation": 256, "generation": 256,
 # Variants of each text that the teacher labels. Contexts are long: the same time is better spent on them as they are.
 VARIANTS = {"question-answering": 0, "": 8}
 
+# Types that a setting of another type may be written as: 3 for 3.0.
+_ALSO_TAKEN = {"float": ("int",)}
+
 
 @dataclass(frozen=True)
 class Job:
@@ -33,7 +36,10 @@ class Job:
     max_length these are what suits the task. focus: pieces read of a question and a longer context in all, for answers
     in less time. keep_best: write the nearest miss too. force: replace files. augment: methods by name whose rows are
     added to training, "auto" for those whose gain on held-out rows is sure, or "none". language: the rows', where a
-    method needs to know it.
+    method needs to know it. also: other languages or sources whose training rows are learnt from too, mixed with
+    `mix_temperature`; "auto" for those, of the ones named or of data's siblings, that help. shots: so many rows of
+    `data` are all there is beside its test; 0 for none. teacher_anyway: use the teacher though it does not cover the
+    language.
     """
 
     data: str
@@ -65,6 +71,10 @@ class Job:
     refit: bool = True
     augment: str = "none"
     language: str | None = None
+    also: tuple[str, ...] = ()
+    shots: int | None = None
+    mix_temperature: float = 5.0
+    teacher_anyway: bool = False
     max_length: int | None = None
     focus: int | None = None
     time_limit: str | None = None
@@ -80,6 +90,12 @@ class Job:
             )
         if self.width is not None and self.width < 2:
             raise RecipeError(f"width is at least 2 dimensions, got {self.width}")
+        if self.shots is not None and self.shots < 0:
+            raise RecipeError(f"shots is a number of rows, at least 0, got {self.shots}")
+        if self.shots == 0 and not self.also:
+            raise RecipeError("shots: 0 leaves no row to learn from; name other sources with also")
+        if self.mix_temperature < 1:
+            raise RecipeError(f"mix_temperature is at least 1 (rows as many as they are), got {self.mix_temperature}")
         if not self.output.endswith(".pocket"):
             raise RecipeError(f"the output {self.output!r} must end in .pocket")
 
@@ -133,7 +149,9 @@ def job_from_mapping(value: Mapping[str, Any], where: str = "job") -> Job:
                 f"{where}: unknown key {key!r}; there is {', '.join(allowed)}.{did_you_mean(key, list(allowed))}"
             )
         kind = str(allowed[key].type).partition(" ")[0]
-        if setting is not None and type(setting).__name__ != kind:
+        if kind.startswith("tuple"):
+            value = {**value, key: _texts(setting, f"{where}: {key}")}
+        elif setting is not None and type(setting).__name__ not in (kind, *_ALSO_TAKEN.get(kind, ())):
             raise RecipeError(
                 f"{where}: {key} is {setting!r}; it must be a {kind}" + (' such as "1MB"' if kind == "str" else "")
             )
@@ -142,6 +160,14 @@ def job_from_mapping(value: Mapping[str, Any], where: str = "job") -> Job:
             f"{where}: the key 'data' is missing; it names a file, a folder, smart-home:LANG or a hub data set"
         )
     return Job(**value)
+
+
+def _texts(setting: object, where: str) -> tuple[str, ...]:
+    """One text or a list of them. Raises RecipeError."""
+    texts = [setting] if isinstance(setting, str) else list(setting) if isinstance(setting, list | tuple) else [None]
+    if not all(isinstance(one, str) for one in texts):
+        raise RecipeError(f"{where} is {setting!r}; it must be a name or a list of names")
+    return tuple(map(str, texts))
 
 
 def read_job(path: Path, overrides: Mapping[str, Any]) -> Job:
