@@ -20,7 +20,7 @@ LAYERS = [
     {"recipe"},
     {"search"},
     {"report", "serve"},
-    {"augmenting", "hearing", "writing", "modelling", "conclude"},
+    {"augmenting", "hearing", "transferring", "writing", "modelling", "conclude"},
     {"build", "cli"},
     {"__main__"},
 ]

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pocketlm import __version__
 from pocketlm.errors import BudgetMissed, MissingExtraError, RecipeError
-from pocketlm.job import Job
+from pocketlm.job import AUTO, Job
 from pocketlm.job import Result as Result
 from pocketlm.outputs import Example, texts_of
 from pocketlm.pocket.format import check_output
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.report.html import write_report
-from pocketlm.runtime.inputs import plain_text
+from pocketlm.runtime.inputs import Text, plain_text
 from pocketlm.tasks.prepare import Prepared, prepare
 
 try:
@@ -38,7 +38,7 @@ try:
     from pocketlm.train.context import FitContext
     from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
     from pocketlm.train.keras_teacher import is_keras
-    from pocketlm.train.lesson import in_windows, join, lesson
+    from pocketlm.train.lesson import Lesson, in_windows, join, lesson
     from pocketlm.train.teach import answers
     from pocketlm.train.teacher import (
         Classroom,
@@ -48,6 +48,8 @@ try:
         trained_teacher,
         word_neighbours,
     )
+    from pocketlm.train.translations import as_translations, said_of_translations, sources
+    from pocketlm.transferring import choose_sources
     from pocketlm.writing import fit_writer
 except ModuleNotFoundError as error:
     raise MissingExtraError(f"fit (the package {error.name})", "build") from None
@@ -72,7 +74,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         check_output(path, replace=job.force)
     if job.teacher:
         find_teacher(job.teacher)
-    prepared = prepare(job)
+    job, prepared = _with_sources(job, progress)
     job = job.for_task(prepared.task.name)
     rows = len(prepared.train)
     if job.augment != NONE:
@@ -96,7 +98,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     with work.locked():
         room = Classroom(
             prepared.task, prepared.outputs, learnt, prepared.dev, prepared.data_hash, job.max_length,
-            job.seed, work, progress, deadline,
+            job.seed, work, progress, deadline, prepared.parallel, keep_words=bool(job.also),
         )  # fmt: skip
         # before the teacher is fine-tuned, which changes the encoder
         near = word_neighbours(room, pretrained) if pretrained and job.variants else {}
@@ -111,11 +113,12 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         if teacher is not None and worth_hearing(teacher, context, prepared):
             # as many variants as without new rows, which are variants themselves
             rounds = max(min(1, job.variants), round(job.variants * rows / len(prepared.train)))
-            varied = variants(context.lesson.texts, rounds, job.seed, near)
-            taught = taught_lesson(room, teacher, room.train, [*prepared.unlabelled, *varied])
+            varied = variants(_read_by_teacher(room, context.lesson, learnt), rounds, job.seed, near)
+            taught = _heard(room, teacher, learnt, [*prepared.unlabelled, *varied])
             said = answers(teacher.model, texts_of(prepared.dev, prepared.outputs))
-            context = replace(context, lesson=taught, taught_dev=said)
-            more = taught_lesson(room, teacher, learnt_dev, variants(more.texts, job.variants, job.seed, near))
+            context = replace(context, lesson=taught, taught_dev=said_of_translations(said) if room.parallel else said)
+            varied = variants(_read_by_teacher(room, more, learnt_dev), job.variants, job.seed, near)
+            more = _heard(room, teacher, learnt_dev, varied)
         outcomes, judged = _search(job, prepared, teacher, context, work)
         chosen = judged.choose(outcomes)
         final = None if chosen is None else chosen.trial
@@ -126,6 +129,19 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         progress.stage("measuring the chosen Pocket")
         result = conclude(job, prepared, teacher, outcomes, judged, chosen, final)
     return finished(result, job, began)
+
+
+def _with_sources(job: Job, progress: Progress) -> tuple[Job, Prepared]:
+    """The job with the sources that help in place of "auto", and its data; how they were chosen is in the notes."""
+    if AUTO not in job.also:
+        return job, prepare(job)
+    encoder = load_pretrained(job.teacher) if job.teacher and not is_keras(job.teacher) else None
+    choice = choose_sources(job, encoder, progress)
+    job = replace(job, also=choice.chosen)
+    prepared = prepare(job)
+    prepared.about["notes"].append(choice.note)
+    prepared.about["choice"] = choice.to_json()
+    return job, prepared
 
 
 def finished(result: dict[str, Any], job: Job, began: float) -> Result:
@@ -159,6 +175,17 @@ def _to_learn_from(job: Job, prepared: Prepared, pretrained: Pretrained | None) 
     return cut["train"], cut["dev"]
 
 
+def _read_by_teacher(room: Classroom, given: Lesson, examples: Sequence[Example]) -> Sequence[Text]:
+    """The texts in the teacher's own language: all, or those that are translated."""
+    return sources(examples) if room.parallel else given.texts
+
+
+def _heard(room: Classroom, teacher: Teacher, examples: Sequence[Example], more: Sequence[Text]) -> Lesson:
+    """What the teacher says of examples and of more texts; of translations, what it says of what they translate."""
+    taught = taught_lesson(room, teacher, examples, more)
+    return as_translations(taught, examples) if room.parallel else taught
+
+
 def _search(
     job: Job, prepared: Prepared, teacher: Teacher | None, context: FitContext, work: WorkFolder
 ) -> tuple[list[Outcome], Judge]:
@@ -190,7 +217,7 @@ def _runner(
     depends = {
         "teacher": teacher.key if teacher else None, "data": prepared.data_hash, "seed": job.seed,
         "texts": digest([plain_text(text) for text in context.lesson.texts]),
-        "taught": context.lesson.taught is not None,
+        "taught": context.lesson.taught is not None, **({"parallel": True} if prepared.parallel else {}),
         "max_length": job.max_length, "focus": job.focus, "pocketlm": __version__, "head": head,
     }  # fmt: skip
 

@@ -18,6 +18,8 @@ PIECES_READ = {"question-answering": 384, "translation": 256, "generation": 256,
 # Variants of each text that the teacher labels. Contexts are long: the same time is better spent on them as they are.
 VARIANTS = {"question-answering": 0, "": 8}
 
+# The name among `also` that stands for the sources that help.
+AUTO = "auto"
 # Types that a setting of another type may be written as: 3 for 3.0.
 _ALSO_TAKEN = {"float": ("int",)}
 

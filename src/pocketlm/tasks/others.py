@@ -60,7 +60,7 @@ def with_others(job: Job, columns: Columns | PairColumns, read: Mapping[str, lis
     train = mixed(sources, job.mix_temperature, job.seed)
     shares = _shares([job.data, *job.also], sources, job.mix_temperature)
     notes.append(f"mixed at temperature {job.mix_temperature:g}: " + ", ".join(map(_share_text, shares)))
-    about = {"temperature": job.mix_temperature, "sources": shares, "sha256": _hash([*sources, dev])}
+    about = {"temperature": job.mix_temperature, "sources": shares, "sha256": _hash([train, dev])}
     return Mixture({"train": train, "dev": _without(dev, train), "test": read["test"]}, notes, about)
 
 

@@ -65,6 +65,11 @@ class Prepared:
         return self.train if self.own is None else self.own
 
     @property
+    def parallel(self) -> bool:
+        """Whether second texts are translations of the first."""
+        return isinstance(self.columns, PairColumns) and self.columns.parallel
+
+    @property
     def zero_shot(self) -> bool:
         """Whether no example of the data that is judged is learnt from: other sources alone teach and choose."""
         return self.own == []
@@ -78,9 +83,23 @@ class Prepared:
 
 
 def prepare(job: Job) -> Prepared:
-    """The job's data, read, checked and split. Raises DataError."""
+    """The job's data, read, checked and split, with the sources that it names beside it. Raises DataError."""
     if job.task == "generation":
         return _plain_texts(job)
+    prepared = prepare_alone(job)
+    if job.also:
+        prepared = _mixed(job, prepared)
+    for name in ("dev", "test"):
+        held, where = getattr(prepared, name), getattr(job, name) or f"{job.data} ({name})"
+        if isinstance(prepared.columns, PairColumns):  # texts of labels that training never showed can be alike, too
+            check_judgeable(held, where)
+        else:
+            check_labels(prepared.train, held, where)
+    return prepared
+
+
+def prepare_alone(job: Job) -> Prepared:
+    """The job's own data without other sources; where it names some, there may be no row to learn or choose from."""
     source = load(
         job.data, job.dev, job.test, job.unlabelled, job.seed, lines=job.task in TASKS_OF_PAIRS,
         judged_only=bool(job.also),
@@ -95,26 +114,27 @@ def prepare(job: Job) -> Prepared:
         task.outputs(whole["train"])
     splits, notes = complete_splits(source, columns, job.seed, spare="dev" if job.also else "")
     read = {name: examples_of(splits[name], columns, names[name]) for name in SPLITS}
-    own, mixture = read["train"], None
-    if job.also:
-        mixture = with_others(job, columns, read)
-        read, notes = mixture.read, [*notes, *mixture.notes]
-    outputs = task.outputs(read["train"])
-    for name in ("dev", "test"):
-        if isinstance(columns, PairColumns):  # texts of labels that training never showed can be alike, too
-            check_judgeable(read[name], names[name])
-        else:
-            check_labels(read["train"], read[name], names[name])
     about = {
         "source": source.name,
         "columns": columns.chosen,
         "splits": {name: describe_split(splits[name]) for name in SPLITS},
         "notes": [*source.notes, *notes, *_notes(source.splits, columns, names)],
-        **({"also": mixture.about} if mixture else {}),
     }
+    outputs = task.outputs(read["train"]) if read["train"] else ()
     unlabelled = [str(row["text"]) for row in source.splits.get("unlabelled", [])]
     held = (read["dev"], read["test"], unlabelled)
-    return Prepared(task, outputs, read["train"], *held, about, splits, columns, own if mixture else None)
+    return Prepared(task, outputs, read["train"], *held, about, splits, columns)
+
+
+def _mixed(job: Job, alone: Prepared) -> Prepared:
+    """The data with the examples of the sources that job.also names."""
+    assert alone.columns is not None
+    read = {name: getattr(alone, name) for name in SPLITS}
+    mixture = with_others(job, alone.columns, read)
+    about = {**alone.about, "notes": [*alone.about["notes"], *mixture.notes], "also": mixture.about}
+    train = mixture.read["train"]
+    outputs = alone.task.outputs(train)
+    return replace(alone, outputs=outputs, train=train, dev=mixture.read["dev"], about=about, own=alone.train)
 
 
 def _with_shots(source: Source, columns: Columns | PairColumns, job: Job) -> Source:

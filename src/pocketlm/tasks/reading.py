@@ -25,7 +25,7 @@ def columns_of(rows: Sequence[Row], job: Job) -> Columns | PairColumns:
             raise DataError(
                 "slots, tags, several labels and answers are not for similarity; give pairs, scores or one label"
             )
-        return detect_pairs(rows, Asked(job.text, job.pair, job.score, job.label))
+        return detect_pairs(rows, Asked(job.text, job.pair, job.score, job.label, job.source, job.target))
     guessed = not (job.task or labelled or job.label or has_questions(rows))
     if guessed and has_pairs(rows):
         return detect_pairs(rows, Asked(job.text))
