@@ -23,13 +23,13 @@ from pocketlm.runtime.decode import Prediction
 from pocketlm.search.gains import folds, trained_student
 from pocketlm.tasks.others import check_mixable, open_other
 from pocketlm.tasks.prepare import Prepared, prepare_alone
-from pocketlm.train.frozen import frozen_vectors
+from pocketlm.train.frozen import with_meaning
 from pocketlm.train.teach import answers
 
 # Sources whose gain is measured; sources taken where it cannot be; rows of the data it takes; parts held out in turn.
 MOST_TRIED, TAKEN_UNTRIED, FEWEST_ROWS, FOLDS = 6, 3, 20, 3
-# Rows of a source that a trial learns from, and texts that a teacher compares.
-ROWS_TRIED, TEXTS_COMPARED = 1_500, 300
+# Rows of a source that a trial learns from.
+ROWS_TRIED = 1_500
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def choose_sources(job: Job, pretrained: Pretrained | None, progress: Progress) 
     others = _fitting([open_other(spec, prepared.columns, job, dev=False) for spec in specs], known, prepared)
     near = [kinship(texts, one.name, [own.text for own in one.train], (job.data, one.name)) for one in others]
     if pretrained is not None:
-        near = _with_meaning(near, texts, others, pretrained)
+        near = with_meaning(near, texts, [[own.text for own in one.train] for one in others], pretrained)
     near = by_kinship(near)
     if len(prepared.train) < FEWEST_ROWS:
         return Choice(tuple(one.source for one in near[:TAKEN_UNTRIED]), near, {}, None)
@@ -111,20 +111,6 @@ def _fitting(others: Sequence[Other], known: frozenset[str], prepared: Prepared)
             why = str(error)
     if not found:
         raise DataError(why)
-    return found
-
-
-def _with_meaning(
-    near: Sequence[Kinship], texts: Sequence[str], others: Sequence[Other], pretrained: Pretrained
-) -> list[Kinship]:
-    """With the mean cosine of each text with its nearest of the source."""
-    sides = [list(texts[:TEXTS_COMPARED]), *([one.text for one in other.train[:TEXTS_COMPARED]] for other in others)]
-    vectors = frozen_vectors(pretrained, [text for side in sides for text in side], 64)
-    own, place, found = vectors[: len(sides[0])], len(sides[0]), []
-    for one, side in zip(near, sides[1:], strict=True):
-        theirs = vectors[place : place + len(side)]
-        found.append(replace(one, meaning=float((own @ theirs.T).max(1).mean())))
-        place += len(side)
     return found
 
 

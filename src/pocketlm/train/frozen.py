@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from pocketlm.data.kinship import Kinship
 from pocketlm.model.encoder import Pretrained
 from pocketlm.model.readout import pool
 from pocketlm.runtime.inputs import PieceInputs
@@ -17,6 +19,8 @@ from pocketlm.train.loop import gains_from_bf16
 
 # Pieces in a batch, padding included: short texts go by the hundred.
 BATCH_PIECES = 4_096
+# Of two languages that are compared: texts of each, and pieces read of a text.
+TEXTS_COMPARED, PIECES_COMPARED = 300, 64
 
 
 @torch.no_grad()
@@ -37,3 +41,17 @@ def frozen_vectors(pretrained: Pretrained, texts: Sequence[str], length: int) ->
     vectors -= vectors.mean(0)
     unit: Floats = torch.nn.functional.normalize(vectors, dim=1).numpy()
     return unit
+
+
+def with_meaning(
+    near: Sequence[Kinship], texts: Sequence[str], others: Sequence[Sequence[str]], pretrained: Pretrained
+) -> list[Kinship]:
+    """With the mean cosine of each of `texts` with its nearest of each of the others, by the model's frozen vectors."""
+    sides = [list(side[:TEXTS_COMPARED]) for side in (texts, *others)]
+    vectors = frozen_vectors(pretrained, [text for side in sides for text in side], PIECES_COMPARED)
+    own, place, found = vectors[: len(sides[0])], len(sides[0]), []
+    for one, side in zip(near, sides[1:], strict=True):
+        theirs = vectors[place : place + len(side)]
+        found.append(replace(one, meaning=float((own @ theirs.T).max(1).mean())))
+        place += len(side)
+    return found
