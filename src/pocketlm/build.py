@@ -76,7 +76,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         find_teacher(job.teacher)
     job, prepared = _with_sources(job, progress)
     job = job.for_task(prepared.task.name)
-    rows = len(prepared.train)
+    rows = prepared.rows_learnt
     if job.augment != NONE:
         prepared = with_new_rows(job, prepared, progress)
     assert job.max_length is not None and job.variants is not None  # `for_task` has set them
@@ -111,7 +111,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         )  # fmt: skip
         more = lesson(learnt_dev, prepared.outputs)
         if teacher is not None and worth_hearing(teacher, context, prepared):
-            # as many variants as without new rows, which are variants themselves
+            # as many variants as without new rows and repeats, which are variants themselves or have their own
             rounds = max(min(1, job.variants), round(job.variants * rows / len(prepared.train)))
             varied = variants(_read_by_teacher(room, context.lesson, learnt), rounds, job.seed, near)
             taught = _heard(room, teacher, learnt, [*prepared.unlabelled, *varied])

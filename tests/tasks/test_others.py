@@ -43,6 +43,8 @@ def test_only_the_data_is_judged_and_its_rows_are_heard_more_often(own, other):
     assert not said(prepared.train) & said([*alone.dev, *alone.test])
     first, second = prepared.about["also"]["sources"]
     assert (first["rows"], second["repeats"]) == (len(alone.train), 1)
+    assert prepared.rows_learnt == len(alone.train) + 601 < len(prepared.train)
+    assert alone.rows_learnt == len(alone.train)
     assert prepared.train.count(alone.train[0]) == pytest.approx(first["repeats"], abs=1)
     assert prepared.data_hash != alone.data_hash
     assert prepared.data_hash != prepare(Job(own, also=(other,), mix_temperature=1.0)).data_hash

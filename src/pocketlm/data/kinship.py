@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def language_of(name: str) -> Language | None:
 def typology(own: str, other: str) -> float | None:
     """1 - the mean of URIEL's DISTANCES between two languages; None where they or lang2vec are not there."""
     try:
-        import lang2vec.lang2vec as uriel
+        uriel: Any = import_module("lang2vec.lang2vec")
     except ImportError:
         return None
     codes = []

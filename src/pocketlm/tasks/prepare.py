@@ -65,6 +65,12 @@ class Prepared:
         return self.train if self.own is None else self.own
 
     @property
+    def rows_learnt(self) -> int:
+        """Training examples, each as often as its source has it, whatever the mixture."""
+        also = self.about.get("also")
+        return len(self.train) if also is None else sum(one["rows"] for one in also["sources"])
+
+    @property
     def parallel(self) -> bool:
         """Whether second texts are translations of the first."""
         return isinstance(self.columns, PairColumns) and self.columns.parallel

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from pocketlm.outputs import Example
 from pocketlm.runtime.decode import Prediction
 from pocketlm.train.lesson import Lesson, Taught
@@ -35,7 +37,7 @@ def as_translations(given: Lesson, examples: Sequence[Example]) -> Lesson:
         own = list(vectors)
         for text, from_ in originals.items():
             if text not in known:
-                own[places[text]] = sum((vectors[place] for place in from_[1:]), vectors[from_[0]]) / len(from_)
+                own[places[text]] = np.mean([vectors[place] for place in from_], axis=0, dtype=np.float32)
         logits[name] = own
     return given.with_teacher(Taught(logits))
 
