@@ -35,6 +35,8 @@ def test_rows_with_labels_that_the_data_has_not_are_left_out_and_named():
     other = Other("b", [*texts("a", 2), *texts("b", 3, "On!"), *texts("c", 1, "zebra")], texts("d", 1, "zebra"))
     found, notes = fitted(other, {"on", "off"}, [])
     assert found == Other("b", texts("a", 2), [])
+    assert notes == ["b: 4 rows left out, having labels that the data has not: 'On!', 'zebra'"]  # it has 'on', too
+    _, notes = fitted(Other("b", other.train[2:] + texts("e", 1, "off"), []), {"on", "off"}, [])
     assert notes == ["b: 4 rows left out, having labels that the data has not: 'On!' (did you mean 'on'?), 'zebra'"]
 
 

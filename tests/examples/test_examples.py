@@ -159,5 +159,5 @@ def test_augment_rows(tmp_path):
 def test_a_few_rows_and_other_languages(tmp_path):
     said = run(EXAMPLES / "13_a_few_rows_and_other_languages.py", tmp_path, folder=tmp_path).splitlines()
     alone, both = (float(line.split(": ")[1].split("%")[0]) for line in said[:2])
-    assert both > 0 and alone > 0
+    assert both > alone
     assert said[-1].startswith("mixed at temperature 5: smart-home:af")

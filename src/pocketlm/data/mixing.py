@@ -59,6 +59,7 @@ def fitted(other: Other, known: Collection[str], judged: Sequence[Example]) -> t
 
     judged: dev and test examples of the data that counts. Raises DataError where no label of the source is known.
     """
+    theirs = known_labels(other.train)
     strange = Counter(label for one in other.train for label in _labels(one) if label not in known)
     held = {normal_text(one.text) for one in judged}
     notes = []
@@ -66,12 +67,12 @@ def fitted(other: Other, known: Collection[str], judged: Sequence[Example]) -> t
     if not alike:
         raise DataError(
             f"{other.name}: none of its rows has only labels of the data that is judged; it has "
-            f"{_named(_with_hints(strange, known))}, the data {_named([repr(one) for one in sorted(known)])}"
+            f"{_named(_with_hints(strange, known, theirs))}, the data {_named([repr(one) for one in sorted(known)])}"
         )
     if len(alike) < len(other.train):
         notes.append(
             f"{other.name}: {len(other.train) - len(alike):,} rows left out, having labels that the data has not: "
-            f"{_named(_with_hints(strange, known))}"
+            f"{_named(_with_hints(strange, known, theirs))}"
         )
     train = [one for one in alike if normal_text(one.text) not in held]
     if len(train) < len(alike):
@@ -111,12 +112,15 @@ def _labels(example: Example) -> list[str]:
     return list(dict.fromkeys([*example.labels, *tags]))
 
 
-def _with_hints(strange: Collection[str], known: Collection[str]) -> list[str]:
-    """Labels in quotes, each with the known one that may be it in another spelling; those that have one first."""
-    plain = {_plain(label): label for label in known}
+def _with_hints(strange: Collection[str], known: Collection[str], own: Collection[str]) -> list[str]:
+    """Labels in quotes, each with the known one that may be it in another spelling; those that have one first.
+
+    own: all labels of the source. One that it has itself is no other spelling of another.
+    """
+    plain = {_plain(label): label for label in known if label not in own}
     near = {label: get_close_matches(_plain(label), plain, n=1, cutoff=0.9) for label in strange}
-    hinted = [f"{label!r} (did you mean {plain[own[0]]!r}?)" for label, own in near.items() if own]
-    return hinted + [repr(label) for label, own in near.items() if not own]
+    hinted = [f"{label!r} (did you mean {plain[found[0]]!r}?)" for label, found in near.items() if found]
+    return hinted + [repr(label) for label, found in near.items() if not found]
 
 
 def _plain(label: str) -> str:
