@@ -2,7 +2,8 @@
 
 Its frozen vectors say of each of the 20 which other text is nearest. Where texts have labels it should have the same
 one, more often than chance allows and not clearly less often than the nearest by characters; else a copy without one
-of its words should be nearest. On N'Ko, which no encoder of the usual kinds has read, neighbours are at chance.
+of its words should be nearest, more often than chance allows (characters find every copy). On N'Ko, which no encoder of
+the usual kinds has read, neighbours are at chance.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Coverage:
             return (
                 f"nearest texts {self._alike} for {self.hits} of {self.asked}, which chance may do ({self.chance:.1f})"
             )
-        if self.by_characters - self.hits >= CLEARLY_FEWER * self.asked / ASKED > 0:
+        if self.by_labels and self.by_characters - self.hits >= CLEARLY_FEWER * self.asked / ASKED > 0:
             return (
                 f"nearest texts {self._alike} for {self.hits} of {self.asked}, by their characters alone for "
                 f"{self.by_characters}"
