@@ -43,7 +43,7 @@ def cli_page() -> str:
                 else f"`{option.name.upper()}`"
             )
             default = JOB.get(option.name) if name == "fit" else option.default
-            shown = "" if default in (None, False) or option.required else f"`{default}`"
+            shown = "" if default in (None, False, ()) or option.required else f"`{default}`"
             parts.append(f"| {names} | {(getattr(option, 'help', None) or '').strip()} | {shown} |")
     return "\n".join(parts) + "\n"
 

@@ -13,9 +13,9 @@ from pocketlm import __version__
 from pocketlm.check.check import hint
 from pocketlm.data.splits import normal_text
 from pocketlm.errors import BudgetMissed, MissingExtraError, RecipeError
-from pocketlm.job import Job
+from pocketlm.job import AUTO, Job
 from pocketlm.job import Result as Result
-from pocketlm.outputs import Example, Output, texts_of
+from pocketlm.outputs import Example, Output
 from pocketlm.pocket.format import check_output
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
@@ -26,10 +26,10 @@ from pocketlm.tables import did_you_mean
 from pocketlm.tasks.prepare import Prepared, prepare
 
 try:
-    from pocketlm.augment.variants import variants
     from pocketlm.augmenting import NONE, with_new_rows
     from pocketlm.conclude import conclude
     from pocketlm.export.pocket import untrained_latency
+    from pocketlm.hearing import Hearing, covers, hearing
     from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained, question_inputs
     from pocketlm.modelling import fit_modeller
     from pocketlm.recipe.recipe import Recipe
@@ -37,24 +37,20 @@ try:
     from pocketlm.search.candidates import Facts, candidates
     from pocketlm.search.sequential import Judge, Outcome, search
     from pocketlm.search.trial import Trial, run_trial
-    from pocketlm.students.distill import Distill
-    from pocketlm.students.ngrams import HashedNgrams
     from pocketlm.students.pieces import student_pieces
-    from pocketlm.students.stacked import Stack, linear_ngrams, stacked
     from pocketlm.train.context import FitContext
     from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
     from pocketlm.train.few_shot import ways_for
     from pocketlm.train.keras_teacher import is_keras
     from pocketlm.train.lesson import in_windows, join, lesson
-    from pocketlm.train.teach import answers
     from pocketlm.train.teacher import (
         Classroom,
         Teacher,
         prepare_teacher,
-        taught_lesson,
         trained_teacher,
         word_neighbours,
     )
+    from pocketlm.transferring import choose_sources
     from pocketlm.writing import fit_writer
 except ModuleNotFoundError as error:
     raise MissingExtraError(f"fit (the package {error.name})", "build") from None
@@ -63,8 +59,6 @@ logger = logging.getLogger(__name__)
 
 # An untrained student this much slower than allowed is not worth training.
 HOPELESS = 1.25
-# Texts that the n-grams see with which a teacher is compared.
-BASELINE_TEXTS = 60_000
 
 
 def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) -> Result:
@@ -81,13 +75,8 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         check_output(path, replace=job.force)
     if job.teacher:
         find_teacher(job.teacher)
-    prepared = prepare(job)
-    if (grave := hint(prepared, job.data)) is not None:
-        prepared.about["notes"].append(grave)
-        progress.stage(grave)
-    job = job.for_task(prepared.task.name)
-    _check_unsure(job, prepared.outputs)
-    rows = len(prepared.train)
+    job, prepared = _with_data(job, progress)
+    rows = prepared.rows_learnt
     if job.augment != NONE:
         prepared = with_new_rows(job, prepared, progress)
     assert job.max_length is not None and job.variants is not None  # `for_task` has set them
@@ -96,6 +85,8 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         return finished(story(job, prepared, progress, deadline), job, began)
     trained = job.teacher if job.teacher and is_keras(job.teacher) else None
     pretrained = load_pretrained(job.teacher) if job.teacher and not trained else None
+    if pretrained is not None and not covers(pretrained, prepared, job, progress):
+        pretrained = None
     vectors = any(output.kind == "vector" for output in prepared.outputs)
     ways = _ways(job, prepared, pretrained)
     if vectors:
@@ -108,7 +99,8 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     with work.locked():
         room = Classroom(
             prepared.task, prepared.outputs, learnt, prepared.dev, prepared.data_hash, job.max_length,
-            job.seed, work, progress, deadline, ways, _without_test(prepared),
+            job.seed, work, progress, deadline, ways, _without_test(prepared), prepared.parallel,
+            keep_words=bool(job.also),
         )  # fmt: skip
         # before the teacher is fine-tuned, which changes the encoder
         near = word_neighbours(room, pretrained) if pretrained and job.variants else {}
@@ -120,21 +112,13 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             focus=job.focus,
         )  # fmt: skip
         more = lesson(learnt_dev, prepared.outputs)
-        heard, stack = (False, None) if teacher is None else _whom_to_hear(teacher, context, prepared)
-        if teacher is not None and heard:
-            # as many variants as without new rows, which are variants themselves
+        heard = hearing(Hearing(room, teacher, near), context, prepared, rows) if teacher else None
+        if heard is not None:
+            # as many variants as without new rows and repeats, which are variants themselves or have their own
             rounds = max(min(1, job.variants), round(job.variants * rows / len(prepared.train)))
-            varied = variants(context.lesson.texts, rounds, job.seed, near)
-            taught = taught_lesson(room, teacher, room.train, [*prepared.unlabelled, *varied])
-            said = answers(teacher.model, texts_of(prepared.dev, prepared.outputs))
-            more = taught_lesson(room, teacher, learnt_dev, variants(more.texts, job.variants, job.seed, near))
-            if stack is not None:
-                taught, more, said = (
-                    stack.taught(taught, seen=True),
-                    stack.taught(more, seen=False),
-                    stack.answers(context),
-                )
-            context = replace(context, lesson=taught, taught_dev=said)
+            taught = heard.lesson(learnt, rounds, prepared.unlabelled, seen=True)
+            context = replace(context, lesson=taught, taught_dev=heard.answers(context))
+            more = heard.lesson(learnt_dev, job.variants)
         outcomes, judged = _search(job, prepared, teacher, context, work)
         chosen = judged.choose(outcomes)
         final = None if chosen is None else chosen.trial
@@ -145,6 +129,24 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         progress.stage("measuring the chosen Pocket")
         result = conclude(job, prepared, teacher, outcomes, judged, chosen, final)
     return finished(result, job, began)
+
+
+def _with_data(job: Job, progress: Progress) -> tuple[Job, Prepared]:
+    """The job as suits its task, with the sources that help in place of "auto", and its data with what is to be known."""
+    choice = None
+    if AUTO in job.also:
+        encoder = load_pretrained(job.teacher) if job.teacher and not is_keras(job.teacher) else None
+        choice = choose_sources(job, encoder, progress)
+        job = replace(job, also=choice.chosen)
+    prepared = prepare(job)
+    if choice is not None:
+        prepared.about["notes"].append(choice.note)
+        prepared.about["choice"] = choice.to_json()
+    if (grave := hint(prepared, job.data)) is not None:
+        prepared.about["notes"].append(grave)
+        progress.stage(grave)
+    _check_unsure(job, prepared.outputs)
+    return job.for_task(prepared.task.name), prepared
 
 
 def finished(result: dict[str, Any], job: Job, began: float) -> Result:
@@ -205,38 +207,6 @@ def _without_test(prepared: Prepared) -> list[str]:
     return [text for text in prepared.unlabelled if normal_text(text) not in test]
 
 
-def _whom_to_hear(teacher: Teacher, context: FitContext, prepared: Prepared) -> tuple[bool, Stack | None]:
-    """Whether the teacher is listened to, and n-grams that teach beside it where both together know dev better.
-
-    A teacher that does not know the language or saw too few rows would teach its own errors: it must do better on dev
-    than n-grams that learnt from the labels alone, or make them better. What was found is noted.
-    """
-    if context.asking or context.vectors:
-        return True, None  # n-grams do not say where an answer is, and no label says what a vector should be
-    context.progress.stage("checking that the teacher beats plain n-grams")
-    metric, notes = prepared.task.main_metric, prepared.about["notes"]
-    if all(output.kind == "single" for output in context.outputs):
-        ngrams, held_out = linear_ngrams(context)
-        stack = None if held_out is None else stacked(teacher.model, ngrams, held_out, context)
-        if stack is not None and stack.better:
-            encoder, other, both = stack.losses
-            notes.append(
-                f"students learn from the teacher and n-grams together: their cross-entropy on dev is {both:.3f}, the "
-                f"teacher's {encoder:.3f}, that of n-grams {other:.3f}"
-            )
-            return True, stack
-    else:
-        epochs = max(5, min(60, BASELINE_TEXTS // len(context.lesson)))
-        ngrams = Distill(epochs, alpha=0.0, patience=epochs)(HashedNgrams(rows=20_000)(None, context), context)
-    plain, taught = context.figure(ngrams), teacher.quality[metric]
-    if taught < plain:
-        notes.append(
-            f"the teacher's {metric} on dev ({taught:.4f}) is below that of n-grams learnt from the labels alone "
-            f"({plain:.4f}): students learn from the labels, not from it"
-        )
-    return taught >= plain, None
-
-
 def _search(
     job: Job, prepared: Prepared, teacher: Teacher | None, context: FitContext, work: WorkFolder
 ) -> tuple[list[Outcome], Judge]:
@@ -268,7 +238,7 @@ def _runner(
     depends = {
         "teacher": teacher.key if teacher else None, "data": prepared.data_hash, "seed": job.seed,
         "texts": digest([plain_text(text) for text in context.lesson.texts]),
-        "taught": context.lesson.taught is not None,
+        "taught": context.lesson.taught is not None, **({"parallel": True} if prepared.parallel else {}),
         "max_length": job.max_length, "focus": job.focus, "pocketlm": __version__, "head": head,
     }  # fmt: skip
 
@@ -298,7 +268,7 @@ def _manifest_head(
     job: Job, prepared: Prepared, teacher: Teacher | None, trained_on: tuple[str, ...]
 ) -> dict[str, Any]:
     """What the manifest says whatever the candidate and the budget, and nothing of when and where it was made."""
-    made = prepared.about.get("augmentation")
+    made, also = prepared.about.get("augmentation"), prepared.about.get("also")
     return {
         "provenance": {
             # the file's name and not its folder: the same data gives the same bytes wherever it lies
@@ -307,5 +277,12 @@ def _manifest_head(
             "trained_on": list(trained_on),
             "seed": job.seed,
             **({"augmentation": made["methods"]} if made else {}),
+            **({"also": _sources(also)} if also else {}),
         },
     }
+
+
+def _sources(also: dict[str, Any]) -> dict[str, Any]:
+    """What a Pocket tells of the sources it learnt from: by their files' names, not their folders."""
+    mixed = [{**one, "source": Path(one["source"]).name} for one in also["sources"]]
+    return {"temperature": also["temperature"], "sources": mixed}

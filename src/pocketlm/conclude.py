@@ -23,6 +23,7 @@ from pocketlm.tasks.lost import lost_examples
 from pocketlm.tasks.prepare import Prepared
 from pocketlm.train.teach import answers
 from pocketlm.train.teacher import Teacher, teacher_latency
+from pocketlm.train.translations import said_of_translations
 
 
 def conclude(
@@ -33,6 +34,8 @@ def conclude(
     test_texts = texts_of(prepared.test, prepared.outputs)
     said = answers(teacher.model, test_texts) if teacher else None
     teacher_test = prepared.task.figures(prepared.test, said, prepared.outputs) if said else None
+    if said and prepared.parallel:  # what students were taught of translations, which the teacher may not know
+        said = said_of_translations(said)
     result: dict[str, Any] = {
         "schema": 1, "pocket": None, "report": str(job.report), "task": prepared.task.name,
         "main_metric": prepared.task.main_metric, "budget": job.budget.to_json(), "data": prepared.about,

@@ -20,6 +20,11 @@ VARIANTS = {"question-answering": 0, "": 8}
 # Ways to teach with few labelled rows, beside plain fine-tuning (train.few_shot), in the order they are tried.
 FEW_SHOT = ("contrastive", "self-training")
 
+# The name among `also` that stands for the sources that help.
+AUTO = "auto"
+# Types that a setting of another type may be written as: 3 for 3.0.
+_ALSO_TAKEN = {"float": ("int",)}
+
 
 @dataclass(frozen=True)
 class Job:
@@ -38,6 +43,10 @@ class Job:
     method needs to know it. few_shot: ways by name that the teacher is trained by beside plain fine-tuning, "auto" for
     those that may help so few rows, or "none"; dev chooses. abstain: the largest share of wrong answers, as dev shows:
     a Pocket less sure of a text does not answer it. out_of_scope: the class of texts that are not to be answered.
+    also: other languages or sources whose training rows are learnt from too, mixed with
+    `mix_temperature`; "auto" for those, of the ones named or of data's siblings, that help. shots: so many rows of
+    `data` are all there is beside its test; 0 for none. teacher_anyway: use the teacher though it does not cover the
+    language.
     """
 
     data: str
@@ -72,6 +81,10 @@ class Job:
     few_shot: str = "auto"
     abstain: str | None = None
     out_of_scope: str | None = None
+    also: tuple[str, ...] = ()
+    shots: int | None = None
+    mix_temperature: float = 5.0
+    teacher_anyway: bool = False
     max_length: int | None = None
     focus: int | None = None
     time_limit: str | None = None
@@ -91,6 +104,12 @@ class Job:
             if self.few_shot not in ("auto", "none") and way.strip() not in FEW_SHOT:
                 known = ["auto", "none", *FEW_SHOT]
                 raise RecipeError(f"few-shot: {way!r} is none of {', '.join(known)}.{did_you_mean(way.strip(), known)}")
+        if self.shots is not None and self.shots < 0:
+            raise RecipeError(f"shots is a number of rows, at least 0, got {self.shots}")
+        if self.shots == 0 and not self.also:
+            raise RecipeError("shots: 0 leaves no row to learn from; name other sources with also")
+        if self.mix_temperature < 1:
+            raise RecipeError(f"mix_temperature is at least 1 (rows as many as they are), got {self.mix_temperature}")
         if not self.output.endswith(".pocket"):
             raise RecipeError(f"the output {self.output!r} must end in .pocket")
 
@@ -149,7 +168,9 @@ def job_from_mapping(value: Mapping[str, Any], where: str = "job") -> Job:
                 f"{where}: unknown key {key!r}; there is {', '.join(allowed)}.{did_you_mean(key, list(allowed))}"
             )
         kind = str(allowed[key].type).partition(" ")[0]
-        if setting is not None and type(setting).__name__ != kind:
+        if kind.startswith("tuple"):
+            value = {**value, key: _texts(setting, f"{where}: {key}")}
+        elif setting is not None and type(setting).__name__ not in (kind, *_ALSO_TAKEN.get(kind, ())):
             raise RecipeError(
                 f"{where}: {key} is {setting!r}; it must be a {kind}" + (' such as "1MB"' if kind == "str" else "")
             )
@@ -158,6 +179,14 @@ def job_from_mapping(value: Mapping[str, Any], where: str = "job") -> Job:
             f"{where}: the key 'data' is missing; it names a file, a folder, smart-home:LANG or a hub data set"
         )
     return Job(**value)
+
+
+def _texts(setting: object, where: str) -> tuple[str, ...]:
+    """One text or a list of them. Raises RecipeError."""
+    texts = [setting] if isinstance(setting, str) else list(setting) if isinstance(setting, list | tuple) else [None]
+    if not all(isinstance(one, str) for one in texts):
+        raise RecipeError(f"{where} is {setting!r}; it must be a name or a list of names")
+    return tuple(map(str, texts))
 
 
 def read_job(path: Path, overrides: Mapping[str, Any]) -> Job:

@@ -40,3 +40,23 @@ def test_wrong_input_is_one_line(tmp_path, monkeypatch, capsys, words, said):
     code, out, err = run(capsys, *words)
     assert (code, out) == (2, "")
     assert said in err and err.count("\n") == 1
+
+
+def test_other_languages_are_compared_and_a_model_is_asked(tmp_path, teacher_folder, capsys):
+    for name, line in {
+        "own": "turn on the lamp in the {} hall",
+        "kin": "turn on a lamp in {}",
+        "far": "washa taa {}",
+    }.items():
+        words = ("red", "green", "blue", "white", "kitchen", "attic", "office", "garage", "hall", "bedroom", "lamp")
+        (tmp_path / f"{name}.txt").write_text("".join(line.format(word) + "\n" for word in words), "utf-8")
+    own, kin, far = (str(tmp_path / f"{name}.txt") for name in ("own", "kin", "far"))
+    words = (own, "--compare", far, "--compare", kin, "--teacher", str(teacher_folder))
+    code, out, _ = run(capsys, *words, "--json")
+    found = json.loads(out)
+    assert code == 0 and [one["source"] for one in found["compared"]] == [kin, far]
+    first = found["compared"][0]
+    assert first["words"] > 0.5 > found["compared"][1]["words"] and first["meaning"] is not None
+    assert found["coverage"]["asked"] == 11 and not found["coverage"]["by_labels"]
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (0, "") and "nearest first" in err and "the model " in err

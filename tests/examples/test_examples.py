@@ -180,3 +180,10 @@ def test_check_rows(tmp_path):
     assert "error: labels that differ in case, spaces or signs alone: 'on' and 'On' (train row 8)" in said
     assert any("speak against" in line and line.endswith("(train row 6)") for line in said)
     assert said[-1] == "120 rows left; {'labels respelled': 1}"
+
+
+def test_a_few_rows_and_other_languages(tmp_path):
+    said = run(EXAMPLES / "16_a_few_rows_and_other_languages.py", tmp_path, folder=tmp_path).splitlines()
+    assert [line.split(":")[0] for line in said[:2]] == ["50 rows alone", "beside Dutch"]
+    assert all("of 144 test sentences wholly right" in line for line in said[:2])  # both are judged by the same rows
+    assert said[-1].startswith("mixed at temperature 5: smart-home:af")

@@ -16,7 +16,8 @@ from pocketlm.data.splits import normal_text
 from pocketlm.errors import DataError
 from pocketlm.job import Job
 from pocketlm.runtime.tags import tag_spans
-from pocketlm.tasks.prepare import SPLITS, columns_for
+from pocketlm.tasks.prepare import SPLITS
+from pocketlm.tasks.reading import columns_of
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def read_entries(job: Job) -> Rows:
     """The job's rows as they are, nothing split off. Raises DataError where there is nothing to check."""
     plain = job.task == "generation"
     source = load(job.data, job.dev, job.test, None, job.seed, lines=plain or job.task in TASKS_OF_PAIRS)
-    columns = PairColumns(job.text or "text") if plain else columns_for(source.splits["train"], job)
+    columns = PairColumns(job.text or "text") if plain else columns_of(source.splits["train"], job)
     return entries_of(source, columns, "generation" if plain else columns.task)
 
 

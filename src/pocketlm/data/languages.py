@@ -6,7 +6,7 @@ and scripts by ISO 15924, the usual one first, after the Unicode CLDR and the li
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
@@ -16,11 +16,12 @@ from pocketlm.tables import did_you_mean
 
 @dataclass(frozen=True)
 class Language:
-    """code: as in "yo". scripts: it is written in, the usual one first."""
+    """code: as in "yo". scripts: it is written in, the usual one first. codes: others of it, as in "yor"."""
 
     code: str
     name: str
     scripts: tuple[str, ...]
+    codes: tuple[str, ...] = ()
 
 
 @cache
@@ -29,8 +30,8 @@ def _table() -> dict[str, Language]:
     found: dict[str, Language] = {}
     lines = (resources.files("pocketlm.data") / "languages.tsv").read_text("utf-8").splitlines()[1:]
     for code, others, name, scripts in (line.split("\t") for line in lines):
-        language = Language(code, name, tuple(scripts.split("/")))
-        for key in (code, *filter(None, others.split("/")), name.lower()):
+        language = Language(code, name, tuple(scripts.split("/")), tuple(filter(None, others.split("/"))))
+        for key in (code, *language.codes, name.lower()):
             found.setdefault(key, language)
     return found
 
@@ -50,4 +51,4 @@ def find_language(name: str) -> Language:
         )
     script = next((part.title() for part in parts[1:] if len(part) == 4), None)
     script = {"Hans": "Hani", "Hant": "Hani"}.get(script or "", script)
-    return found if script is None else Language(found.code, found.name, (script,))
+    return found if script is None else replace(found, scripts=(script,))

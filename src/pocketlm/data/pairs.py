@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pocketlm.data.cells import missing
 from pocketlm.data.examples import refuse, refuse_absent
 from pocketlm.data.guess import find_text, named_column, named_label, refuse_numbers
+from pocketlm.data.parallel import find_sides
 from pocketlm.data.read import Row
 from pocketlm.errors import DataError
 from pocketlm.outputs import Example
@@ -32,22 +33,28 @@ SCORE_NAMES = (*_LIKENESS_NAMES, "score", "gold", "label")
 
 @dataclass(frozen=True)
 class Asked:
-    """Columns by name or number, as far as they were named."""
+    """Columns by name or number, as far as they were named. source, target: of texts and their translations."""
 
     text: str | None = None
     pair: str | None = None
     score: str | None = None
     label: str | None = None
+    source: str | None = None
+    target: str | None = None
 
 
 @dataclass(frozen=True)
 class PairColumns:
-    """Which columns are read: a text, with another one, and perhaps their score; or with a label; or alone."""
+    """Which columns are read: a text, with another one, and perhaps their score; or with a label; or alone.
+
+    parallel: whether the second text is a translation of the first, which the teacher of vectors need not know.
+    """
 
     text: str
     pair: str | None = None
     score: str | None = None
     label: str | None = None
+    parallel: bool = False
 
     @property
     def task(self) -> str:
@@ -61,6 +68,8 @@ class PairColumns:
             return f"texts from {self.text!r}, " + (
                 f"alike where {self.label!r} is the same" if self.label else "nothing that says which are alike"
             )
+        if self.parallel:
+            return f"texts from {self.text!r}, their translations from {self.pair!r}"
         scored = f"scores from {self.score!r}" if self.score else "each second text belonging to its first"
         return f"pairs from {self.text!r} and {self.pair!r}, {scored}"
 
@@ -89,10 +98,14 @@ def has_pairs(rows: Sequence[Row]) -> bool:
 def detect_pairs(rows: Sequence[Row], asked: Asked) -> PairColumns:
     """The columns asked for, or the likeliest ones.
 
-    Raises DataError for a name that is no column, for a score without a second text, and for a second text that is
-    the first one again.
+    Columns called source and target, or as two languages are, hold texts and their translations. Raises DataError for a
+    name that is no column, for a score without a second text, and for a second text that is the first one again.
     """
     names = _names(rows)
+    if not (asked.text or asked.pair or asked.score or asked.label):
+        sides = find_sides(rows, asked.source, asked.target, sure=False)
+        if sides is not None and not _known_pair(names):
+            return PairColumns(*sides, parallel=True)
     text, pair, score, label = (
         named_column(name, names) if name else None for name in (asked.text, asked.pair, asked.score, asked.label)
     )

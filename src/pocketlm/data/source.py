@@ -44,13 +44,15 @@ class Source:
 
 def load(
     spec: str, dev: str | None = None, test: str | None = None, unlabelled: str | None = None, seed: int = 0,
-    *, lines: bool = False,
+    *, lines: bool = False, judged_only: bool = False,
 ) -> Source:  # fmt: skip
     """The data called `spec`, with splits from files of their own where these are named. Raises DataError.
 
-    lines: whether a .txt file holds a text a line, rather than columns of words.
+    lines: whether a .txt file holds a text a line, rather than columns of words. judged_only: whether a test split is
+    enough, other data being learnt from.
     """
-    source = _by_split_column(_load(spec, seed, lines))
+    bare = judged_only and os.path.isdir(spec)
+    source = _folder(Path(spec).expanduser(), bare=True) if bare else _by_split_column(_load(spec, seed, lines))
     splits, numbers = dict(source.splits), dict(source.numbers)
     for name, file in (("dev", dev), ("test", test)):
         if file is not None:
@@ -59,7 +61,7 @@ def load(
     splits = {name: flattened(rows) for name, rows in splits.items()}
     if unlabelled is not None:
         splits["unlabelled"] = [{"text": text} for text in iter_texts(Path(unlabelled))]
-    if not splits.get("train"):
+    if not splits.get("train") and not (judged_only and splits.get("test")):
         raise DataError(f"{spec}: has no training rows")
     return Source(source.name, splits, source.notes, numbers)
 
@@ -113,10 +115,10 @@ def _by_split_column(source: Source) -> Source:
     return Source(source.name, splits, (*source.notes, "split as the column 'split' says"), numbers)
 
 
-def _folder(path: Path) -> Source:
+def _folder(path: Path, *, bare: bool = False) -> Source:
     """A saved data set, or train.*, dev.* and test.* files, two each (train.en, train.sw) where lines are aligned.
 
-    Or folders so called with seq.in, seq.out and label.
+    Or folders so called with seq.in, seq.out and label. bare: whether test rows alone will do.
     """
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return _saved(path)
@@ -130,7 +132,7 @@ def _folder(path: Path) -> Source:
             file = next((path / f"{name}{ending}" for ending in ENDINGS if (path / f"{name}{ending}").is_file()), None)
             if file is not None and split not in splits:
                 splits[split] = read_rows(file)
-    if "train" not in splits:
+    if "train" not in splits and not (bare and "test" in splits):
         raise DataError(f"{path}: has no train file (train{', train'.join(ENDINGS)})")
     return Source(str(path), splits)
 

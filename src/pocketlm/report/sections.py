@@ -22,6 +22,7 @@ from pocketlm.report.figures import (
 )
 from pocketlm.report.markup import Markup, data, element
 from pocketlm.report.plots import passes_figure, planes
+from pocketlm.report.sources import sources_tables
 
 # Lost examples shown at once; the rest unfold.
 _SHOWN_LOST = 10
@@ -180,6 +181,7 @@ def about_data(result: Mapping[str, Any]) -> Markup:
     parts: list[object] = [tables.splits_table(part(found, "splits"))]
     if columns:
         parts.append(element("p", "Columns: ", data(plain(columns))))
+    parts += sources_tables(found)
     notes = [element("li", data(note)) for note in rows(found, "notes")]
     parts.append(element("ul", *notes) if notes else None)
     if teacher:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pocketlm.data.columns import Columns, detect, pair_columns
 from pocketlm.data.documents import documents, split_documents
 from pocketlm.data.examples import examples
+from pocketlm.data.mixing import some_rows
 from pocketlm.data.pairs import (
     TASKS_OF_PAIRS,
     Asked,
     PairColumns,
     check_judgeable,
     detect_pairs,
-    has_pairs,
     pair_examples,
 )
-from pocketlm.data.questions import context_column, has_questions
+from pocketlm.data.questions import context_column
 from pocketlm.data.read import Row
 from pocketlm.data.source import Source, load
 from pocketlm.data.splits import (
@@ -33,6 +33,8 @@ from pocketlm.data.splits import (
 from pocketlm.errors import DataError
 from pocketlm.job import Job
 from pocketlm.outputs import Example, Output
+from pocketlm.tasks.others import with_others
+from pocketlm.tasks.reading import columns_of, examples_of
 from pocketlm.tasks.table import TASKS, Task
 
 SPLITS = ("train", "dev", "test")
@@ -42,7 +44,8 @@ SPLITS = ("train", "dev", "test")
 class Prepared:
     """Examples by split. about: where they came from, for the report and the manifest.
 
-    rows, columns: the rows that the examples were read from, and which of their columns.
+    rows, columns: the rows that the examples were read from, and which of their columns. own: where other sources are
+    learnt from too, the training examples of the data that is judged, each once; None where all of `train` are its.
     """
 
     task: Task
@@ -54,41 +57,112 @@ class Prepared:
     about: dict[str, Any]
     rows: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     columns: Columns | PairColumns | None = None
+    own: list[Example] | None = None
+
+    @property
+    def judged(self) -> list[Example]:
+        """Training examples of the data that is judged, without those of other sources; each once."""
+        return self.train if self.own is None else self.own
+
+    @property
+    def rows_learnt(self) -> int:
+        """Training examples, each as often as its source has it, whatever the mixture."""
+        also = self.about.get("also")
+        return len(self.train) if also is None else sum(one["rows"] for one in also["sources"])
+
+    @property
+    def parallel(self) -> bool:
+        """Whether second texts are translations of the first."""
+        return isinstance(self.columns, PairColumns) and self.columns.parallel
+
+    @property
+    def zero_shot(self) -> bool:
+        """Whether no example of the data that is judged is learnt from: other sources alone teach and choose."""
+        return self.own == []
 
     @property
     def data_hash(self) -> str:
-        """Of the training and dev rows, and of rows that were made, on which all that is learnt depends."""
-        splits, made = self.about["splits"], self.about.get("augmentation", {})
-        return f"{splits['train']['sha256']}{splits['dev']['sha256']}{made.get('sha256', '')}"
+        """Of the training and dev rows, of other sources and of rows that were made: all that is learnt from."""
+        splits, made, also = (self.about.get(name, {}) for name in ("splits", "augmentation", "also"))
+        more = f"{made.get('sha256', '')}{also.get('sha256', '')}"
+        return f"{splits['train']['sha256']}{splits['dev']['sha256']}{more}"
 
 
 def prepare(job: Job) -> Prepared:
-    """The job's data, read, checked and split. Raises DataError."""
+    """The job's data, read, checked and split, with the sources that it names beside it. Raises DataError."""
     if job.task == "generation":
         return _plain_texts(job)
-    source = load(job.data, job.dev, job.test, job.unlabelled, job.seed, lines=job.task in TASKS_OF_PAIRS)
-    columns = columns_for(source.splits["train"], job)
+    prepared = prepare_alone(job)
+    if job.also:
+        prepared = _mixed(job, prepared)
+    for name in ("dev", "test"):
+        held, where = getattr(prepared, name), getattr(job, name) or f"{job.data} ({name})"
+        if isinstance(prepared.columns, PairColumns):  # texts of labels that training never showed can be alike, too
+            check_judgeable(held, where)
+        else:
+            check_labels(prepared.train, held, where)
+    return prepared
+
+
+def prepare_alone(job: Job) -> Prepared:
+    """The job's own data without other sources; where it names some, there may be no row to learn or choose from."""
+    source = load(
+        job.data, job.dev, job.test, job.unlabelled, job.seed, lines=job.task in TASKS_OF_PAIRS,
+        judged_only=bool(job.also),
+    )  # fmt: skip
+    columns = columns_of(source.splits.get("train") or source.splits["test"], job)
+    source = _with_shots(source, columns, job)
     names = {"train": job.data, "dev": job.dev or f"{job.data} (dev)", "test": job.test or f"{job.data} (test)"}
     # every row is checked before any is split off, so that messages speak of the user's own file
-    whole = {name: _examples(source.splits[name], columns, names[name]) for name in SPLITS if name in source.splits}
+    whole = {name: examples_of(source.splits[name], columns, names[name]) for name in SPLITS if name in source.splits}
     task: Task = TASKS[columns.task]
-    task.outputs(whole["train"])
-    splits, notes = complete_splits(source, columns, job.seed)
-    read = {name: _examples(splits[name], columns, names[name]) for name in SPLITS}
-    outputs = task.outputs(read["train"])
-    for name in ("dev", "test"):
-        if isinstance(columns, PairColumns):  # texts of labels that training never showed can be alike, too
-            check_judgeable(read[name], names[name])
-        else:
-            check_labels(read["train"], read[name], names[name])
+    if whole["train"]:
+        task.outputs(whole["train"])
+    splits, notes = complete_splits(source, columns, job.seed, spare="dev" if job.also else "")
+    read = {name: examples_of(splits[name], columns, names[name]) for name in SPLITS}
     about = {
         "source": source.name,
         "columns": columns.chosen,
         "splits": {name: describe_split(splits[name]) for name in SPLITS},
         "notes": [*source.notes, *notes, *_notes(source.splits, columns, names)],
     }
+    outputs = task.outputs(read["train"]) if read["train"] else ()
     unlabelled = [str(row["text"]) for row in source.splits.get("unlabelled", [])]
-    return Prepared(task, outputs, read["train"], read["dev"], read["test"], unlabelled, about, splits, columns)
+    held = (read["dev"], read["test"], unlabelled)
+    return Prepared(task, outputs, read["train"], *held, about, splits, columns)
+
+
+def _mixed(job: Job, alone: Prepared) -> Prepared:
+    """The data with the examples of the sources that job.also names."""
+    assert alone.columns is not None
+    read = {name: getattr(alone, name) for name in SPLITS}
+    mixture = with_others(job, alone.columns, read)
+    about = {**alone.about, "notes": [*alone.about["notes"], *mixture.notes], "also": mixture.about}
+    train = mixture.read["train"]
+    outputs = alone.task.outputs(train)
+    return replace(alone, outputs=outputs, train=train, dev=mixture.read["dev"], about=about, own=alone.train)
+
+
+def _with_shots(source: Source, columns: Columns | PairColumns, job: Job) -> Source:
+    """The source as if `job.shots` rows were all there is beside its test; as it is where nothing is said of them.
+
+    Without a training split it has an empty one. Where no row is learnt from, all rows of a lone file are its test.
+    """
+    splits = {"train": [], **source.splits}
+    if job.shots is None:
+        return replace(source, splits=splits)
+    if job.shots == 0:
+        splits = {**splits, "train": [], "test": splits.get("test", splits["train"])}
+    else:
+        if "test" not in splits:
+            train, test = split_off(
+                splits["train"], TEST_SHARE, texts_of=columns.texts_of, class_of=columns.class_of, seed=job.seed
+            )
+            splits |= {"train": train, "test": test}
+        splits["train"] = some_rows(splits["train"], job.shots, columns.class_of, job.seed)
+    splits.pop("dev", None)
+    note = f"{job.shots} rows of {source.name} are taken as all there is beside its test"
+    return Source(source.name, splits, (*source.notes, note))
 
 
 def _plain_texts(job: Job) -> Prepared:
@@ -104,33 +178,6 @@ def _plain_texts(job: Job) -> Prepared:
     return Prepared(task, task.outputs(read["train"]), read["train"], read["dev"], read["test"], [], about)
 
 
-def columns_for(rows: Sequence[Row], job: Job) -> Columns | PairColumns:
-    """The columns of the job's task. Raises DataError where they are for another task than the one asked for."""
-    labelled = job.slots or job.tags or job.multi_label or job.context or job.answer
-    if job.task is not None:
-        TASKS[job.task]  # an unknown name is said before anything else
-    if job.task in TASKS_OF_PAIRS or job.pair or job.score:
-        if labelled:
-            raise DataError(
-                "slots, tags, several labels and answers are not for similarity; give pairs, scores or one label"
-            )
-        return detect_pairs(rows, Asked(job.text, job.pair, job.score, job.label))
-    guessed = not (job.task or labelled or job.label or has_questions(rows))
-    if guessed and has_pairs(rows):
-        return detect_pairs(rows, Asked(job.text))
-    if job.source or job.target or job.task == "translation" or (guessed and not job.text):
-        found = pair_columns(rows, job.source, job.target, sure=job.task == "translation")
-        if found is not None:
-            return found
-    context = job.context or (context_column(rows) if job.task == "question-answering" else None)
-    columns = detect(rows, job.text, job.label, job.slots, job.multi_label, job.tags, context, job.answer)
-    if job.task not in (None, columns.task):
-        raise DataError(
-            f"{job.data}: holds {columns.task} rows ({columns.chosen}), not {job.task} rows; name the columns meant"
-        )
-    return columns
-
-
 def _notes(splits: dict[str, list[Row]], columns: Columns | PairColumns, names: dict[str, str]) -> list[str]:
     """What is worth knowing of the rows of each file, numbered as they are in it."""
     if isinstance(columns, PairColumns):
@@ -138,18 +185,20 @@ def _notes(splits: dict[str, list[Row]], columns: Columns | PairColumns, names: 
     return [note for name in SPLITS if name in splits for note in columns.notes(splits[name], names[name])]
 
 
-def _examples(rows: Sequence[Row], columns: Columns | PairColumns, where: str) -> list[Example]:
-    return pair_examples(rows, columns, where) if isinstance(columns, PairColumns) else examples(rows, columns, where)
-
-
 def complete_splits(
-    source: Source, columns: Columns | PairColumns, seed: int
+    source: Source, columns: Columns | PairColumns, seed: int, spare: str = ""
 ) -> tuple[dict[str, list[Row]], list[str]]:
-    """Train, dev and test rows, the missing ones split off training, and notes on what was done."""
+    """Train, dev and test rows, the missing ones split off training, and notes on what was done.
+
+    spare: a split that may be empty.
+    """
     splits, notes = dict(source.splits), []
     train = splits["train"]
     texts_of, class_of = columns.texts_of, columns.class_of
     how = "" if columns.task == "translation" else ", stratified"
+    if not train and "test" in splits:  # other sources are learnt from alone
+        dev, note = drop_shared(splits.get("dev", []), splits["test"], texts_of=texts_of, name="test", own="dev")
+        return {**splits, "dev": dev}, [note] if note else []
     if "test" not in splits:
         train, splits["test"] = split_off(train, TEST_SHARE, texts_of=texts_of, class_of=class_of, seed=seed)
         notes.append(f"test: {len(splits['test'])} rows split off training{how}")
@@ -167,7 +216,7 @@ def complete_splits(
         notes += [note] if note else []
     splits["train"] = train
     for name in SPLITS:
-        if not splits[name]:
+        if not splits[name] and name != spare:
             raise DataError(f"{source.name}: no rows are left for {name}; give more rows or a file for each split")
     return splits, notes
 

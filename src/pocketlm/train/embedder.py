@@ -30,6 +30,7 @@ from pocketlm.train.loop import gains_from_bf16
 from pocketlm.train.losses import rank_loss
 from pocketlm.train.teach import ask, judge
 from pocketlm.train.teacher import TIME_SHARE, Classroom, Teacher
+from pocketlm.train.translations import sources
 
 # Change this when what a teacher of vectors becomes changes.
 VERSION = 1
@@ -92,6 +93,7 @@ def prepare_embedder(room: Classroom, pretrained: Pretrained) -> Teacher:
     key: dict[str, Any] = {
         "version": VERSION, "kind": "vectors", "model": pretrained.digest, "data": room.data_hash, "seed": room.seed,
         "max_length": room.max_length, "pairs": len(scored), "pooling": pretrained.pooling,
+        **({"parallel": True} if room.parallel else {}),
     }  # fmt: skip
     step = room.work.step("teacher", key)
     stored = step.folder / "teacher.pt"
@@ -106,7 +108,8 @@ def prepare_embedder(room: Classroom, pretrained: Pretrained) -> Teacher:
         if scored:
             tuned, quality, note = _tune(model, scored, quality, room)
             notes.append(note)
-        _turn(model, [str(text) for text in lesson(room.train, room.outputs).texts])
+        read = sources(room.train) if room.parallel else map(str, lesson(room.train, room.outputs).texts)
+        _turn(model, list(read))
         done = {"quality": quality, "seconds": time.monotonic() - began, "notes": notes}
         if deadline.passed:
             key = {**key, "cut": quality}

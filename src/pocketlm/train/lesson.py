@@ -30,6 +30,11 @@ class Taught:
     logits: Mapping[str, Sequence[Floats]]
     hidden: Sequence[NDArray[np.float16]] = ()
 
+    def at(self, places: Sequence[int]) -> Taught:
+        """What was said of the texts at these places, as often as they occur."""
+        logits = {name: [rows[place] for place in places] for name, rows in self.logits.items()}
+        return Taught(logits, [self.hidden[place] for place in places] if self.hidden else ())
+
 
 @dataclass(frozen=True)
 class Lesson:

@@ -59,10 +59,12 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Classroom:
-    """What teaching needs of a job. data_hash: of the training and dev rows.
+    """What teaching needs of a job.
 
-    ways: of `train.few_shot`, beside plain fine-tuning. unlabelled: texts for self-training, none
-    of them a test row's.
+    data_hash: of the training and dev rows. parallel: whether second texts are translations, which the teacher need not
+    know. keep_words: whether its embeddings of pieces stay as they are while it is fine-tuned, so that the languages
+    that it is not fine-tuned on are read as before (Wu and Dredze 2019, arXiv:1904.09077, section 5, on lower layers).
+    ways: of `train.few_shot`, beside plain fine-tuning. unlabelled: texts for self-training, none of them a test row's.
     """
 
     task: Task
@@ -77,6 +79,8 @@ class Classroom:
     deadline: Deadline
     ways: tuple[str, ...] = ()
     unlabelled: Sequence[str] = ()
+    parallel: bool = False
+    keep_words: bool = False
 
 
 def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
@@ -84,7 +88,7 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
     schedule = teacher_schedule(len(room.train), room.outputs)
     key: dict[str, Any] = {
         "version": VERSION, "model": pretrained.digest, "data": room.data_hash, "seed": room.seed,
-        "max_length": room.max_length, "schedule": vars(schedule),
+        "max_length": room.max_length, "schedule": vars(schedule), **({"keep_words": True} if room.keep_words else {}),
     }  # fmt: skip
     if room.ways:
         key |= {"ways": room.ways, "unlabelled": digest(list(room.unlabelled)), "few_shot": FEW_SHOT_VERSION}
@@ -96,7 +100,10 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
     if done is None or not weights.is_file():
         room.progress.stage(f"fine-tuning the teacher {pretrained.name}")
         began, deadline = time.monotonic(), room.deadline.share(TIME_SHARE)
+        words = pretrained.backbone.get_input_embeddings()
+        words.requires_grad_(not room.keep_words)
         notes = school(room, model, step.folder, deadline)
+        words.requires_grad_(True)
         quality = judge(model, room.dev, room.task)
         done = {"quality": quality, "seconds": time.monotonic() - began, "notes": notes}
         if isinstance(model.inputs, QuestionInputs):
@@ -148,19 +155,21 @@ def taught_lesson(room: Classroom, teacher: Teacher, examples: Sequence[Example]
         output.name: [*base.labels[output.name], *unlabelled_labels(len(more), output)] for output in room.outputs
     }
     whole = Lesson((*base.texts, *more), labels)
-    step = room.work.step("taught", {"teacher": teacher.key, "texts": digest(list(whole.texts)), "version": VERSION})
+    distinct = list(dict.fromkeys(whole.texts))  # rows of rare sources come many times
+    step = room.work.step("taught", {"teacher": teacher.key, "distinct": digest(distinct), "version": VERSION})
     path = step.folder / "outputs.npz"
     if step.result is None or not path.is_file():
-        room.progress.stage(f"asking the teacher about {len(whole):,} texts")
+        room.progress.stage(f"asking the teacher about {len(distinct):,} texts")
         module, hidden = teacher.model.module, False
         if isinstance(module, EncoderModule):
             width = int(module.backbone.config.hidden_size)
-            hidden = keeps_hidden(len(whole), _mean_pieces(teacher.model, whole.texts), width)
+            hidden = keeps_hidden(len(distinct), _mean_pieces(teacher.model, distinct), width)
         with torch.autocast("cpu", torch.bfloat16, enabled=gains_from_bf16()):
-            taught = ask(teacher.model, whole.texts, hidden=hidden, progress=room.progress)
+            taught = ask(teacher.model, distinct, hidden=hidden, progress=room.progress)
         save_taught(taught, path)
-        step.finish({"texts": len(whole), "hidden": hidden})
-    return whole.with_teacher(load_taught(path))
+        step.finish({"texts": len(distinct), "hidden": hidden})
+    places = {text: place for place, text in enumerate(distinct)}
+    return whole.with_teacher(load_taught(path).at([places[text] for text in whole.texts]))
 
 
 def _fits(model: TaskModel, text: Text) -> bool:

@@ -1,0 +1,57 @@
+"""Texts as a pretrained model sees them before it is fine-tuned: one vector each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from pocketlm.data.kinship import Kinship
+from pocketlm.model.encoder import Pretrained
+from pocketlm.model.readout import pool
+from pocketlm.runtime.inputs import PieceInputs
+from pocketlm.runtime.vectors import Floats
+from pocketlm.train.lesson import tensors
+from pocketlm.train.loop import gains_from_bf16
+
+# Pieces in a batch, padding included: short texts go by the hundred.
+BATCH_PIECES = 4_096
+# Of two languages that are compared: texts of each, and pieces read of a text.
+TEXTS_COMPARED, PIECES_COMPARED = 300, 64
+
+
+@torch.no_grad()
+def frozen_vectors(pretrained: Pretrained, texts: Sequence[str], length: int) -> Floats:
+    """Pooled last states of each text's first `length` pieces, centred and of unit length: (texts, width)."""
+    inputs = PieceInputs(Tokenizer.from_str(pretrained.tokenizer_json), False, length, pretrained.pad_id)
+    encoded = inputs.encode(texts)
+    order = sorted(range(len(texts)), key=lambda place: encoded[place].length)
+    backbone = pretrained.backbone.eval()
+    vectors = torch.zeros(len(texts), int(pretrained.config.hidden_size))
+    size = max(1, BATCH_PIECES // length)
+    with torch.autocast("cpu", torch.bfloat16, enabled=gains_from_bf16()):
+        for begin in range(0, len(order), size):
+            places = order[begin : begin + size]
+            batch = tensors(inputs.collate([encoded[place] for place in places]))
+            states: Tensor = backbone(**batch).last_hidden_state
+            vectors[places] = pool(states.float(), batch["attention_mask"], pretrained.reads_at)
+    vectors -= vectors.mean(0)
+    unit: Floats = torch.nn.functional.normalize(vectors, dim=1).numpy()
+    return unit
+
+
+def with_meaning(
+    near: Sequence[Kinship], texts: Sequence[str], others: Sequence[Sequence[str]], pretrained: Pretrained
+) -> list[Kinship]:
+    """With the mean cosine of each of `texts` with its nearest of each of the others, by the model's frozen vectors."""
+    sides = [list(side[:TEXTS_COMPARED]) for side in (texts, *others)]
+    vectors = frozen_vectors(pretrained, [text for side in sides for text in side], PIECES_COMPARED)
+    own, place, found = vectors[: len(sides[0])], len(sides[0]), []
+    for one, side in zip(near, sides[1:], strict=True):
+        theirs = vectors[place : place + len(side)]
+        found.append(replace(one, meaning=float((own @ theirs.T).max(1).mean())))
+        place += len(side)
+    return found
