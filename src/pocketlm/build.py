@@ -132,7 +132,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
 
 
 def _with_data(job: Job, progress: Progress) -> tuple[Job, Prepared]:
-    """The job as suits its task, with the sources that help in place of "auto", and its data with what is to be known."""
+    """The job as suits its task, with sources in place of "auto", and its data with what is to be known of it."""
     choice = None
     if AUTO in job.also:
         encoder = load_pretrained(job.teacher) if job.teacher and not is_keras(job.teacher) else None

@@ -1,5 +1,7 @@
 """Linear n-grams solved in closed form."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,17 @@ def test_many_rows_come_to_what_few_rows_come_to(context, monkeypatch):
     many = step(HashedNgrams(**LINEAR)(None, context), context)
     cosine = torch.nn.functional.cosine_similarity(few.module.table.flatten(), many.module.table.flatten(), dim=0)
     assert cosine > 0.999
+
+
+def test_rows_that_repeat_weigh_more_and_are_held_out_together(context):
+    step = Solve(penalties=(0.3,), rarities=(1.0,), balances=(0.0,))
+    alone, once = step.with_held_out(HashedNgrams(**LINEAR)(None, context), context)
+    given = context.lesson
+    labels = {"label": [*given.labels["label"], *given.labels["label"]]}
+    twice = replace(context, lesson=replace(given, texts=(*given.texts, *given.texts), labels=labels))
+    doubled, both = replace(step, penalties=(0.6,)).with_held_out(HashedNgrams(**LINEAR)(None, twice), twice)
+    np.testing.assert_allclose(both, np.concatenate([once, once]), rtol=1e-3, atol=1e-3)
+    assert torch.allclose(doubled.module.stored_table(), alone.module.stored_table(), rtol=1e-2, atol=1e-3)
 
 
 def test_pruned_rows_are_made_up_for(context):

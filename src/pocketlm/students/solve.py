@@ -8,7 +8,8 @@ rows that each solution did not see.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,8 +39,8 @@ class Solve:
 
     penalties: on weights, in shares of a text's own product. rarities: exponents of the n-grams' inverse document
     frequency; () leaves their importance as it is. balances: exponents of a label's share by which its scores are
-    divided; 0 for none. Of each the one is taken whose held-out labels have the best weighted F1: each row left out in
-    turn, or of many rows those of dev. prior: of a label's share, added to its scores.
+    divided; 0 for none. Of each the one is taken whose held-out labels have the best weighted F1: each row, or of many
+    each of a sample, is left out in turn with all that repeat it. prior: of a label's share, added to its scores.
     """
 
     name: ClassVar[str] = "solve"
@@ -65,33 +66,35 @@ class Solve:
                 "solve works on texts with one label an output; put it after hashed-ngrams with width 0, hidden false"
             )
         rows, labels = features(model, context.lesson, context.outputs)
-        best = max(self._tries(rows, labels, model, context), key=lambda one: one.figure)
-        _store(model.module, best, rows)
-        return model, best.logits if rows.shape[0] <= MOST_ROWS else None
-
-    def _tries(self, rows: Sparse, labels: Labels, model: TaskModel, context: FitContext) -> Iterator[_Try]:
-        """Every exponent of rarity with every penalty."""
+        first, again, counts = distinct(rows, labels)
+        rows, labels, weights = rows[first], {name: own[first] for name, own in labels.items()}, np.sqrt(counts)
         module: Any = model.module
         given = [rarity(rows) ** np.float32(power) for power in self.rarities] or [module.importance.numpy()]
-        shares = {one.name: _hot(labels[one.name], one.size).mean(axis=0) for one in context.outputs}
-        targets = np.concatenate([_hot(labels[name], len(own)) - own for name, own in shares.items()], axis=1)
-        dev = (
-            None
-            if len(targets) <= MOST_ROWS
-            else features(model, lesson(context.dev, context.outputs), context.outputs)
-        )
-        for importance in given:
-            scaled = unit_rows(rows, importance)
-            if dev is None:
-                for one in solve_by_products(products(scaled), targets, self.penalties):
-                    yield self._judged(importance, scaled.T @ one.duals, one.held_out, labels, shares)
-                continue
-            for penalty in self.penalties:
-                table = scaled.T @ solve_by_steps(scaled, targets, penalty)
-                yield self._judged(importance, table, unit_rows(dev[0], importance) @ table, dev[1], shares)
+        few = rows.shape[0] <= MOST_ROWS
+        sample = np.linspace(0, rows.shape[0] - 1, min(rows.shape[0], MOST_ROWS)).astype(int)
+        seen = _Rows(rows[sample], {name: own[sample] for name, own in labels.items()}, weights[sample])
+        tries = [one for importance in given for one in self._tries(importance, seen, context.outputs)]
+        best = max(tries, key=lambda one: one.figure)
+        if not few:
+            known, right = features(model, lesson(context.dev, context.outputs), context.outputs)
+            targets, shares = _targets(labels, context.outputs)
+            scaled = weighted(unit_rows(rows, best.importance), weights)
+            table = scaled.T @ solve_by_steps(scaled, targets * weights[:, None], best.penalty)
+            best = self._judged(best, table, unit_rows(known, best.importance) @ table, right, shares)
+        _store(model.module, best, rows)
+        return model, best.logits[again] if few else None
+
+    def _tries(self, importance: Floats, given: _Rows, outputs: Sequence[Output]) -> Iterator[_Try]:
+        """Every penalty with this importance of n-grams."""
+        targets, shares = _targets(given.labels, outputs)
+        scaled, heavy = weighted(unit_rows(given.rows, importance), given.weights), given.weights[:, None]
+        solved = solve_by_products(products(scaled), targets * heavy, self.penalties)
+        for penalty, one in zip(self.penalties, solved, strict=True):
+            start = _Try(importance, penalty)
+            yield self._judged(start, scaled.T @ one.duals, one.held_out / heavy, given.labels, shares)
 
     def _judged(
-        self, importance: Floats, table: Floats, held_out: Floats, labels: Labels, shares: Mapping[str, Floats]
+        self, start: _Try, table: Floats, held_out: Floats, labels: Labels, shares: Mapping[str, Floats]
     ) -> _Try:
         """A solution with what its scores are multiplied by and raised by, chosen on held-out scores (rows, labels)."""
         edges = np.cumsum([len(own) for own in shares.values()])[:-1]
@@ -110,18 +113,39 @@ class Solve:
             figures.append(figure)
             said.append(sharp * logits)
         table, bias = table * np.concatenate(factors), np.concatenate(raised)
-        return _Try(float(np.mean(figures)), importance, table, bias, np.concatenate(said, axis=1))
+        return replace(
+            start, table=table, bias=bias, figure=float(np.mean(figures)), logits=np.concatenate(said, axis=1)
+        )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """N-grams of distinct texts, (rows, features), their label numbers, and the roots of how often each comes."""
+
+    rows: Sparse
+    labels: Labels
+    weights: Floats
 
 
 @dataclass(frozen=True)
 class _Try:
-    """figure, logits: held-out weighted F1, and what it is of. importance: (features,). table: (features, labels)."""
+    """Settings and what they come to: figure, logits are held-out weighted F1, and what it is of.
 
-    figure: float
+    importance: (features,). table: (features, labels). bias: (labels,).
+    """
+
     importance: Floats
-    table: Floats
-    bias: Floats
-    logits: Floats
+    penalty: float
+    table: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    bias: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
+    figure: float = 0.0
+    logits: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+
+def _targets(labels: Labels, outputs: Sequence[Output]) -> tuple[Floats, dict[str, Floats]]:
+    """What each label's score is to be, (rows, labels of all outputs), and every label's share."""
+    shares = {one.name: _hot(labels[one.name], one.size).mean(axis=0) for one in outputs}
+    return np.concatenate([_hot(labels[name], len(own)) - own for name, own in shares.items()], axis=1), shares
 
 
 def solvable(module: BagModule, outputs: Sequence[Output]) -> bool:
@@ -143,6 +167,29 @@ def unit_rows(rows: Sparse, importance: Floats) -> Sparse:
     scaled.data = rows.data * importance[rows.indices]
     scaled.data = scaled.data / np.repeat(_lengths(scaled), np.diff(scaled.indptr))
     return scaled
+
+
+def weighted(rows: Sparse, weights: Floats) -> Sparse:
+    """The rows times their weights (rows,)."""
+    heavy = rows.copy()
+    heavy.data = rows.data * np.repeat(weights, np.diff(rows.indptr))
+    return heavy
+
+
+def distinct(rows: Sparse, labels: Labels) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    """Where each row with its labels comes first, the number of that place for every row, and how often it comes."""
+    numbers: dict[bytes, int] = {}
+    columns = np.stack(list(labels.values()), axis=1)
+    first: list[int] = []
+    again: list[int] = []
+    for place, (begin, end) in enumerate(pairwise(rows.indptr)):
+        key = rows.indices[begin:end].tobytes() + rows.data[begin:end].tobytes() + columns[place].tobytes()
+        if key not in numbers:
+            numbers[key] = len(first)
+            first.append(place)
+        again.append(numbers[key])
+    counts = np.bincount(again, minlength=len(first)).astype(np.float32)
+    return np.array(first, np.intp), np.array(again, np.intp), counts
 
 
 def sharpness(scores: Floats, gold: NDArray[np.int64]) -> float:
