@@ -135,6 +135,7 @@ def test_any_text_survives_writing_and_reading(tmp_path_factory, ending, rows):
         ('text\tlabel\nsay """"hi"""" now\tx\n"a\ty\n', [('say """"hi"""" now', "x"), ('"a', "y")]),
         ('text\tlabel\n"say ""hi"""\tx\nplain\ty\n', [('say "hi"', "x"), ("plain", "y")]),
         ('text\tlabel\n"two\nlines"\tx\n', [("two\nlines", "x")]),
+        ('"text"\t"label"\n"0"\t"\n\t"\n', [("0", "\n\t")]),
     ],
 )
 def test_tsv_quotes_are_judged_by_the_whole_file(tmp_path, text, rows):

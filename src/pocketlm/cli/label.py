@@ -48,8 +48,8 @@ def command(
 
     Example: pocketlm label texts.txt --labels billing,card,other -o labels.jsonl
 
-    Every answer is on disk at once: stop at any time, run the same command again and it goes on. The file is what
-    pocketlm fit takes; its rows with split "test" were drawn at random to measure.
+    Every answer is on disk at once: stop at any time, run the same command again and it goes on. The file is one that
+    fit takes; its rows with split "test" were drawn at random to measure.
     """
     from pocketlm.labelling.session import Plan
     from pocketlm.labelling.start import Wish, open_session

@@ -85,13 +85,15 @@ def _tsv(path: Path) -> list[Row]:
 def _quotes_are_quoting(text: str) -> bool:
     """Whether quotes around a cell belong to the file rather than to its text.
 
-    Where the lines, cut at tabs alone, all have the header's cells, no quote is needed to read them: then each
-    cell with a quote in it must be quoted as a writer would have done it. Where they do not, quoted tabs and
-    line breaks must explain it in every row.
+    A header whose cells are all quoted says so. Where the lines, cut at tabs alone, all have the header's cells, no
+    quote is needed to read them: then each cell with a quote in it must be quoted as a writer would have done it.
+    Where they do not, quoted tabs and line breaks must explain it in every row.
     """
     if '"' not in text:
         return False
     lines = [line.split("\t") for line in text.replace("\r\n", "\n").split("\n") if line]
+    if all(_QUOTED_CELL.fullmatch(cell) for cell in lines[0]):
+        return True
     if all(len(cells) == len(lines[0]) for cells in lines):
         return all(_QUOTED_CELL.fullmatch(cell) for cells in lines for cell in cells if '"' in cell)
     csv.field_size_limit(LARGEST_ROW)

@@ -245,10 +245,15 @@ def write_rows(rows: Sequence[Row], path: Path, *, replace: bool) -> None:
     else:
         buffer = io.StringIO(newline="")
         names = list(dict.fromkeys(name for row in rows for name in row))
-        writer = csv.DictWriter(buffer, names, delimiter="," if ending == ".csv" else "\t", lineterminator="\n")
+        cells = [{name: _cell(name, value) for name, value in row.items()} for row in rows]
+        # a quoted header tells readers of .tsv that quotes are not part of the text
+        quoted = ending != ".csv" and any(set('"\t\n\r') & set(str(one)) for row in cells for one in row.values())
+        writer = csv.DictWriter(
+            buffer, names, delimiter="," if ending == ".csv" else "\t", lineterminator="\n",
+            quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL,
+        )  # fmt: skip
         writer.writeheader()
-        for row in rows:
-            writer.writerow({name: _cell(name, value) for name, value in row.items()})
+        writer.writerows(cells)
         text = buffer.getvalue()
     write_atomically(path, text.encode(), replace=replace)
 
