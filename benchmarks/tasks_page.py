@@ -113,7 +113,12 @@ def gguf(found: dict[str, Any]) -> list[str]:
             f"{row['tokens_by_llama_cpp']:,} |"
         )
     lower = sum(row["ours"]["perplexity"] < row["theirs"]["perplexity"] for row in found["rows"].values())
-    return [*lines, "", f"Ours is lower in {lower} of {len(found['rows'])} kinds.", ""]
+    lines += ["", f"Ours is lower in {lower} of {len(found['rows'])} kinds."]
+    if "Q4_1" in found["rows"]:
+        lines.append(
+            "The weights of this model come from Q4_1 blocks, dequantized: that type loses nothing, whoever writes it."
+        )
+    return [*lines, ""]
 
 
 def vectors(found: dict[str, Any]) -> list[str]:

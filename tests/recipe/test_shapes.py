@@ -11,7 +11,8 @@ def test_sizes_count_each_weight_once_and_bytes_grow_with_all_of_them(deep):  # 
     sizes = Sizes.of(model)
     assert sizes.inside + sizes.outside + sizes.vectors == model.parameters
     assert (sizes.blocks, sizes.width) == (4, 32)
-    assert sizes.bytes(8) - sizes.bytes(4) == pytest.approx((sizes.inside + sizes.outside) / 2, abs=1)
+    # words have 6 bits beside blocks of 4
+    assert sizes.bytes(8) - sizes.bytes(4) == pytest.approx(sizes.inside / 2 + sizes.outside / 4, abs=1)
     assert sizes.share_within(sizes.bytes(4), 4) == pytest.approx(1, abs=1e-3)
     assert sizes.share_within(sizes.bytes(4, 0.3), 4) == pytest.approx(0.3, abs=1e-3)
     assert 0.5 < code_ratio(model, 4) <= 1

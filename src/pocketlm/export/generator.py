@@ -27,6 +27,8 @@ from pocketlm.runtime.generate import TEMPLATE
 BITS = (4, 8, 16, 32)
 # Rows of places are few and every token reads them: they keep 8 bits, or 16 where the module reads no ids.
 PLACES, SHAPED = ("*wpe", "*relative_attention_bias"), ".embed_positions"
+# Vectors and scores of words, which 4 bits harm more than all blocks together (docs/log.md), have 6 beside them.
+WORD_BITS = {4: 6}
 # ‖onnx − torch‖ / ‖torch‖ of logits: float sums in another order.
 FLOAT_DIFFERENCE = 1e-3
 
@@ -35,9 +37,10 @@ FLOAT_DIFFERENCE = 1e-3
 class Packing:
     """How weights are stored that are not quantized yet.
 
-    bits: 32 as they are, 16 as float16, 8 and 4 on symmetric grids: by error feedback (GPTQ) where there is a
-    calibration, else to nearest, clipped to the least squared error. group_size: columns that share a scale.
-    rounded: whether products with few bits round their inputs to 8 bits a group, which is several times as fast.
+    bits: 32 as they are, 16 as float16, 8 and 4 (vectors and scores of words: 6) on symmetric grids: by error feedback
+    (GPTQ) where there is a calibration, else to nearest, clipped to the least squared error. group_size: columns that
+    share a scale. rounded: whether products with few bits round their inputs to 8 bits a group, which is several times
+    as fast.
     """
 
     bits: int = 32
@@ -108,13 +111,21 @@ def _packed(model: Model, packing: Packing) -> Model:
         if name.endswith(f"{SHAPED}.weight"):
             weight.data = weight.data.half().float()
             again.append(name.removesuffix(".weight"))
-    bits = {"*": packing.bits, **dict.fromkeys(PLACES, 8)}
+    few = WORD_BITS.get(packing.bits, packing.bits)
+    bits = {"*": packing.bits, **dict.fromkeys(PLACES, 8), **dict.fromkeys(_word_layers(small), few)}
     settings: dict[str, Any] = {
         "bits": bits, "group_size": packing.group_size, "symmetric": True, "layers": ("all",), "exclude": tuple(again),
     }  # fmt: skip
     if packing.calibration is not None:
         return Gptq(**settings)(small, Context(calibration=packing.calibration))
     return RoundToNearest(**settings)(small, Context())
+
+
+def _word_layers(model: Model) -> set[str]:
+    """Names of the embeddings of words and the head, and of what shares a matrix with them."""
+    both = (model.module.get_input_embeddings(), model.module.get_output_embeddings())
+    named = {name for name, one in model.module.named_modules() if any(one is own for own in both)}
+    return named.union(*(group for group in model.spec.ties if named & set(group)))
 
 
 def _drawn(model: Model, packing: Packing) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from pocketlm.compress.depth import DropLayers
 from pocketlm.compress.prune_structure import PruneStructure, block_parameters
 from pocketlm.compress.removal import matrix_of
 from pocketlm.compress.rounding import rounded
 from pocketlm.compress.width import PruneWidth
+from pocketlm.export.generator import WORD_BITS
 from pocketlm.model.anatomy import stacks
 from pocketlm.model.families import FAMILIES
 from pocketlm.model.pretrained import Model
@@ -63,8 +65,9 @@ class Sizes:
 
     def bytes(self, bits: int, share: float = 1.0, narrowed: float = 1.0) -> int:
         """What they take in a Pocket at most. share: of the blocks that is left; narrowed: of the hidden width."""
-        matrices = (self.inside * share + self.outside) * narrowed
-        return math.ceil(matrices * (bits / 8 + SCALE / GROUP) + 4 * self.vectors)
+        inside, outside = self.inside * share * narrowed, self.outside * narrowed
+        coded = inside * bits / 8 + outside * WORD_BITS.get(bits, bits) / 8
+        return math.ceil(coded + (inside + outside) * SCALE / GROUP + 4 * self.vectors)
 
     def share_within(self, room: float, bits: int, narrowed: float = 1.0) -> float:
         """The share of the blocks that fits into so many bytes; below 0 where all else does not."""
@@ -73,14 +76,21 @@ class Sizes:
 
 
 def code_ratio(model: Model, bits: int) -> float:
-    """What a file's compression leaves of codes of so many bits, about: a share, of one of the largest matrices."""
+    """What a file's compression leaves of codes of so many bits, about: the larger share of a block's and of words'."""
     known = [one for one in model.layers if one.block] or model.layers
     largest = max(known, key=lambda one: (one.parameters, one.name))
-    matrix = matrix_of(model.module.get_submodule(largest.name), largest.name)[:ROWS]
-    codes = rounded(matrix.float(), bits, min(GROUP, matrix.shape[1]), True, True)[0].codes
+    matrix = matrix_of(model.module.get_submodule(largest.name), largest.name)
+    words = model.module.get_input_embeddings().weight.detach()
+    return max(_code_ratio(matrix, bits), _code_ratio(words, WORD_BITS.get(bits, bits)))
+
+
+def _code_ratio(matrix: Tensor, bits: int) -> float:
+    """Of its first rows. Codes of more than 4 bits lie in bytes."""
+    rows = matrix[:ROWS].float()
+    codes = rounded(rows, bits, min(GROUP, rows.shape[1]), True, True)[0].codes
     flat = codes.reshape(-1).numpy().astype(np.uint8)
-    packed = flat if bits == 8 else flat[: len(flat) // 2 * 2 : 2] | (flat[1::2] << 4)
-    return min(1.0, len(zlib.compress(packed.tobytes(), 9)) / len(packed) + 0.01)
+    stored = flat if bits > 4 else flat[: len(flat) // 2 * 2 : 2] | (flat[1::2] << 4)
+    return min(1.0, len(zlib.compress(stored.tobytes(), 9)) / (len(flat) * bits / 8) + 0.01)
 
 
 def least_bytes(model: Model, bits: int) -> int:
