@@ -35,7 +35,7 @@ def share(hits: int, count: int, z: float = SURE) -> Share:
     rate = hits / count
     middle = (rate + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
-    return Share(rate, max(0.0, middle - half), min(1.0, middle + half))
+    return Share(rate, max(0.0, middle - half) if hits else 0.0, min(1.0, middle + half) if hits < count else 1.0)
 
 
 def difference(one: tuple[int, int], other: tuple[int, int], z: float = SURE) -> Share:

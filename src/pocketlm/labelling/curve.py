@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketlm.check.intervals import share
 from pocketlm.labelling.features import Floats
 from pocketlm.labelling.learner import learn
 from pocketlm.tasks.scores import Figure
@@ -23,7 +23,6 @@ AHEAD, FEWEST_HELD, FEWEST_POINTS = 50, 20, 4
 NOTHING, ENOUGH_HELD = 0.01, 50
 MOST_POINTS = 10
 RESAMPLES = 200
-_Z = 1.959964
 
 
 @dataclass(frozen=True)
@@ -103,11 +102,9 @@ def sizes_up_to(most: int) -> tuple[int, ...]:
 
 
 def share_of(right: int, n: int) -> Figure:
-    """The share right / n with Wilson's 95 % interval (1927), which holds for few rows and for all right, too."""
-    share, z = right / n, _Z
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Figure(share, max(0.0, middle - half) if right else 0.0, min(1.0, middle + half) if right < n else 1.0)
+    """The share right / n with its interval, which holds for few rows and for all right, too."""
+    found = share(right, n)
+    return Figure(found.value, found.low, found.high)
 
 
 def power_law(sizes: Sequence[int], errors: Doubles, at: Sequence[int]) -> Doubles:
@@ -121,8 +118,8 @@ def power_law(sizes: Sequence[int], errors: Doubles, at: Sequence[int]) -> Doubl
     found = np.zeros((len(at), len(errors)))
     for power in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5):
         shape = n**-power
-        for share in (0.0, 0.25, 0.5, 0.75, 0.9):
-            floor = share * errors.min(axis=1)
+        for part in (0.0, 0.25, 0.5, 0.75, 0.9):
+            floor = part * errors.min(axis=1)
             scale = np.maximum(((errors - floor[:, None]) * shape * weight).sum(1) / (shape**2 * weight).sum(), 0)
             lost = (weight * (errors - floor[:, None] - scale[:, None] * shape) ** 2).sum(1)
             better = lost < best
