@@ -24,7 +24,7 @@ from pocketlm.cli.show import Bars
 from pocketlm.export.generator import Packing, export_generator
 from pocketlm.job import PIECES_READ, Job
 from pocketlm.measure.machine import describe
-from pocketlm.model.translator import STUDENTS
+from pocketlm.model.translator import STUDENTS, TranslatorShape
 from pocketlm.pocket.format import read_pocket, write_pocket
 from pocketlm.pocket.work import WorkFolder
 from pocketlm.progress import Deadline, Progress
@@ -66,11 +66,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--teacher-time", default="3h", help="bound on the teacher's training")
     parser.add_argument("--writing-time", default="45m", help="bound on what the teacher writes for the student")
     parser.add_argument("--student-time", default="2h", help="bound on the training of each student")
+    parser.add_argument(
+        "--teacher-shape", type=sizes, help="width,encoder layers,decoder layers,ffn,heads; absent: as `fit` has it"
+    )
+    parser.add_argument("--teacher-dropout", type=float, default=0.3, help="lower where time allows few epochs")
     parser.add_argument("--student", type=int, default=0, help="which of the students' shapes, the largest first")
     parser.add_argument("--sentences-only", action="store_true", help="a student without word-level distillation too")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of training")
     parser.add_argument("--rows", type=int, default=0, help="training rows, and a tenth of each other split; 0: all")
     return parser.parse_args()
+
+
+def sizes(text: str) -> TranslatorShape:
+    width, encoder, decoder, ffn, heads = map(int, text.split(","))
+    return TranslatorShape(0, width, encoder, decoder, ffn, heads)
 
 
 def shortened(prepared: Prepared, rows: int) -> Prepared:
@@ -86,7 +95,7 @@ def run(prepared: Prepared, given: argparse.Namespace, progress: Progress) -> di
     def desk(limit: str) -> Desk:
         return replace(whole, deadline=Deadline.after(parse_duration(limit)), limit=limit)
 
-    teacher = train_teacher(desk(given.teacher_time), pairs)
+    teacher = train_teacher(desk(given.teacher_time), pairs, given.teacher_shape, given.teacher_dropout)
     heard = dictated(desk(given.writing_time), teacher, pairs.sources)
     tokenizer = teacher.model.tokenizer
     shape = replace(STUDENTS[given.student], pieces=len(tokenizer))

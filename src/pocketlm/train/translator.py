@@ -175,7 +175,7 @@ def _epoch(
         yield pair_batch(model, [sources[one] for one in own], [targets[one] for one in own], taught)
 
 
-def train_teacher(desk: Desk, pairs: Pairs, shape: TranslatorShape | None = None) -> Translator:
+def train_teacher(desk: Desk, pairs: Pairs, shape: TranslatorShape | None = None, dropout: float = 0.3) -> Translator:
     """A translator made of these pairs alone. shape: all but its pieces; absent, by the number of pairs."""
     pieces = pieces_for(len(pairs))
     shape = shape or (TranslatorShape(0) if len(pairs) >= 5_000 else TranslatorShape(0, 128, 3, 2, 256, 4))
@@ -183,8 +183,8 @@ def train_teacher(desk: Desk, pairs: Pairs, shape: TranslatorShape | None = None
     tokenizer = learn_subwords([*pairs.sources, *pairs.targets], pieces)
     sized = TranslatorShape(len(tokenizer), *list(vars(shape).values())[1:])
     return teach(
-        desk, "teacher", lambda: new_translator(sized, tokenizer, seed=desk.seed), pairs, lecture_for(len(pairs)),
-        {"shape": vars(sized)},
+        desk, "teacher", lambda: new_translator(sized, tokenizer, dropout=dropout, seed=desk.seed), pairs,
+        lecture_for(len(pairs)), {"shape": vars(sized), "dropout": dropout},
     )  # fmt: skip
 
 
