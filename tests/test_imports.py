@@ -20,7 +20,7 @@ LAYERS = [
     {"recipe"},
     {"search"},
     {"report", "serve"},
-    {"augmenting", "writing", "modelling", "conclude"},
+    {"augmenting", "writing", "modelling", "pretraining", "conclude"},
     {"build", "cli"},
     {"__main__"},
 ]

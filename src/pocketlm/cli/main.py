@@ -19,6 +19,7 @@ EXIT_INTERRUPTED = 130
 # Command, module and function; each is imported only when it is run or asked for help.
 COMMANDS = {
     "fit": "pocketlm.cli.fit",
+    "pretrain": "pocketlm.cli.pretrain",
     "compress": "pocketlm.cli.compress",
     "export": "pocketlm.cli.export",
     "run": "pocketlm.cli.run",
@@ -101,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             raise
     if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code itself
-        goes_on = given[:1] == ["fit"]
+        goes_on = given[:1] in (["fit"], ["pretrain"])
         complain("interrupted" + ("; run the same command again and it goes on from here" if goes_on else ""))
     sys.exit(code if isinstance(code, int) else 0)
 
