@@ -44,7 +44,7 @@ from pocketlm.tasks.generation import GENERATION
 from pocketlm.train.adapters import add_adapters, merge_adapters
 from pocketlm.train.language_modelling import Language
 from pocketlm.train.likelihood import foresee
-from pocketlm.train.pretrain import Plan, Pupil, Teaching, learn, planned
+from pocketlm.train.pretrain import ROUNDS, Plan, Pupil, Teaching, learn, planned
 from pocketlm.train.pseudo_likelihood import pseudo_likelihood
 from pocketlm.units import parse_duration
 
@@ -53,8 +53,9 @@ VERSION = 1
 ABOUT = "pretrain.json"
 TRANSFER, KEEP = "transfer", "keep"
 VOCABULARIES = (TRANSFER, KEEP)
-# Peak rates: of models from nothing, of pretrained ones, and of adapters.
-RATES = {"new": 4e-3, "base": 5e-4, "adapter": 2e-3}
+# Peak rates of models from nothing and of pretrained ones, by kind, and of adapters.
+RATES = {"new": {"causal": 4e-3, "masked": 2e-3}, "base": {"causal": 1e-3, "masked": 5e-4}}
+ADAPTER_RATE = 2e-3
 # Rounds in which a transferred vocabulary settles before the blocks learn.
 TABLES_FIRST = 2
 METRICS = {"causal": "bits per byte", "masked": "pseudo-likelihood bits per byte"}
@@ -112,7 +113,6 @@ def pretrain(wish: Pretraining, progress: Progress | None = None) -> dict[str, A
     """What was made and how it reads dev, as plain data. Raises UserError for wrong input."""
     progress, folder = progress or Silent(), Path(wish.output)
     _check_output(folder, wish.force)
-    deadline = Deadline.after(wish.seconds)
     progress.stage(f"reading {wish.text}")
     texts = plain_texts(wish.text, wish.dev, wish.column, wish.seed)
     train, dev = texts.splits["train"], texts.splits["dev"]
@@ -121,7 +121,7 @@ def pretrain(wish: Pretraining, progress: Progress | None = None) -> dict[str, A
     work = WorkFolder(Path(wish.work) if wish.work else folder.with_name(folder.name + ".work"))
     with work.locked():
         step = work.step("model", _key(wish, base, train, dev))
-        done = step.result or _made(wish, kind, base, train, dev, step, progress, deadline)
+        done = step.result or _made(wish, kind, base, train, dev, step, progress)
         model = load_model(step.folder / "model")
         progress.stage("reading dev")
         report = {
@@ -185,17 +185,17 @@ def _key(wish: Pretraining, base: Model | None, train: Sequence[str], dev: Seque
 
 def _made(
     wish: Pretraining, kind: str, base: Model | None, train: Sequence[str], dev: Sequence[str], step: Step,
-    progress: Progress, deadline: Deadline,
+    progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train the model and keep its folder in the step; what is worth saying of it."""
-    began = time.monotonic()
+    """Train the model and keep its folder in the step; what is worth saying of it. The limit is of all that it does."""
+    began, deadline = time.monotonic(), Deadline.after(wish.seconds)
     progress.stage("learning a vocabulary" if base is None or wish.vocabulary == TRANSFER else "beginning")
     model, notes = _new(wish, kind, train) if base is None else _adapted(wish, base.copy(), train)
     for weight in model.module.parameters():
         weight.requires_grad_(True)
     if wish.adapter:
         add_adapters(model, wish.adapter)
-    pupil = Pupil(model, train, dev, _teaching(wish), wish.seed)
+    pupil = Pupil(model, train, dev, _teaching(wish, kind), wish.seed)
     plan = _plan(pupil, step, deadline)
     progress.stage(f"training on {len(pupil.ids):,} pieces, {plan.pieces / len(pupil.ids):.1f} times over")
     history = learn(pupil, plan, step.folder / "training.checkpoint", progress, deadline)
@@ -206,7 +206,7 @@ def _made(
     export_folder(model, step.folder / "model")
     done = {
         "notes": [*notes, f"best after round {history.best_epoch + 1} of {len(history.figures)}; {history.ended}"],
-        "plan": plan.to_json(), "epochs": plan.pieces * len(history.figures) / 20 / len(pupil.ids),
+        "plan": plan.to_json(), "epochs": plan.pieces * len(history.figures) / ROUNDS / len(pupil.ids),
         "rounds": history.figures, "seconds": time.monotonic() - began, "pieces": len(model.tokenizer),
     }  # fmt: skip
     step.finish(done)
@@ -239,10 +239,10 @@ def _adapted(wish: Pretraining, model: Model, train: Sequence[str]) -> tuple[Mod
     return (with_word_head(model, wish.seed) if model.spec.kind == "encoder" else model), notes
 
 
-def _teaching(wish: Pretraining) -> Teaching:
+def _teaching(wish: Pretraining, kind: str) -> Teaching:
     if wish.base is None:
-        return Teaching(wish.rate or RATES["new"], muon=True, epochs=wish.epochs)
-    rate = wish.rate or RATES["adapter" if wish.adapter else "base"]
+        return Teaching(wish.rate or RATES["new"][kind], muon=True, epochs=wish.epochs)
+    rate = wish.rate or (ADAPTER_RATE if wish.adapter else RATES["base"][kind])
     first = TABLES_FIRST if wish.vocabulary == TRANSFER else 0
     return Teaching(rate, decay=0.01, tables_first=first, epochs=wish.epochs)
 

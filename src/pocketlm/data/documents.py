@@ -117,10 +117,10 @@ def plain_texts(spec: str, dev: str | None = None, column: str | None = None, se
     else:
         size = min(STRETCH, max(LEAST_STRETCH, sum(map(len, texts)) // STRETCHES))
         parts = [stretches(text, size) for text in texts]
-        _, judged = _split_off([part for own in parts for part in own], DEV_SHARE, MOST_READ["test"], seed)
+        _, judged = _split_off([part for own in parts for part in own], DEV_SHARE, MOST_READ["dev"], seed)
         notes.append(f"dev: {len(judged)} stretches split off training")
-    if sum(map(len, judged)) > MOST_READ["test"]:
-        judged = _spread(judged, MOST_READ["test"])
+    if sum(map(len, judged)) > MOST_READ["dev"]:
+        judged = _spread(judged, MOST_READ["dev"])
         notes.append(f"dev: {len(judged)} stretches of it are read, spread evenly")
     known = set(_passages(judged))
     kept = [[part for part in own if not _shares(normal_text(part), known)] for own in parts]

@@ -21,7 +21,7 @@ from pocketlm.train.language_modelling import Language
 from pocketlm.train.likelihood import bare_tokenizer, context_of
 
 # Places of a text that are asked for, pieces of a row, and rows that are read at once.
-PLACES, LENGTH, BATCH = 2_048, 128, 32
+PLACES, LENGTH, BATCH = 2_048, 64, 32
 
 
 def frame(model: Model) -> tuple[list[int], list[int]]:
