@@ -157,3 +157,8 @@ def test_shapes_count_their_weights():
     assert matrices == shape.parameters(len(tokenizer))
     said = "  two\n\nlines\tand  spaces ọ̀  "
     assert tokenizer.decode(tokenizer(said).input_ids) == unicodedata.normalize("NFC", said)
+
+
+def test_a_time_limit_plans_steps_and_epochs_bound_them(texts, tmp_path):
+    report = run(texts, tmp_path / "made", time_limit="5m", epochs=1)
+    assert report["plan"]["steps"] >= 1 and report["epochs"] <= 1.1

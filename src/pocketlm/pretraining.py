@@ -102,6 +102,7 @@ class Pretraining:
             raise RecipeError(f"width is a multiple of 32, got {self.width}")
         if self.adapter < 0 or self.epochs <= 0 or (self.blocks is not None and self.blocks < 1):
             raise RecipeError("adapter is at least 0, epochs are more than 0, blocks at least 1")
+        _ = self.seconds  # a wrong duration is said at once
 
     @property
     def seconds(self) -> float | None:

@@ -53,6 +53,6 @@ def test_the_table_then_json_and_no_silent_overwriting(run, text, tmp_path):
     ],
 )
 def test_wrong_input_is_said_in_one_line(run, text, tmp_path, arguments, said):
-    code, out, err = run("pretrain", text, "-o", tmp_path / "made", *arguments)
+    code, out, err = run("pretrain", text, "-o", tmp_path / "made", "--quiet", *arguments)
     assert (code, out) == (2, ""), err
-    assert said in err and err.startswith("error: ") and err.splitlines()[-1] == err.strip().splitlines()[-1]
+    assert said in err and err.startswith("error: ") and err.count("\n") == 1
