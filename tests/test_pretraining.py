@@ -160,5 +160,5 @@ def test_shapes_count_their_weights():
 
 
 def test_a_time_limit_plans_steps_and_epochs_bound_them(texts, tmp_path):
-    report = run(texts, tmp_path / "made", time_limit="5m", epochs=1)
-    assert report["plan"]["steps"] >= 1 and report["epochs"] <= 1.1
+    report = run(texts, tmp_path / "made", time_limit="60m")
+    assert report["plan"]["steps"] >= 1 and report["epochs"] <= SMALL["epochs"]

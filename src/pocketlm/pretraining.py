@@ -44,7 +44,7 @@ from pocketlm.tasks.generation import GENERATION
 from pocketlm.train.adapters import add_adapters, merge_adapters
 from pocketlm.train.language_modelling import Language
 from pocketlm.train.likelihood import foresee
-from pocketlm.train.pretrain import ROUNDS, Plan, Pupil, Teaching, learn, planned
+from pocketlm.train.pretrain import ROUNDS, Plan, Pupil, Teaching, calm, learn, planned
 from pocketlm.train.pseudo_likelihood import pseudo_likelihood
 from pocketlm.units import parse_duration
 
@@ -197,6 +197,8 @@ def _made(
     if wish.adapter:
         add_adapters(model, wish.adapter)
     pupil = Pupil(model, train, dev, _teaching(wish, kind), wish.seed)
+    if base is not None and (wish.blocks is not None or wish.vocabulary == TRANSFER):
+        notes.append(f"first guesses scaled by {calm(pupil):.2g}")
     plan = _plan(pupil, step, deadline)
     progress.stage(f"training on {len(pupil.ids):,} pieces, {plan.pieces / len(pupil.ids):.1f} times over")
     history = learn(pupil, plan, step.folder / "training.checkpoint", progress, deadline)
@@ -230,7 +232,7 @@ def _adapted(wish: Pretraining, model: Model, train: Sequence[str]) -> tuple[Mod
     notes = []
     if wish.blocks is not None:
         model = shallower(model, wish.blocks)
-        notes.append(f"the base's first blocks and its last one, {wish.blocks} in all")
+        notes.append(f"the base's first {wish.blocks} blocks")
     if wish.vocabulary == TRANSFER:
         transfer = TransferVocabulary(pieces=wish.pieces or pieces_for(_bytes(train)))
         model, composition = transfer.transferred(model, [line for text in train for line in text.splitlines(True)])

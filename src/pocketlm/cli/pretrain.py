@@ -35,7 +35,7 @@ def command(
     ] = 0,
     pieces: Annotated[int | None, _option("Size of the new vocabulary; without, by the text.")] = None,
     width: Annotated[int | None, _option("Width of a model from nothing; without, by text and time.")] = None,
-    blocks: Annotated[int | None, _option("Blocks of the model; of a base, the first ones and the last.")] = None,
+    blocks: Annotated[int | None, _option("Blocks of the model; of a base, its first ones.")] = None,
     dev: Annotated[str | None, _option("Text that judges; without, a part is split off.")] = None,
     column: Annotated[str | None, _option("Column of a table with the text.", "--text")] = None,
     time_limit: Annotated[

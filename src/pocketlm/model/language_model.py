@@ -112,7 +112,7 @@ def _calm(module: Any, blocks: int) -> None:
 
 
 def shallower(model: Model, blocks: int) -> Model:
-    """The model with its first blocks and its last one, so many in all, in place; its config says so too.
+    """The model with its first blocks, so many, in place; its config says so too.
 
     Early blocks carry over best where training goes on (Sanyal et al. 2024, arXiv:2404.08634). Raises RecipeError.
     """
@@ -122,12 +122,11 @@ def shallower(model: Model, blocks: int) -> Model:
         raise RecipeError(
             f"model {model.spec.source}: has {there} blocks, of which 1 to {there} can be kept, not {blocks}"
         )
-    kept = sorted({*range(blocks - 1), there - 1})
-    anatomy.keep_blocks(model.module, stacks[0][0].rpartition(".")[0], kept)
+    anatomy.keep_blocks(model.module, stacks[0][0].rpartition(".")[0], range(blocks))
     config = model.module.config
-    config.num_hidden_layers = len(kept)
+    config.num_hidden_layers = blocks
     if getattr(config, "layer_types", None) is not None:
-        config.layer_types = config.layer_types[: len(kept)]
+        config.layer_types = config.layer_types[:blocks]
     return model
 
 
