@@ -20,7 +20,7 @@ LAYERS = [
     {"recipe"},
     {"search"},
     {"report", "serve"},
-    {"augmenting", "hearing", "transferring", "writing", "modelling", "conclude", "labelling"},
+    {"augmenting", "hearing", "transferring", "writing", "modelling", "pretraining", "conclude", "labelling"},
     {"build", "cli"},
     {"__main__"},
 ]

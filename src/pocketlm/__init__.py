@@ -12,6 +12,7 @@ _LAZY = {
     "Budget": "pocketlm.budget",
     "Model": "pocketlm.model.pretrained",
     "Pocket": "pocketlm.runtime.load",
+    "Pretraining": "pocketlm.pretraining",
     "Recipe": "pocketlm.recipe.recipe",
     "Result": "pocketlm.build",
     "export_generator": "pocketlm.export.generator",
@@ -20,6 +21,7 @@ _LAZY = {
     "fit": "pocketlm.build",
     "load": "pocketlm.runtime.load",
     "load_model": "pocketlm.model.pretrained",
+    "pretrain": "pocketlm.pretraining",
     "save_model": "pocketlm.model.pretrained",
 }
 
@@ -27,6 +29,7 @@ __all__ = [
     "Budget",
     "Model",
     "Pocket",
+    "Pretraining",
     "Recipe",
     "Result",
     "__version__",
@@ -36,6 +39,7 @@ __all__ = [
     "fit",
     "load",
     "load_model",
+    "pretrain",
     "save_model",
 ]
 
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
     from pocketlm.export.generator import export_generator
     from pocketlm.export.gguf import export_gguf
     from pocketlm.model.pretrained import Model, load_model, save_model
+    from pocketlm.pretraining import Pretraining, pretrain
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.runtime.load import Pocket, load
 

@@ -97,6 +97,15 @@ def test_one_language(tmp_path):
 
 
 @pytest.mark.slow
+def test_pretrain(understanding_rows, tmp_path):
+    (tmp_path / "text.txt").write_text("\n".join(row["text"] for row in understanding_rows), "utf-8")
+    *figures, written, encoder = run(EXAMPLES / "17_pretrain.py", "text.txt", tmp_path, folder=tmp_path).splitlines()
+    assert {line.split(":")[0] for line in figures} == {"model", "byte n-grams", "lzma"}
+    assert written.startswith("turn on the")
+    assert encoder.endswith("pseudo-likelihood bits per byte")
+
+
+@pytest.mark.slow
 def test_write_text(family_folder, tmp_path):
     said = run(EXAMPLES / "05_write_text.py", family_folder("llama"), tmp_path, "turn on the", folder=tmp_path)
     size, first, second = said.split("\n", 2)

@@ -9,7 +9,7 @@ from helpers import make_context
 from pocketlm.progress import Deadline
 from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.transformer import SmallTransformer
-from pocketlm.train.loop import Schedule, train
+from pocketlm.train.loop import Course, Schedule, _Run, train
 from pocketlm.train.losses import Objective
 
 SCHEDULE = Schedule(epochs=4, rate=5e-3, batch_size=16, patience=9)
@@ -121,3 +121,16 @@ def test_a_run_that_had_lost_patience_does_not_go_on_when_resumed(context, tmp_p
         for _ in range(2)
     ]
     assert seen == [[0.5, 0.4, 0.3]] * 2
+
+
+def test_time_spent_before_a_break_counts(context, tmp_path):
+    module = fresh(context).module
+    course = Course(module, 1, lambda epoch: [], lambda batch: torch.zeros(()), lambda: 0.0)
+    schedule = replace(SCHEDULE, to_deadline=True)
+    _Run(course, schedule, Deadline.after(100.0)).save(tmp_path / "checkpoint")
+    run = _Run(course, schedule, Deadline.after(1e6))
+    run.load(tmp_path / "checkpoint")
+    assert 0 < run.deadline.left <= 100 and run.given <= 100
+    without = _Run(course, schedule, Deadline.after(50.0))
+    without.load(tmp_path / "checkpoint")
+    assert without.deadline.left <= 50

@@ -19,6 +19,7 @@ EXIT_INTERRUPTED = 130
 # Command, or group and command, and module; each is imported only when it is run or asked for help.
 COMMANDS = {
     "fit": "pocketlm.cli.fit",
+    "pretrain": "pocketlm.cli.pretrain",
     "compress": "pocketlm.cli.compress",
     "export": "pocketlm.cli.export",
     "run": "pocketlm.cli.run",
@@ -105,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         code = _told(error)
     if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code itself
-        goes_on = given[:1] in (["fit"], ["label"])
+        goes_on = given[:1] in (["fit"], ["label"], ["pretrain"])
         complain("interrupted" + ("; run the same command again and it goes on from here" if goes_on else ""))
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -105,6 +105,38 @@ def split_documents(
     return Texts({name: splits[name] for name in SPLITS}, tuple(notes))
 
 
+def plain_texts(spec: str, dev: str | None = None, column: str | None = None, seed: int = 0) -> Texts:
+    """Whole texts to learn a language from ("train"), and stretches that judge it ("dev"), split off without a file.
+
+    What shares a passage of PASSAGE characters with dev leaves training. Raises DataError where a split has no text.
+    """
+    texts, notes = _by_split(spec, column)["train"], []
+    parts = [stretches(text) for text in texts]
+    if dev is not None:
+        judged = [part for text in documents(dev, column) for part in stretches(text)]
+    else:
+        size = min(STRETCH, max(LEAST_STRETCH, sum(map(len, texts)) // STRETCHES))
+        parts = [stretches(text, size) for text in texts]
+        _, judged = _split_off([part for own in parts for part in own], DEV_SHARE, MOST_READ["dev"], seed)
+        notes.append(f"dev: {len(judged)} stretches split off training")
+    if sum(map(len, judged)) > MOST_READ["dev"]:
+        judged = _spread(judged, MOST_READ["dev"])
+        notes.append(f"dev: {len(judged)} stretches of it are read, spread evenly")
+    known = set(_passages(judged))
+    kept = [[part for part in own if not _shares(normal_text(part), known)] for own in parts]
+    gone = sum(map(len, parts)) - sum(map(len, kept))
+    if gone:
+        notes.append(
+            f"{gone} of {sum(map(len, parts))} stretches of training share a passage with dev and are left out"
+        )
+    train = ["\n".join(own) for own in kept if own]
+    if not train or not judged:
+        raise DataError(
+            f"{spec}: no text is left for {'dev' if train else 'training'}; give more text, or a file of dev"
+        )
+    return Texts({"train": train, "dev": judged}, tuple(notes))
+
+
 def stretches(text: str, size: int = STRETCH) -> list[str]:
     """The text in parts of at most `size` characters, cut after a blank line, a line or a word, in that order."""
     found, begin = [], 0

@@ -1,4 +1,4 @@
-"""Subword pieces learnt from a task's own texts: one byte-level BPE for source and target, and BPE-dropout.
+"""Subword pieces learnt from texts: byte-level BPE for translators and for language models, and BPE-dropout.
 
 Small joint vocabularies suit little data (Sennrich and Zhang 2019, arXiv:1905.11901). Bytes are the alphabet, so that
 no text has an unknown piece; words keep combining marks and apostrophes whatever their script, digits stand alone.
@@ -17,7 +17,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from pocketlm.errors import DataError
 
-PAD, END = "<pad>", "</s>"
+PAD, END, START, MASK = "<pad>", "</s>", "<s>", "<mask>"
 PAD_ID, END_ID = 0, 1
 # The alphabet and the two specials.
 LEAST_PIECES = 258
@@ -57,6 +57,37 @@ def learn_subwords(texts: Iterable[str], pieces: int) -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, clean_up_tokenization_spaces=False
     )
+
+
+def learn_pieces(texts: Iterable[str], pieces: int, *, masked: bool = False) -> Any:
+    """A `transformers` tokenizer of at most `pieces` byte-level pieces that keeps every space and line of a text.
+
+    masked: with "<s>", "<mask>" and an end around each text, as encoders read them. Raises DataError.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    special = {"pad_token": PAD, "eos_token": END, "bos_token": START, **({"mask_token": MASK} if masked else {})}
+    least = 256 + len(special)
+    if pieces < least:
+        raise DataError(f"a vocabulary of {pieces} pieces is too small: bytes and specials take {least}")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=pieces, special_tokens=list(special.values()), show_progress=False, min_frequency=2,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )  # fmt: skip
+    tokenizer.train_from_iterator(texts, trainer)
+    if masked:
+        ends = [(one, tokenizer.token_to_id(one)) for one in (START, END)]
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"{START} $A {END}", special_tokens=ends)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special, clean_up_tokenization_spaces=False)
 
 
 class DroppedSubwords:

@@ -66,11 +66,27 @@ class WordHead(nn.Module):
         return F.linear(self.norm(states), table, self.bias)
 
 
-class Language:
-    """The loss of a model on rows of pieces, mean over what is predicted. head: its own, where the model has none."""
+def say_words(module: Any, states: Tensor) -> Tensor:
+    """Logits (places, words) of hidden states (places, width), by the head that the model has."""
+    if hasattr(module, "vocab_transform"):  # DistilBERT keeps its head's parts apart
+        states = module.vocab_layer_norm(module.activation(module.vocab_transform(states)))
+        found: Tensor = module.vocab_projector(states)
+        return found
+    head = getattr(module, "cls", None) or getattr(module, "lm_head", None)
+    found = (head if head is not None else module.get_output_embeddings())(states)
+    return found
 
-    def __init__(self, model: Model, rows: Sequence[list[int]], seed: int = 0) -> None:
-        self.model, self.rows, self.seed = model, rows, seed
+
+class Language:
+    """The loss of a model on rows of pieces, mean over what is predicted. head: its own, where the model has none.
+
+    hidden: share of pieces that an encoder is asked for.
+    """
+
+    def __init__(
+        self, model: Model, rows: Sequence[list[int]] = (), seed: int = 0, hidden: float = HIDDEN
+    ) -> None:  # fmt: skip
+        self.model, self.rows, self.seed, self.hidden = model, rows, seed, hidden
         self.causal = model.spec.kind == "decoder"
         self.pad = model.module.config.pad_token_id or 0
         has_head = any(layer.kind == "head" for layer in model.layers)
@@ -90,24 +106,31 @@ class Language:
 
     def loss(self, places: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
         """Nats a predicted piece on these rows. generator: of what is hidden; without, the one of training."""
-        total, count = self._losses(places, generator or self.generator)
+        return self.loss_of(*self._padded(places), generator)
+
+    def loss_of(self, ids: Tensor, seen: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """Nats a predicted piece of ids (rows, pieces). seen: 0 where they are padding; absent, nowhere."""
+        total, count = self._losses(ids, seen, generator or self.generator)
         return total / max(1, count)
 
-    def _losses(self, places: Sequence[int], generator: torch.Generator) -> tuple[Tensor, int]:
-        """The sum over what is predicted, and how much that is."""
+    def _padded(self, places: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Rows side by side, and where they are no padding: both (rows, pieces)."""
         chosen = [self.rows[place] for place in places]
         ids = torch.full((len(chosen), max(map(len, chosen))), self.pad)
         seen = torch.zeros_like(ids)
         for row, own in enumerate(chosen):
             ids[row, : len(own)], seen[row, : len(own)] = torch.tensor(own), 1
+        return ids, seen
+
+    def _losses(self, ids: Tensor, seen: Tensor | None, generator: torch.Generator) -> tuple[Tensor, int]:
+        """The sum over what is predicted, and how much that is. Words are said only where they are asked for."""
+        seen = torch.ones_like(ids) if seen is None else seen
         if self.causal:
-            logits = self.model.module(input_ids=ids, attention_mask=seen, use_cache=False).logits[:, :-1]
-            wanted = ids[:, 1:].masked_fill(seen[:, 1:] == 0, NOTHING)
-            loss = F.cross_entropy(logits.float().transpose(1, 2), wanted, ignore_index=NOTHING, reduction="sum")
-            return loss, int((wanted != NOTHING).sum())
-        given, wanted = self._hide(ids, seen, generator)
+            given, wanted = ids, F.pad(ids[:, 1:].masked_fill(seen[:, 1:] == 0, NOTHING), (0, 1), value=NOTHING)
+        else:
+            given, wanted = self._hide(ids, seen, generator)
         asked = wanted != NOTHING
-        logits = self._asked(given, seen, asked)
+        logits = self.logits(given, seen, asked)
         return F.cross_entropy(logits.float(), wanted[asked], reduction="sum"), int(asked.sum())
 
     def _hide(self, ids: Tensor, seen: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -115,7 +138,7 @@ class Language:
         words = self._table().shape[0]
         free = (seen == 1) & ~torch.isin(ids, torch.tensor(sorted(self.special)))
         draws = torch.rand(ids.shape, generator=generator)
-        asked = free & (draws < HIDDEN)
+        asked = free & (draws < self.hidden)
         if not bool(asked.any()):
             asked = free & (draws == draws.masked_fill(~free, 2.0).amin())
         way, others = torch.rand(ids.shape, generator=generator), torch.randint(words, ids.shape, generator=generator)
@@ -123,14 +146,14 @@ class Language:
         given = torch.where(asked & (way >= MASKED) & (way < MASKED + REPLACED), others, given)
         return given, ids.masked_fill(~asked, NOTHING)
 
-    def _asked(self, ids: Tensor, seen: Tensor, asked: Tensor) -> Tensor:
+    def logits(self, ids: Tensor, seen: Tensor, asked: Tensor) -> Tensor:
         """Logits (places, words) where something is asked."""
+        module: Any = self.model.module
         arguments: dict[str, Any] = {"input_ids": ids, "attention_mask": seen}
-        if self.head is None:
-            found: Tensor = self.model.module(**arguments).logits[asked]
-            return found
-        states = self.model.module.base_model(**arguments).last_hidden_state[asked]
-        logits: Tensor = self.head(states, self._table())
+        if self.causal:
+            arguments["use_cache"] = False
+        states = module.base_model(**arguments).last_hidden_state[asked]
+        logits: Tensor = self.head(states, self._table()) if self.head is not None else say_words(module, states)
         return logits
 
     @torch.no_grad()
@@ -139,7 +162,7 @@ class Language:
         generator = torch.Generator().manual_seed(self.seed)
         total, count = 0.0, 0
         for at in range(0, len(places), batch):
-            loss, own = self._losses(places[at : at + batch], generator)
+            loss, own = self._losses(*self._padded(places[at : at + batch]), generator)
             total, count = total + float(loss), count + own
         return total / max(1, count)
 

@@ -24,6 +24,7 @@ from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.inputs import Encoded
 from pocketlm.train.lesson import Lesson, make_batch
 from pocketlm.train.losses import Objective
+from pocketlm.train.optimizers import optimizers_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ class Schedule:
     warmup: share of the steps with a rising rate. patience: epochs without a better dev figure before stopping.
     decay: AdamW's weight decay, on matrices only. clip: largest gradient norm. average: so many of the best epochs
     have their weights averaged, where that is better on dev than the best of them. to_deadline: the rate falls with the
-    time left too, so that training which time ends ends as if it were finished.
+    time left too, so that training which time ends ends as if it were finished. muon: whether matrices that are no
+    embeddings step by Muon instead of AdamW.
     """
 
     epochs: int
@@ -54,6 +56,7 @@ class Schedule:
     second_moment: float = 0.999
     average: int = 1
     to_deadline: bool = False
+    muon: bool = False
 
 
 @dataclass
@@ -131,11 +134,12 @@ def study(
 
     checkpoint: a file written after an epoch when checkpoint_seconds have passed since the last one (it holds four
     times the weights, and more where epochs are averaged); where it exists training goes on from it and ends with the
-    same weights as an uninterrupted run.
+    same weights as an uninterrupted run. Time that was spent before counts: a deadline is that of the whole training.
     """
-    progress, deadline = progress or Silent(), deadline or Deadline()
-    run = _Run(course, schedule, deadline)
+    progress = progress or Silent()
+    run = _Run(course, schedule, deadline or Deadline())
     run.load(checkpoint)
+    deadline = run.deadline
     saved = time.monotonic()
     for epoch in range(len(run.history.figures), schedule.epochs):
         if epoch - 1 - run.history.best_epoch >= schedule.patience:
@@ -167,33 +171,34 @@ class _Run:
 
     def __init__(self, course: Course, schedule: Schedule, deadline: Deadline) -> None:
         self.course, self.schedule = course, schedule
-        self.optimizer = torch.optim.AdamW(
-            _groups(course.module, schedule), betas=(0.9, schedule.second_moment), fused=True
-        )
-        total = max(1, schedule.epochs * course.steps)
-        warm = max(1.0, schedule.warmup * total)
-        given = deadline.left if schedule.to_deadline else math.inf
-
-        def factor(step: float) -> float:
-            if given < math.inf:
-                step = max(step, total * (1 - max(0.0, deadline.left) / max(given, 1e-9)))
-            if step < warm:
-                return (step + 1) / warm
-            return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - warm) / max(1.0, total - warm)))
-
-        self.rate = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
+        self.deadline, self.given = deadline, deadline.left
+        self.optimizers = optimizers_of(course.module, schedule)
+        self.rates = [
+            torch.optim.lr_scheduler.LambdaLR(one, lambda step: self._factor(step)) for one in self.optimizers
+        ]
         self.history = History()
         self.best: list[tuple[float, dict[str, Tensor]]] = []
+
+    def _factor(self, step: float) -> float:
+        """The rate relative to its peak."""
+        total = max(1, self.schedule.epochs * self.course.steps)
+        warm = max(1.0, self.schedule.warmup * total)
+        if self.schedule.to_deadline and self.given < math.inf:
+            step = max(step, total * (1 - max(0.0, self.deadline.left) / max(self.given, 1e-9)))
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - warm) / max(1.0, total - warm)))
 
     def learn(self, batch: Any) -> None:
         """One step of the optimizer."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.schedule.autocast):
             loss = self.course.loss(batch)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.course.module.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.course.module.parameters(), self.schedule.clip)
-        self.optimizer.step()
-        self.rate.step()
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+            optimizer.step()
+            rate.step()
 
     def judge(self, figure: float, epoch: int) -> None:
         """Note an epoch's figure; its weights are kept while it is one of the best."""
@@ -222,8 +227,9 @@ class _Run:
             return
         state = {
             "module": self.course.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "rate": self.rate.state_dict(),
+            "optimizers": [one.state_dict() for one in self.optimizers],
+            "rates": [one.state_dict() for one in self.rates],
+            "time": (self.given, self.deadline.left),
             "best": self.best,
             "history": vars(self.history),
         }
@@ -237,8 +243,13 @@ class _Run:
             return
         state: dict[str, Any] = torch.load(path, weights_only=True)
         self.course.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.rate.load_state_dict(state["rate"])
+        saved = zip(self.optimizers, self.rates, state["optimizers"], state["rates"], strict=True)
+        for optimizer, rate, moments, place in saved:
+            optimizer.load_state_dict(moments)
+            rate.load_state_dict(place)
+        given, left = state["time"]
+        if left < self.deadline.left:
+            self.given, self.deadline = given, Deadline.after(left)
         self.best, self.history = state["best"], History(**state["history"])
         logger.info("resuming after epoch %d", len(self.history.figures))
 
@@ -249,17 +260,6 @@ def _mean(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         name: torch.stack([one[name] for one in states]).mean(0) if weight.is_floating_point() else weight
         for name, weight in states[0].items()
     }
-
-
-def _groups(module: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
-    """Parameters by learning rate and decay: heads may learn faster, vectors (biases, norms) are not decayed."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, weight in module.named_parameters():
-        if weight.requires_grad:
-            head = schedule.head_rate is not None and "readout.heads" in name
-            rate = schedule.head_rate if head and schedule.head_rate is not None else schedule.rate
-            groups.setdefault((rate, schedule.decay if weight.ndim > 1 else 0.0), []).append(weight)
-    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
 
 
 def _batches(encoded: Sequence[Encoded], size: int, random: np.random.Generator) -> Iterator[list[int]]:
