@@ -39,6 +39,9 @@ FEWEST_PIECES = 0.4
 # Bags beyond this gain nothing more; a transformer makes better use of the bytes.
 LARGEST_BAG = 1_600_000
 SMALLEST_BAG = 12_000
+# A reader has nearly all of its teacher and less to learn, which a higher rate would undo.
+READER_TEXTS = 100_000
+READING_RATE = 2e-4
 # Softer shares teach which label is like which; of two places of a text none is like the other.
 READING_TEMPERATURE = 2.0
 # Bytes of a file that are no weights: manifest, card, zip frames.
@@ -201,7 +204,7 @@ def _statics(facts: Facts, budget: Budget) -> list[Candidate]:
 
 
 def _encoder(
-    name: str, student: Any, facts: Facts, budget: Budget, weights: int, temperature: float = Distill.temperature
+    name: str, student: Any, facts: Facts, budget: Budget, weights: int, *, reading: bool = False
 ) -> list[Candidate]:
     """The student with as many of the teacher's pieces as fit, or none where too few do."""
     # matrices in int8 (a zip takes a little off), the heads, the graph's own nodes; then embeddings and tokenizer
@@ -213,18 +216,18 @@ def _encoder(
     if not pieces:
         return []
     student = replace(student, pieces=pieces)
-    epochs = facts.epochs(ENCODER_TEXTS)
+    epochs = facts.epochs(READER_TEXTS if reading else ENCODER_TEXTS)
     recipe = Recipe(
         (
             student,
             Distill(
                 epochs=epochs,
-                rate=5e-4,
+                rate=READING_RATE if reading else 5e-4,
                 batch_size=32,
                 beta=1.0,
                 decay=0.01,
                 patience=max(4, epochs // 3),
-                temperature=temperature,
+                temperature=READING_TEMPERATURE if reading else Distill.temperature,
             ),
             Quantize(bits=8),
         ),
@@ -252,32 +255,35 @@ def _transformers(facts: Facts, budget: Budget) -> list[Candidate]:
 
 
 def _readers(facts: Facts, budget: Budget) -> list[Candidate]:
-    """Transformers with the teacher's heads and units and fewer of its layers, the teacher's own number at last.
+    """Transformers with the teacher's layers and heads and fewer of its units, and shallow ones below them.
 
-    What a question asks for is found by layers that attend to all of the context: they are thinned last. Of those that
-    fit the bytes allowed the two largest are tried, and all where a time is allowed too; without a limit, half the
-    layers and all.
+    What a question asks for is found by layers that attend to all of the context: units go first, then layers, then
+    heads. The largest that fits the bytes allowed is tried, and all where a time is allowed too; without a limit, one
+    with half the layers and the largest.
     """
+    half = max(1, facts.heads // 2)
+    whole = {"depth": facts.layers, "heads": facts.heads}
     ladder: list[Mapping[str, int]] = [
-        {"depth": 1, "heads": max(1, facts.heads // 2), "ffn": facts.ffn // 2, "rank": 64},
-        {"depth": 2, "heads": max(1, facts.heads // 2), "ffn": facts.ffn // 2, "rank": 96},
-        *({"depth": depth, "heads": facts.heads, "ffn": facts.ffn, "rank": 128} for depth in range(2, facts.layers)),
-        {"depth": facts.layers, "heads": facts.heads, "ffn": facts.ffn, "rank": 256},
+        {"depth": 1, "heads": half, "ffn": facts.ffn // 2, "rank": 64},
+        {"depth": 2, "heads": half, "ffn": facts.ffn // 2, "rank": 96},
+        {"depth": max(1, facts.layers // 2), "heads": facts.heads, "ffn": facts.ffn // 2, "rank": 128},
+        {**whole, "ffn": facts.ffn // 4, "rank": 128},
+        {**whole, "ffn": facts.ffn // 2, "rank": 128},
+        {**whole, "ffn": facts.ffn * 3 // 4, "rank": 192},
+        {**whole, "ffn": facts.ffn, "rank": 256},
     ]
-    made = [one for sizes in ladder for one in _transformer(sizes, facts, budget, READING_TEMPERATURE)]
+    made = [one for sizes in ladder for one in _transformer(sizes, facts, budget, reading=True)]
     if budget.max_size is None:
-        return [made[len(made) // 2], made[-1]] if budget.max_latency is None else made
+        return [made[2], made[-1]] if budget.max_latency is None else made
     fitting = [one for one in made if one.expected_bytes <= budget.max_size]
-    return fitting[-2:] if budget.max_latency is None else fitting
+    return fitting[-1:] if budget.max_latency is None else fitting
 
 
-def _transformer(
-    sizes: Mapping[str, int], facts: Facts, budget: Budget, temperature: float = Distill.temperature
-) -> list[Candidate]:
-    """A transformer cut to these sizes, or none where it has no room for its pieces."""
+def _transformer(sizes: Mapping[str, int], facts: Facts, budget: Budget, *, reading: bool = False) -> list[Candidate]:
+    """A transformer cut to these sizes, or none where it has no room for its pieces. reading: contexts of questions."""
     student = SmallTransformer(**{**sizes, "heads": min(sizes["heads"], facts.heads)})
     head_width = facts.width // facts.heads
     layer = 4 * facts.width * student.heads * head_width + 2 * facts.width * student.ffn
     weights = student.depth * layer + student.rank * facts.width
     name = f"transformer {student.depth} layers, {student.heads} heads, ffn {student.ffn}"
-    return _encoder(name, student, facts, budget, weights, temperature)
+    return _encoder(name, student, facts, budget, weights, reading=reading)

@@ -60,6 +60,7 @@ class Distill:
             decay=self.decay,
             autocast=not bag and gains_from_bf16(),
             second_moment=0.99 if bag else 0.999,
+            to_deadline=True,
         )
         train(
             model, context.lesson, objective, schedule, context.watched,

@@ -1,7 +1,7 @@
 """Cut a small transformer out of the teacher: layers, heads, feed-forward units, pieces and embedding rank.
 
-DistilBERT (Sanh et al. 2019, arXiv:1910.01108) starts from the teacher's own layers; heads and units are
-kept by the size of what they write (the norms of their in- and output weights).
+DistilBERT (Sanh et al. 2019, arXiv:1910.01108) starts from the teacher's own layers; which heads and units are kept,
+and how they make up for the others, is found on the job's texts (see `students.thinning`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.model.transformer import Shape, SmallEncoder, TransformerLayer
 from pocketlm.runtime.windows import QuestionInputs
 from pocketlm.students.pieces import Pieces, factorize, student_pieces, teacher_embeddings
+from pocketlm.students.thinning import kept_heads, kept_units, what_they_read
 from pocketlm.train.context import FitContext
 
 logger = logging.getLogger(__name__)
@@ -104,10 +105,11 @@ def _start_from_teacher(
             "the layers of %s have an unknown layout: the student's start from noise", context.pretrained.name
         )
         return
-    for layer, source in zip(student.layers, chosen, strict=True):
+    paths = [{key: path.format(max(0, source)) for key, path in layout.items()} for source in chosen]
+    read = what_they_read([one[key] for one in paths for key in ("out", "down")], backbone, context)
+    for layer, own in zip(student.layers, paths, strict=True):
         assert isinstance(layer, TransformerLayer)
-        own = {key: path.format(max(0, source)) for key, path in layout.items()}
-        _cut_layer(layer, student.shape, own, state, columns)
+        _cut_layer(layer, student.shape, own, state, columns, read)
     if tuned is not None and len(columns) == backbone.config.hidden_size:
         student.readout.start_from(tuned.readout)
 
@@ -168,35 +170,27 @@ def _position_rows(state: Mapping[str, Tensor], length: int, width: int, context
 
 @torch.no_grad()
 def _cut_layer(
-    layer: TransformerLayer, shape: Shape, path: Mapping[str, str], state: Mapping[str, Tensor], columns: Tensor
-) -> None:
-    """Copy the teacher's most active heads and units into the student's layer."""
+    layer: TransformerLayer, shape: Shape, path: Mapping[str, str], state: Mapping[str, Tensor], columns: Tensor,
+    read: Mapping[str, Tensor],
+) -> None:  # fmt: skip
+    """Copy the heads and units that matter most into the student's layer. read: XXᵀ of each layer's inputs."""
 
     def of(key: str, kind: str = "weight") -> Tensor:
         return state[f"{path[key]}.{kind}"]
 
-    heads = _top_heads(of("value"), of("out"), shape)
-    rows = (heads[:, None] * shape.head_width + torch.arange(shape.head_width)).reshape(-1)
+    rows, out = kept_heads(of("out"), read[path["out"]], shape.heads, shape.head_width)
     size = len(rows)
     for place, key in enumerate(("query", "key", "value")):
         begin = place * shape.heads * shape.head_width
         layer.qkv.weight[begin : begin + size] = of(key)[rows][:, columns]
         layer.qkv.bias[begin : begin + size] = of(key, "bias")[rows]
-    layer.out.weight[:, :size] = of("out")[columns][:, rows]
+    layer.out.weight[:, :size] = out[columns]
     layer.out.bias.copy_(of("out", "bias")[columns])
-    units = of("up").norm(dim=1).mul(of("down").norm(dim=0)).topk(min(shape.ffn, len(of("up")))).indices.sort().values
+    units, down = kept_units(of("down"), read[path["down"]], shape.ffn)
     layer.up.weight[: len(units)] = of("up")[units][:, columns]
     layer.up.bias[: len(units)] = of("up", "bias")[units]
-    layer.down.weight[:, : len(units)] = of("down")[columns][:, units]
+    layer.down.weight[:, : len(units)] = down[columns]
     layer.down.bias.copy_(of("down", "bias")[columns])
     for norm, key in ((layer.attention_norm, "attention_norm"), (layer.norm, "norm")):
         norm.weight.copy_(of(key)[columns])
         norm.bias.copy_(of(key, "bias")[columns])
-
-
-def _top_heads(value: Tensor, out: Tensor, shape: Shape) -> Tensor:
-    """The heads that write most: largest product of the norms of their value and output weights."""
-    count = len(value) // shape.head_width
-    written = value.reshape(count, -1).norm(dim=1) * out.T.reshape(count, -1).norm(dim=1)
-    chosen: Tensor = written.topk(min(shape.heads, count)).indices.sort().values
-    return chosen
