@@ -267,8 +267,8 @@ def _readers(facts: Facts, budget: Budget) -> list[Candidate]:
         {"depth": 1, "heads": half, "ffn": facts.ffn // 2, "rank": 64},
         {"depth": 2, "heads": half, "ffn": facts.ffn // 2, "rank": 96},
         {"depth": max(1, facts.layers // 2), "heads": facts.heads, "ffn": facts.ffn // 2, "rank": 128},
-        {**whole, "ffn": facts.ffn // 4, "rank": 128},
-        {**whole, "ffn": facts.ffn // 2, "rank": 128},
+        {**whole, "ffn": facts.ffn // 4, "rank": 192},
+        {**whole, "ffn": facts.ffn // 2, "rank": 192},
         {**whole, "ffn": facts.ffn * 3 // 4, "rank": 192},
         {**whole, "ffn": facts.ffn, "rank": 256},
     ]
