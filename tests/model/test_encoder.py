@@ -133,3 +133,13 @@ def test_a_decoder_is_no_reader(family_folder):
     pretrained = load_pretrained(str(family_folder("gpt2")))
     with pytest.raises(TeacherError, match="is a decoder; question answering takes an encoder"):
         question_inputs(pretrained, 64)
+
+
+def test_weights_that_a_folder_lacks_are_the_same_each_time(teacher_folder):
+    torch.manual_seed(1)
+    first = load_pretrained(str(teacher_folder))
+    torch.manual_seed(2)
+    before = torch.random.get_rng_state()
+    again = load_pretrained(str(teacher_folder))
+    assert again.digest == first.digest
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -156,7 +156,8 @@ def load_pretrained(name: str) -> Pretrained:
         raise MissingExtraError("a teacher", "build") from None
     source = find_teacher(name)
     try:
-        with quiet():
+        with quiet(), torch.random.fork_rng():
+            torch.manual_seed(0)  # weights that the folder lacks, such as BERT's pooler, are the same each time
             tokenizer = AutoTokenizer.from_pretrained(source)
             backbone = AutoModel.from_pretrained(source, dtype=torch.float32)
     except Exception as error:
