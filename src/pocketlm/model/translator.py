@@ -56,14 +56,17 @@ def student_shape(pieces: int, most_bytes: int | None) -> TranslatorShape | None
 
 
 def new_translator(shape: TranslatorShape, tokenizer: Any, *, dropout: float = 0.3, seed: int = 0) -> Model:
-    """A model of this shape with random weights, that starts writing from the padding and ends with "</s>"."""
+    """A model of this shape with random weights, that starts writing from the padding and ends with "</s>".
+
+    dropout: of what each sublayer adds; inside of them it takes a fifth of the time on processors.
+    """
     from transformers import GenerationConfig, MarianConfig, MarianMTModel
 
     config = MarianConfig(
         vocab_size=shape.pieces, d_model=shape.width, encoder_layers=shape.encoder, decoder_layers=shape.decoder,
         encoder_ffn_dim=shape.ffn, decoder_ffn_dim=shape.ffn, encoder_attention_heads=shape.heads,
         decoder_attention_heads=shape.heads, max_position_embeddings=POSITIONS, dropout=dropout,
-        attention_dropout=dropout / 3, activation_dropout=dropout / 3, activation_function="relu",
+        attention_dropout=0.0, activation_dropout=0.0, activation_function="relu",
         scale_embedding=True, pad_token_id=PAD_ID, eos_token_id=END_ID, forced_eos_token_id=END_ID,
         decoder_start_token_id=PAD_ID, share_encoder_decoder_embeddings=True, tie_word_embeddings=True,
     )  # fmt: skip
