@@ -73,7 +73,7 @@ def main() -> int:
     job = Job(
         str(files["train"]), test=str(files["test"]), teacher=str(teacher), max_size=limit, max_length=asked.max_length,
         min_quality=str(SHARE), output=str(asked.work / "qamr.pocket"), seed=SEED, time_limit=asked.time_limit,
-        keep_best=True, force=True,
+        keep_best=True, force=True, refit=False,
     )  # fmt: skip
     reader = tuned_teacher(job)
     result = _fit(job)
