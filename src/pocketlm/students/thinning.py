@@ -24,7 +24,7 @@ from pocketlm.train.context import FitContext
 from pocketlm.train.lesson import tensors
 
 # Pieces after which what layers read is known well enough; texts read at once.
-PIECES = 40_000
+PIECES = 20_000
 AT_ONCE = 32
 
 # Several candidates of a job are cut out of one teacher: {backbone: (texts, of each layer what it read of them)}.
@@ -39,8 +39,9 @@ def what_they_read(names: Sequence[str], backbone: nn.Module, context: FitContex
     order = np.random.default_rng(context.seed).permutation(len(context.lesson))
     texts = [context.lesson.texts[place] for place in order.tolist()]
     known_texts, known = _known.get(backbone, ([], {}))
-    if known_texts != texts or not known.keys() >= set(names):
-        known = _read(names, backbone, texts, context)
+    known = known if known_texts == texts else {}
+    if missing := [name for name in names if name not in known]:
+        known = known | _read(missing, backbone, texts, context)
         _known[backbone] = (texts, known)
     return known
 
