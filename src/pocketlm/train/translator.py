@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from pocketlm.model.encoder import quiet
 from pocketlm.model.pretrained import Model, fingerprint, load_model
@@ -16,9 +18,12 @@ from pocketlm.model.subwords import learn_subwords, pieces_for
 from pocketlm.model.translator import TranslatorShape, new_translator
 from pocketlm.pocket.work import Step, WorkFolder, digest
 from pocketlm.progress import Deadline, Progress
+from pocketlm.train.guide import MOST_PIECES, Guide, watched_head
 from pocketlm.train.loop import Course, History, Schedule, gains_from_bf16, study
 from pocketlm.train.losses import TopTail
 from pocketlm.train.pairs import (
+    IGNORED,
+    PairBatch,
     Pairs,
     Rows,
     dropped_or_plain,
@@ -46,13 +51,16 @@ class Lecture:
     """How a translator is trained.
 
     dropout: share of BPE merges left out of the pieces of both sides; of the source alone where words are taught.
-    smoothing: of labels. alpha: weight of the teacher's shares of words. tokens: of a batch, padding included.
+    smoothing: of labels. alpha: weight of the teacher's shares of words. guidance: weight of alignments found
+    beforehand (see `train.guide`), which vocabularies of more than its MOST_PIECES do without. tokens: of a batch,
+    padding included.
     """
 
     schedule: Schedule
     dropout: float = 0.1
     smoothing: float = 0.1
     alpha: float = 0.0
+    guidance: float = 0.0
     tokens: int = 2_048
 
 
@@ -96,7 +104,8 @@ def lecture_for(pairs: int, *, fine_tune: bool = False, alpha: float = 0.0, rate
         second_moment=0.98, average=5, to_deadline=True, autocast=gains_from_bf16(),
         muon=not fine_tune,
     )  # fmt: skip
-    return Lecture(schedule, 0.0 if fine_tune else 0.1, alpha=alpha, tokens=1_024 if pairs < 5_000 else 2_048)
+    tokens = 2_048 if fine_tune and pairs >= 5_000 else 1_024
+    return Lecture(schedule, 0.0 if fine_tune else 0.1, alpha=alpha, guidance=0.0 if fine_tune else 1.0, tokens=tokens)
 
 
 def teach(
@@ -155,17 +164,30 @@ def _train(desk: Desk, model: Model, pairs: Pairs, lecture: Lecture, teacher: Tr
     left_out = 0.0 if shares else lecture.dropout
     targets = dropped_or_plain(model.tokenizer, pairs.targets, left_out, desk.seed + 1, target=True)
     desk.progress.stage(f"training on {len(pairs):,} pairs")
-    course = Course(
-        model.module,
-        math.ceil(sum(max(map(len, pair)) for pair in zip(sources(0), targets(0), strict=True)) / lecture.tokens),
-        lambda epoch: _epoch(model, sources(epoch), targets(epoch), lecture.tokens, (desk.seed, epoch), shares),
-        lambda batch: pair_loss(model.module, batch, lecture.smoothing, lecture.alpha),
-        lambda: -piece_loss(model, dev),
-    )
-    return study(
-        course, lecture.schedule, seed=desk.seed, checkpoint=step.folder / "training.checkpoint",
-        progress=desk.progress, deadline=desk.deadline,
-    )  # fmt: skip
+    first, guide = (sources(0), targets(0)), None
+    if lecture.guidance and len(model.tokenizer) <= MOST_PIECES:
+        guide = Guide(*first, len(model.tokenizer))
+    with watched_head(model.module) if guide else nullcontext() as attention:
+
+        def loss(batch: PairBatch) -> Tensor:
+            found = pair_loss(model.module, batch, lecture.smoothing, lecture.alpha)
+            if guide is None or attention is None:
+                return found
+            read, written = batch.arguments["attention_mask"].bool(), batch.labels != IGNORED
+            ids, labels = batch.arguments["input_ids"], batch.labels.clamp(min=0)
+            return found + lecture.guidance * guide.distance(attention[0], ids, labels, read, written)
+
+        course = Course(
+            model.module,
+            math.ceil(sum(max(map(len, pair)) for pair in zip(*first, strict=True)) / lecture.tokens),
+            lambda epoch: _epoch(model, sources(epoch), targets(epoch), lecture.tokens, (desk.seed, epoch), shares),
+            loss,
+            lambda: -piece_loss(model, dev),
+        )
+        return study(
+            course, lecture.schedule, seed=desk.seed, checkpoint=step.folder / "training.checkpoint",
+            progress=desk.progress, deadline=desk.deadline,
+        )  # fmt: skip
 
 
 def _epoch(
