@@ -90,7 +90,6 @@ def main() -> int:
     found = {
         "bars": _bars(systems), "systems": systems, "limit": limit,
         "rows": {name: len(own) for name, own in sets.items()}, "chosen": result.data["chosen"]["name"],
-        "notes": result.data["data"]["notes"],
         **{name: result.data[name] for name in ("verdict", "candidates", "seconds")},
         "teacher": {**result.data["teacher"], "name": teacher.name},
         "cut": {"train": asked.train_rows, "test": asked.test_rows, "xquad": asked.xquad_rows},

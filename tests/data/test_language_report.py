@@ -115,6 +115,17 @@ def test_fertility_counts_pieces_by_hand(tmp_path):
         open_tokenizer("pypi:no-such-package")
 
 
+def test_padding_and_cutting_of_a_tokenizer_do_not_count():
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "[PAD]": 1, "a": 2, "b": 3}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    plain = fertility(["a b", "a b a"], tokenizer)
+    tokenizer.enable_padding(pad_id=1, length=16)
+    tokenizer.enable_truncation(2)
+    assert fertility(["a b", "a b a"], tokenizer) == plain
+    assert plain.a_word == 1.0
+    assert tokenizer.padding["length"] == 16
+
+
 def test_bytes_that_stand_for_parts_of_characters_are_counted():
     tokenizer = Tokenizer(
         models.BPE({char: place for place, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, [])

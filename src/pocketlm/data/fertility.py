@@ -53,8 +53,6 @@ def open_tokenizer(name: str) -> Tokenizer:
         tokenizer = Tokenizer.from_str((lzma.decompress(data) if path.suffix == ".xz" else data).decode())
     except Exception as error:  # of the tokenizers library, which raises no narrower one
         raise DataError(f"tokenizer {name}: cannot be read: {' '.join(str(error).split())[:200]}") from None
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
     return tokenizer
 
 
@@ -75,7 +73,10 @@ def _tokenizer_file(name: str) -> Path:
 
 
 def fertility(texts: Sequence[str], tokenizer: Tokenizer) -> Fertility:
-    """What the tokenizer makes of the texts; each word that occurs is also cut alone."""
+    """What the tokenizer makes of the whole texts, without padding; each word that occurs is also cut alone."""
+    tokenizer = Tokenizer.from_str(tokenizer.to_str())
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
     rules = json.loads(tokenizer.to_str())
     unknown, loose = _unknown_id(rules), _byte_ids(rules)
     counts = _pieces(texts, tokenizer)
