@@ -96,7 +96,7 @@ def lecture_for(pairs: int, *, fine_tune: bool = False, alpha: float = 0.0, rate
     """The usual way: some 30 to 200 epochs on few pairs, fewer on many; small batches on little data.
 
     Sennrich and Zhang 2019 (arXiv:1905.11901), Araabi and Monz 2020 (arXiv:2011.02266). What starts from nothing steps
-    by Muon, which comes as far in a fifth of the time (docs/log.md).
+    by Muon, which comes further in the first minutes (docs/log.md).
     """
     epochs = 5 if fine_tune else min(200, max(30, 1_500_000 // max(1, pairs)))
     schedule = Schedule(
