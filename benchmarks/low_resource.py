@@ -2,7 +2,8 @@
 
 FOLDER holds masakhanews/, sib200/ and afrisenti/, in each a folder a language with train.tsv, dev.tsv and test.tsv.
 Both systems learn from the same rows in the same run: the SVM from train and dev together, fit from train, with dev to
-choose by and to learn from at the end. What is done is kept in FILE, and the same command goes on after it.
+choose by and to learn from at the end. With --also fit learns from training rows of other languages of the set, too;
+none of their dev or test rows is read. What is done is kept in FILE, and the same command goes on after it.
 --dev never opens test.tsv: train and dev rows are put together, and seed s is judged on the s-th fifth of them.
 """
 
@@ -89,16 +90,22 @@ def peer(train: Rows, texts: Sequence[str]) -> tuple[list[str], float]:
     return [str(label) for label in pipeline.predict(list(texts))], seconds
 
 
-def ours(train: Rows, dev: Rows, texts: Sequence[str], settings: dict[str, Any], work: Path) -> dict[str, Any]:
+def ours(
+    train: Rows, dev: Rows, others: dict[str, Rows], texts: Sequence[str], settings: dict[str, Any], work: Path
+) -> dict[str, Any]:
     """What a fit came to: its labels of `texts`, size, latency, seconds and the candidate chosen."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    for name, rows in (("train", train), ("dev", dev)):
+
+    def written(name: str, rows: Rows) -> str:
         lines = [json.dumps({"text": text, "label": label}, ensure_ascii=False) for text, label in rows]
         (work / f"{name}.jsonl").write_text("".join(line + "\n" for line in lines), "utf-8")
-    job = {"job": str(work / "train.jsonl"), "text": "text", "label": "label", "output": str(work / "student.pocket")}
+        return str(work / f"{name}.jsonl")
+
+    job: dict[str, Any] = {"job": written("train", train), "text": "text", "label": "label"}
+    job |= {"output": str(work / "student.pocket"), "also": tuple(written(*other) for other in others.items())}
     if dev:
-        job["dev"] = str(work / "dev.jsonl")
+        job["dev"] = written("dev", dev)
     try:
         result = pocketlm.fit(**job, **settings, keep_best=True, force=True)
     except BudgetMissed as missed:
@@ -172,13 +179,15 @@ def main() -> int:
     parser.add_argument("--sizes", nargs="+", default=["5MB", "300kB"])
     parser.add_argument("--latency", default="1ms")
     parser.add_argument("--teacher", help="a pretrained encoder; without it students learn from the labels alone")
+    parser.add_argument("--also", nargs="+", default=[], metavar="LANG", help="folders of the set to learn from, too")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--dev", action="store_true", help="judge on held-out training rows; test is never read")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     done: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
-    done = done or {"dev": given.dev, "teacher": given.teacher, "machine": describe(), "languages": {}}
-    if (done["dev"], done["teacher"]) != (given.dev, given.teacher):
+    kind = {"dev": given.dev, "teacher": given.teacher and Path(given.teacher).name, "also": given.also}
+    done = done or {**kind, "machine": describe(), "languages": {}}
+    if any(done[name] != value for name, value in kind.items()):
         parser.error(f"{given.out} holds figures of another kind of run; name another file")
     for name in given.sets:
         for language in SETS[name].languages if given.languages is None else given.languages:
@@ -194,6 +203,10 @@ def run_language(
     """Every seed and size of one language that is not done yet."""
     about, folder = SETS[name], given.data / name / language
     for seed in range(given.seeds):
+        # with --dev what is held out of one language is held out of all: rows may be translations of each other
+        others = {
+            one: rows_of(given.data / name / one, about, seed, given.dev)[0] for one in given.also if one != language
+        }
         train, dev, held = rows_of(folder, about, seed, given.dev)
         texts, gold, said = [text for text, _ in held], [label for _, label in held], None
         for size in given.sizes:
@@ -202,7 +215,7 @@ def run_language(
                 continue
             said = said or peer(train + dev, texts)
             settings = {"max_size": size, "max_latency": given.latency, "teacher": given.teacher, "seed": seed}
-            own = ours(train, dev, texts, settings, given.out.with_suffix(".work"))
+            own = ours(train, dev, others, texts, settings, given.out.with_suffix(".work"))
             today = datetime.date.today().isoformat()
             runs.append({"seed": seed, "date": today, "gold": gold, "peer": said[0], "peer_seconds": said[1], **own})
             found = judged(about, runs[-1:])

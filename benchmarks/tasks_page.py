@@ -35,7 +35,9 @@ def answers(found: dict[str, Any]) -> list[str]:
         "MiniLM fine-tuned on QAMR's filtered development file (Michael et al. 2018) and its student, which `fit` "
         f"chose for {found['limit']}; {found['rows']['test']:,} questions of its test file and "
         f"{found['rows']['xquad.en']:,} of XQuAD in English (Artetxe et al. 2020). Every system is a Pocket, read by "
-        "the same runtime, on one thread, one question at a time; times are of windows of 384 pieces that are full.",
+        "the same runtime, on one thread, one question at a time; times are of windows of 384 pieces that are full. In "
+        "focus only the part of a context that shares most words with its question is read: 64 pieces of the 384 that "
+        "are given, question included, in the time that is told; what stands elsewhere is not found.",
         "", *qa.table(found["systems"]).splitlines(), "",
     ]  # fmt: skip
     for name, bar in found["bars"].items():
@@ -101,14 +103,16 @@ def gguf(found: dict[str, Any]) -> list[str]:
         "llama.cpp's quantizer chose the type of every tensor; both files have the same types, so the same bytes of "
         f"tensors. Perplexity of the first {found['evaluation']['tokens']:,} test tokens of WikiText-2 is that of the "
         "dequantized weights in float32; llama.cpp's own is of the first tokens of the same text, as many as the last "
-        "column says, on its own integer kernels.", "",
-        "| kind | tensors | llama.cpp | PocketLM | by llama.cpp: its own | ours | tokens |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "column says, on its own integer kernels. Blocks of some types do not divide the width of 576, and where they "
+        "do not a kind takes others: which it really holds is said.", "",
+        "| kind | matrices of | tensors | llama.cpp | PocketLM | by llama.cpp: its own | ours | tokens |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]  # fmt: skip
     for name, row in sorted(found["rows"].items()):
         theirs, ours = row["theirs"], row["ours"]
+        types = ", ".join(f"{count} {kind}" for kind, count in ours["types"].items() if kind not in ("F32", "F16"))
         lines.append(
-            f"| {name} | {ours['tensor_bytes'] / 1e6:.1f} MB | {theirs['perplexity']:.3f} | {ours['perplexity']:.3f} | "
+            f"| {name} | {types} | {ours['tensor_bytes'] / 1e6:.1f} MB | {theirs['perplexity']:.3f} | {ours['perplexity']:.3f} | "
             f"{theirs['perplexity_by_llama_cpp']:.3f} | {ours['perplexity_by_llama_cpp']:.3f} | "
             f"{row['tokens_by_llama_cpp']:,} |"
         )

@@ -21,6 +21,7 @@ LAYERS = [
     {"recipe"},
     {"search"},
     {"report", "serve"},
+    {"staging"},
     {"augmenting", "hearing", "transferring", "writing", "modelling", "pretraining", "conclude", "labelling"},
     {"build", "cli"},
     {"__main__"},

@@ -1,14 +1,16 @@
 """Pairs of texts go through `fit` to a Pocket that writes, with its report, and back from what is remembered."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from made_language import made_pairs
 
 import pocketlm
-from pocketlm import build
+from pocketlm import build, writing
 from pocketlm.errors import BudgetMissed
 from pocketlm.pocket.format import read_pocket
+from pocketlm.train import translator
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +75,52 @@ def test_a_size_that_no_student_has_is_missed_and_said(data, fitted):
     with pytest.raises(BudgetMissed, match="misses: size"):
         build.fit(data, max_size="60kB", time_limit="3s", output=str(folder / "b.pocket"), work=str(folder / "a.work"))
     assert not (folder / "b.pocket").exists()
+
+
+def test_the_size_told_is_that_of_the_file(fitted):
+    result, folder = fitted
+    size = (folder / "a.pocket").stat().st_size
+    assert result.data["chosen"]["measurement"]["size_bytes"] == size == result.data["candidates"][0]["size_bytes"]
+
+
+def test_what_was_trained_and_what_is_remembered_give_the_same_bytes(data, tmp_path, monkeypatch):
+    usual = translator.lecture_for
+
+    def short(pairs, **how):
+        lecture = usual(pairs, **how)
+        return replace(lecture, schedule=replace(lecture.schedule, epochs=1))
+
+    monkeypatch.setattr(translator, "lecture_for", short)
+    settings = {"max_size": "900kB", "work": str(tmp_path / "work")}
+    first, again = (pocketlm.fit(data, output=str(tmp_path / f"{name}.pocket"), **settings) for name in "ab")
+    assert first.pocket.read_bytes() == again.pocket.read_bytes()
+    assert "made from pairs of texts alone" in read_pocket(first.pocket).members["CARD.md"].decode()
+
+
+def test_a_limit_on_time_chooses_a_smaller_student(data, fitted, monkeypatch):
+    asked = []
+
+    def costs(desk, prepared, vocabulary, shape):
+        asked.append(shape.width)
+        return {
+            "size_bytes": 0,
+            "memory_bytes": 10**8,
+            **dict.fromkeys(("latency_p50_ms", "latency_p95_ms"), shape.width),
+        }
+
+    monkeypatch.setattr(writing, "_price", costs)
+    monkeypatch.setattr(writing, "train_student", lambda desk, shape, *given: shape)
+    monkeypatch.setattr(writing, "_exported", lambda desk, prepared, student, vocabulary: student)
+    monkeypatch.setattr(writing, "_conclude", lambda job, prepared, teacher, student, exported: student)
+    monkeypatch.setattr(build, "finished", lambda result, job, began: result)
+    settings = {"time_limit": "3s", "work": str(fitted[1] / "a.work"), "output": str(fitted[1] / "c.pocket")}
+    assert build.fit(data, max_latency="130ms", **settings).width == 128
+    assert asked == [256, 192, 128]
+    assert build.fit(data, max_latency="1ms", **settings).width == 64
+
+
+def test_what_a_student_costs_is_measured_before_it_is_trained(data, fitted):
+    folder = fitted[1]
+    settings = {"time_limit": "3s", "work": str(folder / "a.work"), "output": str(folder / "d.pocket")}
+    met = pocketlm.fit(data, max_latency="60s", **settings)
+    assert met.met and len(list((folder / "a.work").glob("price*"))) == 1

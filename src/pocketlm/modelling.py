@@ -20,13 +20,13 @@ from pocketlm.job import Job
 from pocketlm.measure.machine import describe
 from pocketlm.model.pretrained import Model, fingerprint, load_model
 from pocketlm.outputs import Example
-from pocketlm.pocket.format import read_pocket, write_atomically, write_pocket
+from pocketlm.pocket.format import write_atomically
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress
-from pocketlm.report.commands import sample_words
 from pocketlm.runtime.likelihood import likelihoods
 from pocketlm.runtime.load import load
 from pocketlm.search.writers import Study, Tried, choose, joined, student, whole
+from pocketlm.staging import staged
 from pocketlm.tasks.answers import Predictions
 from pocketlm.tasks.generation import compare
 from pocketlm.tasks.prepare import SPLITS, Prepared
@@ -145,15 +145,19 @@ def _conclude(study: Study, tried: list[Tried], chosen: Tried, theirs: Mapping[s
     said, taught = _read(study, chosen.path), _taught(study, prepared.test, "test")
     scores = prepared.task.score(prepared.test, said, prepared.outputs)
     teachers = study.figures(prepared.test, taught)
-    staged = _staged(study, chosen, scores)
+    name = Path(job.teacher or "").name
+    whole = staged(
+        chosen.path, job, prepared, f"{chosen.name}, made from {name}", {"name": name, "sha256": study.key["teacher"]},
+        chosen.measured.quality, scores,
+    )  # fmt: skip
     measured = replace(
         chosen.measured, quality={name: one.value for name, one in scores.metrics.items()},
-        size_bytes=staged.stat().st_size, split="test",
+        size_bytes=whole.stat().st_size, split="test",
     )  # fmt: skip
     verdict = study.check(measured, teachers)
     written = verdict.met or job.keep_best
     if written:
-        write_atomically(Path(job.output), staged.read_bytes(), replace=job.force)
+        write_atomically(Path(job.output), whole.read_bytes(), replace=job.force)
     details = {name: chosen.about[name] for name in ("bits", "passes", "difference", "notes") if name in chosen.about}
     return {
         **_head(study, tried, chosen, {"dev": dict(theirs), "test": teachers}),
@@ -200,27 +204,3 @@ def _sentence(name: str, verdict: Verdict, scores: Scores, teacher: Mapping[str,
     if not verdict.limits:
         return f"{name} is the best trade-off: {figures}; on test"
     return f"{name} {'meets the budget' if verdict.met else 'is the nearest miss'}: {verdict}; {figures}; on test"
-
-
-def _staged(study: Study, chosen: Tried, scores: Scores) -> Path:
-    """The Pocket with where it came from and its figures inside, as it will be written."""
-    assert chosen.path is not None and chosen.measured is not None and chosen.about is not None
-    job, prepared, file = study.job, study.prepared, read_pocket(chosen.path)
-    figures = {name: vars(one) for name, one in scores.metrics.items()}
-    assert job.teacher is not None
-    name = Path(job.teacher).name
-    about = {
-        **file.manifest["provenance"],
-        # names and not folders: the same text and teacher give the same bytes wherever they lie
-        "data": {"source": Path(prepared.about["source"]).name, "splits": prepared.about["splits"]},
-        "teacher": {"name": name, "sha256": study.key["teacher"]}, "trained_on": ["train"], "seed": job.seed,
-    }  # fmt: skip
-    quality = {"dev": dict(chosen.measured.quality), "test": {"n": scores.n, "metrics": figures}}
-    manifest = {**file.manifest, "provenance": about, "quality": quality, "budget": job.budget.to_json()}
-    lines = [f"# A PocketLM model: {prepared.task.name}", "", f"{chosen.name}, made from {name}.", ""]
-    lines += [f"- {key}: {one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f})" for key, one in figures.items()]
-    lines += ["", "Test figures with 95 % intervals. Run it: `pip install pocketlm`, then", ""]
-    lines += [f"    pocketlm run FILE.pocket {sample_words(prepared.task.name)}", ""]
-    staged = chosen.path.with_name("chosen.pocket")
-    write_pocket(staged, manifest, {**file.members, "CARD.md": "\n".join(lines).encode()}, replace=True)
-    return staged

@@ -56,6 +56,16 @@ def test_run_writes_streams_and_reads_lines(pocket, capsys, monkeypatch):
     code, out, _ = run(capsys, "run", pocket, "--max-tokens", 5)
     read = [json.loads(line) for line in out.splitlines()]
     assert read == [{"id": 1, "text": "turn on", **rows[0]}, rows[1]]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"text": "turn on", "pair": "dim"}\n')))
+    assert json.loads(run(capsys, "run", pocket, "--max-tokens", 5)[1])["generated"] == rows[0]["generated"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"dim the\n")))
+    code, out, err = run(capsys, "run", pocket, "--pair", "dim")
+    assert code == 2 and not out and "--pair is for a Pocket whose task is similarity" in err
+    drawn = []
+    for size in (1, 3):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"dim the\n" * 3)))
+        drawn.append(run(capsys, "run", pocket, "--max-tokens", 9, "--temperature", 3, "--batch-size", size)[1])
+    assert drawn[0] == drawn[1] and len(set(drawn[0].splitlines())) > 1
     code, out, _ = run(capsys, "run", pocket, "turn on", "--beams", 2, "--max-tokens", 5)
     assert code == 0 and json.loads(out)["tokens"] > 0
 

@@ -9,7 +9,7 @@ from pocketlm.compress.ggml import GgmlQuantize
 from pocketlm.compress.gptq import Gptq
 from pocketlm.compress.rounding import RoundToNearest
 from pocketlm.errors import ModelError, OutputError, UserError
-from pocketlm.export.cached import prove
+from pocketlm.export.cached import encoder_decoder, prove
 from pocketlm.export.generator import Packing, export_generator
 from pocketlm.pocket.format import read_pocket
 from pocketlm.runtime.cached import WEIGHTS
@@ -166,3 +166,25 @@ def test_tokens_that_must_not_be_written_are_not(teacher_folder, tmp_path):
     found = load(export_generator(model, tmp_path / "kept.pocket").path).generator
     for beams in (1, 3):
         assert first[0] not in found.write(["turn on"], Writing(max_tokens=6, beams=beams))[0].ids
+
+
+def test_a_graph_for_chosen_tokens_that_differs_is_no_success(writer, tmp_path, monkeypatch):
+    drawn = encoder_decoder._columns
+
+    def shifted(body, graph):
+        body.head_bias = 1 - body.head_bias
+        return drawn(body, graph)
+
+    monkeypatch.setattr(encoder_decoder, "_columns", shifted)
+    with pytest.raises(ModelError, match="differs from torch"):
+        export_generator(writer("Marian")[0], tmp_path / "a.pocket")
+
+
+def test_what_a_generation_config_asks_for_is_kept_or_named(family, tmp_path):
+    model = family("llama")
+    said = model.module.generation_config
+    said.repetition_penalty, said.no_repeat_ngram_size, said.bad_words_ids = 1.3, 3, [[5], [6, 7]]
+    exported = export_generator(model, tmp_path / "a.pocket")
+    about = read_pocket(exported.path).manifest["model"]
+    assert about["writing"]["repetition_penalty"] == 1.3 and about["never"] == [5]
+    assert exported.facts["ignored"] == ["no_repeat_ngram_size", "bad_words_ids of several tokens"]

@@ -11,6 +11,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
+from pocketlm.errors import UserError
 from pocketlm.runtime.choose import Writing, choose, filtered, min_p, penalized, top_k, top_p
 
 WORDS = 300
@@ -61,3 +62,21 @@ def test_tokens_are_drawn_as_often_as_they_are_probable():
     assert np.abs(shares - [0.5, 0.3, 0.2]).max() < 0.03
     sure = [choose(row, [np.array([0])], Writing(temperature=1.0, top_k=1), [draw])[0] for _ in range(20)]
     assert set(sure) == {0}
+
+
+def test_the_coldest_drawing_takes_the_most_probable_token():
+    logits = np.array([[-9.0, -3.0, -3.1, -80.0]], np.float32)
+    for temperature in (1e-3, 1e-9, 1e-40, 1e-300):
+        assert choose(logits, [np.array([0])], Writing(temperature=temperature), [np.random.default_rng(0)]) == [1]
+
+
+@pytest.mark.parametrize("narrow", [{"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.1}])
+def test_what_narrows_a_drawing_needs_one(narrow):
+    with pytest.raises(UserError, match=r"narrows what is drawn from; give a temperature above 0"):
+        Writing(**narrow)
+    assert Writing(temperature=0.7, **narrow)
+
+
+def test_stop_strings_are_not_the_letters_of_one():
+    with pytest.raises(UserError, match=r"write \('END',\)"):
+        Writing(stop="END")

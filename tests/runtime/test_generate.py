@@ -8,6 +8,7 @@ from pocketlm.errors import DataError, UserError
 from pocketlm.runtime.choose import Writing
 from pocketlm.runtime.generate import with_settings
 from pocketlm.runtime.likelihood import likelihoods
+from pocketlm.runtime.load import write_all
 from pocketlm.runtime.shortlist import Shortlist
 
 PROMPTS = ["turn on the kitchen lamp", "dim the", "switch off the red lamp in the hall please"]
@@ -191,3 +192,29 @@ def test_likelihood_is_that_of_torch(writer, monkeypatch):
 def test_settings_that_cannot_be_are_refused(setting, said):
     with pytest.raises(UserError, match=said):
         Writing(**setting)
+
+
+def test_texts_draw_by_their_number_among_all(writer):
+    _, generator, _ = writer("llama")
+    how = Writing(max_tokens=MOST, temperature=2.0, seed=3)
+    whole = write_all(generator, "generated", PROMPTS[:1] * 5, 5, how)
+    assert len({one["generated"] for one in whole}) > 1
+    assert write_all(generator, "generated", PROMPTS[:1] * 5, 2, how) == whole
+    rest = write_all(generator, "generated", PROMPTS[:1] * 2, 2, how, first=3)
+    assert rest == whole[3:]
+    streamed = ["".join(generator.stream(PROMPTS[0], how, number)) for number in range(5)]
+    assert streamed == [one["generated"] for one in whole]
+
+
+def test_a_prompt_that_is_cut_keeps_the_token_that_begins_it(writer):
+    _, generator, _ = writer("gpt2")
+    begins, how = generator.about["begins"], Writing(max_tokens=10, cut=True)
+    prompt = [begins, *range(4, 4 + generator.context)]
+    cut = generator._fitting(prompt, how)
+    assert cut == [begins, *prompt[1 - len(cut) :]] and len(cut) + how.max_tokens <= generator.context
+    assert generator._fitting(prompt[1:], how)[0] != begins
+
+
+def test_an_empty_source_is_refused(writer):
+    with pytest.raises(DataError, match="the text is empty"):
+        writer("Marian")[1].write(["turn on", " "])

@@ -190,6 +190,7 @@ def test_what_is_no_question_is_named(value, said):
 
 def test_characters_stay_whole():
     assert whole_characters("e\u0301a", 0, 1) == (0, 2)
+    assert whole_characters("a  b", 1, 3) == (1, 1)
     assert whole_characters("xe\u0301a", 2, 4) == (1, 4)
     assert whole_characters(" ab ", 0, 4) == (1, 3)
     assert whole_characters("🇰🇪🇺🇬", 0, 1) == (0, 2)

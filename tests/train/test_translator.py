@@ -6,16 +6,15 @@ import pytest
 import torch
 from made_language import made_pairs
 
+from pocketlm.errors import DataError, TeacherError
 from pocketlm.model.pretrained import load_model
 from pocketlm.model.subwords import learn_subwords
-from pocketlm.model.translator import STUDENTS, TranslatorShape, new_translator, student_shape
+from pocketlm.model.translator import STUDENTS, TranslatorShape, new_translator, student_shapes
 from pocketlm.pocket.work import WorkFolder
 from pocketlm.progress import Deadline, Silent
-from pocketlm.runtime.shortlist import Shortlist
 from pocketlm.train import translator
-from pocketlm.train.alignment import make_shortlist
 from pocketlm.train.loop import Schedule
-from pocketlm.train.pairs import piece_ids
+from pocketlm.train.pairs import pair_ids, piece_ids
 from pocketlm.train.translator import Desk, Lecture, dictated, fine_tune_teacher, lecture_for, save_plain, teach
 from pocketlm.train.write import write
 
@@ -112,24 +111,14 @@ def test_the_folder_is_transformers_own(teacher, tmp_path):
         assert torch.equal(module(input_ids=ids, decoder_input_ids=ids).logits, wanted)
 
 
-def test_a_shortlist_keeps_to_its_pieces(teacher, tokenizer):
-    rows = [piece_ids(tokenizer, side) for side in (PAIRS.sources, PAIRS.targets)]
-    shortlist = make_shortlist(*rows, pieces=len(tokenizer), frequent=2)
-    plain, short = (write(teacher.model, DEV.sources, shortlist=one) for one in (None, shortlist))
-    assert sum(a == b for a, b in zip(plain, short, strict=True)) / len(plain) > 0.9
-    nothing = Shortlist(shortlist.always[:2], 0 * shortlist.counts, shortlist.lists[:0])
-    for source, text in zip(DEV.sources, write(teacher.model, DEV.sources, shortlist=nothing), strict=True):
-        assert set(text.split()) <= set(source.split())
-
-
 def test_students_shrink_with_the_size():
-    assert student_shape(4_000, None).width == STUDENTS[0].width
-    sizes = [student_shape(4_000, most) for most in (20_000_000, 3_000_000, 1_000_000)]
+    assert [one.width for one in student_shapes(4_000, None)] == [one.width for one in STUDENTS]
+    sizes = [student_shapes(4_000, most)[0] for most in (20_000_000, 3_000_000, 1_000_000)]
     assert [one.parameters <= most for one, most in zip(sizes, (20_000_000, 3_000_000, 1_000_000), strict=True)] == [
         True
     ] * 3
     assert sizes[0].parameters > sizes[1].parameters > sizes[2].parameters
-    assert student_shape(4_000, 1_000) is None
+    assert student_shapes(4_000, 1_000) == []
 
 
 def test_shapes_count_their_weights(tokenizer):
@@ -141,3 +130,23 @@ def test_little_data_is_gone_through_more_often():
     epochs = [lecture_for(pairs).schedule.epochs for pairs in (1_000, 30_000, 1_000_000)]
     assert epochs[0] > epochs[1] >= epochs[2] >= 30
     assert lecture_for(1_000, fine_tune=True).schedule.epochs < 10
+
+
+def test_a_teacher_that_writes_no_text_for_another_is_refused(desk, family_folder):
+    for name in ("llama", "bert"):
+        with pytest.raises(TeacherError, match=r"which does not write a text for another; give an encoder-decoder"):
+            fine_tune_teacher(desk, str(family_folder(name)), PAIRS)
+    with pytest.raises(TeacherError, match="^teacher "):
+        fine_tune_teacher(desk, "no/such/model", PAIRS)
+
+
+def test_pairs_that_are_too_long_are_counted(desk, tokenizer):
+    lecture = replace(LECTURE, schedule=replace(LECTURE.schedule, epochs=1))
+    lengths = [max(map(len, pair)) for pair in zip(*pair_ids(tokenizer, PAIRS), strict=True)]
+    middle = max(lengths) - 1
+    few = teach(replace(desk, longest=middle), "few", starting(tokenizer), PAIRS, lecture, {})
+    gone = sum(one > middle for one in lengths)
+    assert 0 < gone < 300
+    assert f"{gone} of 300 training pairs, of over {middle} pieces, play no part" in few.notes
+    with pytest.raises(DataError, match="none of the 300 training pairs has at most 2 pieces a side"):
+        teach(replace(desk, longest=2), "none", starting(tokenizer), PAIRS, lecture, {})

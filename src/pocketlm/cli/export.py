@@ -102,6 +102,8 @@ def _pocket(model: Any, path: Path, options: dict[str, Any]) -> tuple[dict[str, 
         f"logits differ from torch's with these weights by {found.difference.plain:.1g}"
         + (f", with inputs rounded to 8 bits by {other:.1g}" if other != found.difference.plain else ""),
     ]
+    if found.facts["ignored"]:
+        lines.append(f"its generation config asks for more than the runtime does: {', '.join(found.facts['ignored'])}")
     about = {"size_bytes": found.size_bytes, "bits_per_weight": found.bits_per_weight, **found.facts}
     return {**about, "difference": vars(found.difference)}, lines
 

@@ -50,7 +50,8 @@ def command(
 
     From stdin each line is a JSON string, an object with "text", with "tokens", or with "question" and "context"
     (its other fields come back), or plain text. With "text" and "pair", a Pocket that makes vectors says how alike
-    the two are. Answers stream: a batch is answered as soon as it is full or the input pauses at its end.
+    the two are; --pair is for lines that have none. Answers stream: a batch is answered as soon as it is full or the
+    input pauses at its end.
 
     Of a text that the Pocket is unsure of, the label is null, and "guess" says what it would have been.
 
@@ -59,7 +60,7 @@ def command(
     """
     if (question is None) != (context is None) or (question is not None and texts):
         raise DataError("--question and --context go together, in place of texts")
-    from pocketlm.runtime.inputs import Pair
+    from pocketlm.runtime.inputs import Pair, plain_text
     from pocketlm.runtime.load import load
     from pocketlm.runtime.question import question_of
 
@@ -74,20 +75,24 @@ def command(
     if question is not None:
         print_json(model.predict(question_of({"question": question, "context": context}, "--question, --context")))
         return 0
+    if pair is not None and all(output.kind != "vector" for output in model.outputs):
+        raise UserError(f"{pocket}: does {model.task}; --pair is for a Pocket whose task is similarity")
+
+    def paired(text: Text) -> Text:
+        return text if pair is None or isinstance(text, Pair) else Pair(plain_text(text), pair)
+
     if texts:
-        if pair is not None and all(output.kind != "vector" for output in model.outputs):
-            raise UserError(f"{pocket}: does {model.task}; --pair is for a Pocket whose task is similarity")
-        asked: list[Text] = [text if pair is None else Pair(text, pair) for text in texts]
-        _answer(model, [({}, one) for one in asked], how, stream, chat)
+        _answer(model, [({}, paired(one)) for one in texts], how, stream, chat)
         return 0
     batch: list[tuple[Row, Text]] = []
-    for one in _lines():
-        batch.append(one)
+    done = 0
+    for row, text in _lines():
+        batch.append((row, paired(text)))
         if len(batch) >= (1 if stream else batch_size) or sys.stdin.isatty():
-            _answer(model, batch, how, stream, chat)
-            batch = []
+            _answer(model, batch, how, stream, chat, done)
+            done, batch = done + len(batch), []
     if batch:
-        _answer(model, batch, how, stream, chat)
+        _answer(model, batch, how, stream, chat, done)
     return 0
 
 
@@ -104,7 +109,10 @@ def _how(model: Pocket, name: str, given: dict[str, Any], spoken: bool) -> Writi
     return None
 
 
-def _answer(model: Pocket, batch: Sequence[tuple[Row, Text]], how: Writing | None, stream: bool, chat: bool) -> None:
+def _answer(
+    model: Pocket, batch: Sequence[tuple[Row, Text]], how: Writing | None, stream: bool, chat: bool, first: int = 0
+) -> None:
+    """Print what the Pocket says of some texts. first: the number of the first of them, by which it draws."""
     if how is None:
         texts = [text for _, text in batch]
         for (row, _), prediction in zip(batch, model.predict(texts, batch_size=len(batch)), strict=True):
@@ -121,13 +129,13 @@ def _answer(model: Pocket, batch: Sequence[tuple[Row, Text]], how: Writing | Non
     if chat:
         prompts = [model.generator.chat([{"role": "user", "content": one}]) for one in prompts]
     if stream:
-        for one in prompts:
-            for piece in model.generator.stream(one, how):
+        for number, one in enumerate(prompts, first):
+            for piece in model.generator.stream(one, how, number):
                 sys.stdout.write(piece)
                 sys.stdout.flush()
             sys.stdout.write("\n")
     else:
-        said = write_all(model.generator, model.outputs[0].name, prompts, len(prompts), how)
+        said = write_all(model.generator, model.outputs[0].name, prompts, len(prompts), how, first)
         for (row, _), prediction in zip(batch, said, strict=True):
             print_json({**row, **prediction})
     sys.stdout.flush()

@@ -31,6 +31,11 @@ PLACES, SHAPED = ("*wpe", "*relative_attention_bias"), ".embed_positions"
 WORD_BITS = {4: 6}
 # ‖onnx − torch‖ / ‖torch‖ of logits: float sums in another order.
 FLOAT_DIFFERENCE = 1e-3
+# Of a generation config: what changes greedy text, and that the runtime has not.
+UNKNOWN = (
+    "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "min_length", "min_new_tokens", "begin_suppress_tokens",
+    "sequence_bias", "exponential_decay_length_penalty",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ def export_generator(
     members["CARD.md"] = _card(name, packed).encode()
     manifest = _manifest(packed, packing, name, about)
     size = write_pocket(path, manifest, members, replace=force)
-    return Generated(path, size, 8 * size / model.parameters, found, {"task": name, "context": about["context"]})
+    facts = {"task": name, "context": about["context"], "ignored": _ignored(packed)}
+    return Generated(path, size, 8 * size / model.parameters, found, facts)
 
 
 def _packed(model: Model, packing: Packing) -> Model:
@@ -180,13 +186,25 @@ def _ids(value: Any) -> list[int]:
 
 
 def _writing(model: Model) -> Writing:
-    """Greedy, or for an encoder-decoder with the beams its config asks for."""
+    """Greedy, or for an encoder-decoder with the config's beams; repetition is as rare as the config says."""
     said = model.module.generation_config
+    rarer = 1.0 if said.repetition_penalty is None else float(said.repetition_penalty)
     if not model.module.config.is_encoder_decoder or (said.num_beams or 1) == 1:
-        return Writing()
+        return Writing(repetition_penalty=rarer)
     early = said.early_stopping if said.early_stopping is not None else False
     penalty = 1.0 if said.length_penalty is None else float(said.length_penalty)
-    return Writing(beams=int(said.num_beams), length_penalty=penalty, early_stopping=early)
+    return Writing(
+        repetition_penalty=rarer, beams=int(said.num_beams), length_penalty=penalty, early_stopping=early
+    )  # fmt: skip
+
+
+def _ignored(model: Model) -> list[str]:
+    """What the model's generation config asks of greedy text and the runtime does not do."""
+    said = model.module.generation_config
+    found = [name for name in UNKNOWN if getattr(said, name, None)]
+    if any(len(one) > 1 for one in said.bad_words_ids or []):
+        found.append("bad_words_ids of several tokens")
+    return found
 
 
 def _texts(model: Model) -> dict[str, bytes]:

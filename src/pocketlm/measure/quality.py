@@ -53,7 +53,11 @@ def written(pocket: Pocket, texts: Sequence[str], batch_size: int = 1) -> list[P
 
 def _of_written(pocket: Pocket, task: Task, examples: Sequence[Example], seed: int) -> Scores:
     texts = [one.text for one in examples]
-    scores = task.score(examples, written(pocket, texts), pocket.outputs, seed)
+    return cut_noted(task.score(examples, written(pocket, texts), pocket.outputs, seed), pocket, texts)
+
+
+def cut_noted(scores: Scores, pocket: Pocket, texts: Sequence[str]) -> Scores:
+    """The scores of what was written for these sources; how they were taken says how many sources were cut."""
     most = pocket.generator.context
     cut = sum(len(pocket.generator.read(text)) > most for text in texts)
     if not cut:

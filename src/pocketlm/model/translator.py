@@ -49,10 +49,10 @@ STUDENTS = (
 )
 
 
-def student_shape(pieces: int, most_bytes: int | None) -> TranslatorShape | None:
-    """The largest student whose weights of 8 bits fit into `most_bytes`; None where none does."""
+def student_shapes(pieces: int, most_bytes: int | None) -> list[TranslatorShape]:
+    """The students whose weights of 8 bits fit into `most_bytes`, the largest first."""
     shapes = [replace(one, pieces=pieces) for one in STUDENTS]
-    return next((one for one in shapes if most_bytes is None or one.parameters <= most_bytes), None)
+    return [one for one in shapes if most_bytes is None or one.parameters <= most_bytes]
 
 
 def new_translator(shape: TranslatorShape, tokenizer: Any, *, dropout: float = 0.3, seed: int = 0) -> Model:
@@ -84,6 +84,6 @@ def new_translator(shape: TranslatorShape, tokenizer: Any, *, dropout: float = 0
         max_length=POSITIONS, num_beams=1,
     )  # fmt: skip
     module.config.architectures = ["MarianMTModel"]
-    anatomy.unfuse(module)
+    anatomy.unfuse(module.eval())
     ties = tuple(tuple(one) for one in anatomy.ties(module))
     return Model(module, tokenizer, ModelSpec("pocketlm", "MarianMTModel", "marian", "float32", ties))

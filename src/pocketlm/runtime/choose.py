@@ -19,6 +19,9 @@ Row = NDArray[np.float32]
 Rows = NDArray[np.float32]
 Ids = NDArray[np.integer[Any]]
 
+# Below it the most probable token is taken as surely as at it, and a float32 cannot hold what is divided by it.
+COLDEST = 1e-6
+
 
 @dataclass(frozen=True)
 class Writing:
@@ -47,6 +50,8 @@ class Writing:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if isinstance(self.stop, str):
+            raise UserError(f"stop is a tuple of strings, got one string; write ({self.stop!r},)")
         for name, holds, allowed in (
             ("max_tokens", self.max_tokens >= 1, "at least 1"),
             ("temperature", self.temperature >= 0, "0 or more"),
@@ -61,6 +66,9 @@ class Writing:
         ):
             if not holds:
                 raise UserError(f"{name} is {allowed}, got {getattr(self, name)!r}")
+        narrowed = [name for name, off in (("top_k", 0), ("top_p", 1), ("min_p", 0)) if getattr(self, name) != off]
+        if narrowed and not self.temperature:
+            raise UserError(f"{narrowed[0]} narrows what is drawn from; give a temperature above 0, such as 0.8, too")
         if self.beams > 1 and self.temperature:
             raise UserError("beams take the most probable tokens: give temperature or beams, not both")
 
@@ -120,7 +128,7 @@ def filtered(logits: Row, seen: Ids, how: Writing) -> Row:
     logits = penalized(logits, seen, how.repetition_penalty)
     if not how.temperature:
         return logits
-    logits = logits / np.float32(how.temperature)
+    logits = logits / np.float32(max(how.temperature, COLDEST))
     return min_p(top_p(top_k(logits, how.top_k), how.top_p), how.min_p)
 
 

@@ -61,13 +61,14 @@ class Generator:
         return sum(2 * 4 * heads * size for heads, size in self.about["caches"])
 
     def write(
-        self, texts: Sequence[str], how: Writing | None = None, chosen: Sequence[int] | None = None
+        self, texts: Sequence[str], how: Writing | None = None, chosen: Sequence[int] | None = None, first: int = 0
     ) -> list[Written]:
         """What is written for each prompt or source, all of them at once.
 
         chosen: of an encoder-decoder, the only tokens that may be written (a vocabulary shortlist), which spares the
         rest of the head; the tokens that end a text are among them whether named or not. Where the Pocket holds a
-        shortlist of its own, absent ones are what that allows these texts together. Raises UserError for a prompt
+        shortlist of its own, absent ones are what that allows these texts together. first: the number of the first
+        text, by which, and by the seed, each draws. Raises UserError for a prompt
         that is longer than the context, unless `how.cut`.
         """
         how = how or self.writing
@@ -76,19 +77,21 @@ class Generator:
         written: dict[int, Written] = {}
         for rows in self._together(prompts, how):
             begun = self._begin([prompts[row] for row in rows], how, words)
-            made = self._searched(begun, how) if how.beams > 1 else self._chosen(begun, how, rows)
+            made = (
+                self._searched(begun, how) if how.beams > 1 else self._chosen(begun, how, [first + row for row in rows])
+            )
             written |= dict(zip(rows, made, strict=True))
         return [written[row] for row in range(len(texts))]
 
-    def stream(self, text: str, how: Writing | None = None) -> Iterator[str]:
-        """Pieces of what is written, whole characters each, as soon as they are certain."""
+    def stream(self, text: str, how: Writing | None = None, number: int = 0) -> Iterator[str]:
+        """Pieces of what is written, whole characters each, as soon as they are certain. number: as `write` counts."""
         how = how or self.writing
         if how.beams > 1:
             raise UserError("beam search knows its text at the end only: stream with beams 1")
         prompts = [self._fitting(self.read(text), how)]
         begun = self._begin(prompts, how, self._words(prompts, None))
         unfolding = Unfolding(self.decode, how.stop, begun.before(0))
-        for (token,) in begun.tokens(how, [0]):
+        for (token,) in begun.tokens(how, [number]):
             if token in self.ends:
                 break
             if piece := unfolding.add(token):
@@ -103,7 +106,12 @@ class Generator:
         return chat_prompt(self.template, messages, self.about["names"])
 
     def read(self, text: str) -> list[int]:
-        """Ids of a prompt or source; special tokens as the tokenizer adds them, but none twice after a template."""
+        """Ids of a prompt or source; special tokens as the tokenizer adds them, but none twice after a template.
+
+        Raises DataError for a source that is empty.
+        """
+        if self.translates and not text.strip():
+            raise DataError("the text is empty; give it some words")
         begins = self.template is not None and any(
             name and text.startswith(name) for name in (self.about["names"].get("bos_token"),)
         )
@@ -209,7 +217,10 @@ class Generator:
             )
         if self.translates:
             return [*prompt[: room - 1], prompt[-1]]
-        return prompt[-max(1, room + 1 - how.max_tokens) :] if how.max_tokens < room else prompt[-(room // 2 or 1) :]
+        count = max(1, room + 1 - how.max_tokens) if how.max_tokens < room else room // 2 or 1
+        if count > 1 and prompt[0] == self.about["begins"]:
+            return [prompt[0], *prompt[1 - count :]]
+        return prompt[-count:]
 
     def _ended(self, ids: list[int], how: Writing, before: Sequence[int]) -> Written:
         finish = "end" if ids and ids[-1] in self.ends else "length"

@@ -35,9 +35,11 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def plain_text(text: Text) -> str:
-    """The text itself, its tokens joined by spaces, or a question followed by its context."""
+    """The text itself, the first of a pair, its tokens joined by spaces, or a question followed by its context."""
     if isinstance(text, Question):
         return f"{text.text} {text.context}"
+    if isinstance(text, Pair):
+        return text.text
     return text if isinstance(text, str) else " ".join(text)
 
 

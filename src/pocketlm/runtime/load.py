@@ -173,12 +173,16 @@ class Pocket:
 
 
 def write_all(
-    generator: Generator, name: str, texts: Sequence[str], batch_size: int = 32, how: Writing | None = None
-) -> list[Prediction]:
-    """One prediction a text, in order: the text written under `name`, how many tokens, and why it ends."""
+    generator: Generator, name: str, texts: Sequence[str], batch_size: int = 32, how: Writing | None = None,
+    first: int = 0,
+) -> list[Prediction]:  # fmt: skip
+    """One prediction a text, in order: the text written under `name`, how many tokens, and why it ends.
+
+    first: the number of the first text, by which it draws.
+    """
     done: list[Prediction] = []
     for begin in range(0, len(texts), batch_size):
-        for one in generator.write(texts[begin : begin + batch_size], how):
+        for one in generator.write(texts[begin : begin + batch_size], how, first=first + begin):
             done.append({name: one.text, "tokens": len(one.ids), "finish": one.finish})
     return done
 

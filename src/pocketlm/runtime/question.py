@@ -52,6 +52,8 @@ def whole_characters(text: str, start: int, end: int) -> tuple[int, int]:
     as far as a piece of a tokenizer may end inside one (Unicode Standard Annex 29, without its rarer rules).
     """
     part = text[start:end]
+    if not part.strip():
+        return start, start
     start, end = start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
     while 0 < start < end and glued(text, start):
         start -= 1

@@ -6,12 +6,13 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from pocketlm.errors import DataError, ModelError, TeacherError
 from pocketlm.model.encoder import quiet
 from pocketlm.model.pretrained import Model, fingerprint, load_model
 from pocketlm.model.subwords import learn_subwords, pieces_for
@@ -127,10 +128,12 @@ def teach(
     if done is not None and folder.is_dir():
         return Translator(load_model(folder), digest(key), done["dev_loss"], done["seconds"], tuple(done["notes"]))
     began, model = time.monotonic(), start()
+    (pairs, desk), left_out = _within(model, pairs, desk)
     model.module.requires_grad_(True)
     history = _train(desk, model, pairs, lecture, teacher, step)
     model.module.requires_grad_(False)
     notes = [f"trained for {len(history.figures)} epochs, best after {history.best_epoch + 1}; {history.ended}"]
+    notes += left_out
     done = {"dev_loss": -history.best, "seconds": time.monotonic() - began, "notes": notes}
     if desk.deadline.passed and not (desk.limit and len(history.figures) > 1):
         # training that time cut short without a word of it in the key is used now, and not remembered
@@ -140,6 +143,24 @@ def teach(
         step.finish(done)
         (step.folder / "training.checkpoint").unlink(missing_ok=True)
     return Translator(model, digest(key), done["dev_loss"], done["seconds"], tuple(notes))
+
+
+def _within(model: Model, pairs: Pairs, desk: Desk) -> tuple[tuple[Pairs, Desk], list[str]]:
+    """The pairs, and the desk with those that choose, that are not too long, and what was left out.
+
+    Raises DataError where none is left.
+    """
+    kept, notes = [], []
+    for name, whole in (("training", pairs), ("dev", desk.dev)):
+        kept.append(fitting(model, whole, desk.longest))
+        if not kept[-1]:
+            raise DataError(
+                f"none of the {len(whole):,} {name} pairs has at most {desk.longest} pieces a side; give shorter "
+                "texts, cut at sentences, or allow more with --max-length"
+            )
+        if gone := len(whole) - len(kept[-1]):
+            notes.append(f"{gone:,} of {len(whole):,} {name} pairs, of over {desk.longest} pieces, play no part")
+    return (kept[0], replace(desk, dev=kept[1])), notes
 
 
 def _plain(lecture: Lecture) -> dict[str, Any]:
@@ -154,7 +175,6 @@ def save_plain(model: Model, folder: Any) -> None:
 
 
 def _train(desk: Desk, model: Model, pairs: Pairs, lecture: Lecture, teacher: Translator | None, step: Step) -> History:
-    pairs, dev = (fitting(model, one, desk.longest) for one in (pairs, desk.dev))
     shares = None
     if teacher is not None and lecture.alpha > 0:
         desk.progress.stage(f"asking the teacher about the words of {len(pairs):,} texts")
@@ -182,7 +202,7 @@ def _train(desk: Desk, model: Model, pairs: Pairs, lecture: Lecture, teacher: Tr
             math.ceil(sum(max(map(len, pair)) for pair in zip(*first, strict=True)) / lecture.tokens),
             lambda epoch: _epoch(model, sources(epoch), targets(epoch), lecture.tokens, (desk.seed, epoch), shares),
             loss,
-            lambda: -piece_loss(model, dev),
+            lambda: -piece_loss(model, desk.dev),
         )
         return study(
             course, lecture.schedule, seed=desk.seed, checkpoint=step.folder / "training.checkpoint",
@@ -213,8 +233,16 @@ def train_teacher(desk: Desk, pairs: Pairs, shape: TranslatorShape | None = None
 
 
 def fine_tune_teacher(desk: Desk, name: str, pairs: Pairs) -> Translator:
-    """A pretrained encoder-decoder (a folder or hub name) fine-tuned on the pairs. Raises ModelError."""
-    given = load_model(name)
+    """A pretrained encoder-decoder (a folder or hub name) fine-tuned on the pairs. Raises TeacherError."""
+    try:
+        given = load_model(name)
+    except ModelError as error:
+        raise TeacherError(str(error).replace("model ", "teacher ", 1)) from None
+    if given.spec.kind != "encoder-decoder" or given.tokenizer is None:
+        raise TeacherError(
+            f"teacher {name}: is {given.spec.architecture}, which does not write a text for another; give an "
+            "encoder-decoder with its tokenizer, such as T5ForConditionalGeneration or MarianMTModel"
+        )
     lecture = lecture_for(len(pairs), fine_tune=True)
     return teach(desk, "teacher", given.copy, pairs, lecture, {"model": [one.hex() for one in fingerprint(given)]})
 
