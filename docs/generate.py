@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from pocketlm.augment.method import AUGMENTERS
+from pocketlm.augment.sound import SOUND_METHODS
 from pocketlm.cli.main import app
 from pocketlm.compress.passes import PASSES
 from pocketlm.job import Job
@@ -89,7 +90,11 @@ def passes_page() -> str:
 def augmenters_page() -> str:
     """Every augmentation method with its settings."""
     about = "Ways to make training rows of training rows: see [Augmentation](../augmentation.md)."
-    return "\n".join(["# Augmentation methods", "", WRITTEN, "", about, "", *entries(AUGMENTERS)])
+    parts = ["# Augmentation methods", "", WRITTEN, "", about, "", *entries(AUGMENTERS), "## Of sound", ""]
+    for name, method in SOUND_METHODS.items():
+        settings = ", ".join(shown(one) for one in fields(method))
+        parts += [f"### {name}, of sound", "", getdoc(method) or "", "", f"Settings: {settings}", ""]
+    return "\n".join(parts)
 
 
 def strategies_page() -> str:

@@ -140,3 +140,17 @@ def test_fit_does_not_name_models(csv_file, tmp_path):
         pocketlm.fit(
             str(csv_file), augment="masked-lm", text="text", label="category", output=str(tmp_path / "m.pocket")
         )
+
+
+def test_mixup_trains_and_makes_no_rows(csv_file, tmp_path, quick_gains):
+    job = Job(str(csv_file), text="text", label="category")
+    with pytest.raises(RecipeError, match="mixup blends vectors of texts .* use fit DATA --augment mixup"):
+        augment(Augmentation(job, ("mixup",), output=str(tmp_path / "m.csv")))
+    assert not (tmp_path / "m.csv").exists()
+    measured = augment(Augmentation(job, ("mixup",), measure=True, seeds=1, folds=2))
+    assert [one["method"] for one in measured["gains"]] == ["mixup"]
+    settings = {"text": "text", "label": "category", "max_size": "30kB"}
+    result = pocketlm.fit(str(csv_file), augment="mixup", output=str(tmp_path / "m.pocket"), **settings)
+    assert any("blended (mixup)" in note for note in result.data["data"]["notes"])
+    manifest = read_pocket(result.pocket).manifest
+    assert manifest["provenance"]["augmentation"] == [{"method": "mixup", "alpha": 0.4}]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pocketlm.augment.apply import NewRow, able_methods, augmented, insist, make_method, why_not
 from pocketlm.augment.as_rows import augmented_rows
 from pocketlm.augment.method import AUGMENTERS, Material, Method, Neighbours
+from pocketlm.augment.mixup import alpha_of
 from pocketlm.augment.sift import Judge, Sieve
 from pocketlm.data.source import ORIGIN, check_ending, write_rows
 from pocketlm.errors import MissingExtraError, RecipeError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pocketlm.search.gains import Gain
 
 ALL, AUTO, NONE = "all", "auto", "none"
+NO_ROWS = "blends vectors of texts while models are trained and makes no rows: use fit DATA --augment mixup"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def augment(wish: Augmentation, progress: Progress | None = None) -> dict[str, A
     job, progress = wish.job, progress or Silent()
     if not (wish.measure or wish.output):
         raise RecipeError("--method says whose rows are written: name the file with -o, or measure with --try")
+    if "mixup" in wish.methods and not wish.measure:
+        raise RecipeError(f"mixup {NO_ROWS}")
     if wish.output is not None:
         check_ending(Path(wish.output))
         check_output(Path(wish.output), replace=job.force)
@@ -85,6 +89,9 @@ def augment(wish: Augmentation, progress: Progress | None = None) -> dict[str, A
         result |= {"without": without, "gains": [one.to_json() for one in found]}
         methods = [one for one, gain in zip(methods, found, strict=True) if gain.helps]
     if wish.output is not None:
+        if alpha_of(methods):
+            methods = [one for one in methods if one.name != "mixup"]
+            result["skipped"] |= {"mixup": f"it {NO_ROWS}"}
         judge = _judge(job, prepared, pretrained, methods, progress)
         new, dropped = _new_rows(methods, prepared, material, judge, wish)
         _write(prepared, new, Path(wish.output), replace=job.force)
@@ -111,10 +118,11 @@ def with_new_rows(job: Job, prepared: Prepared, progress: Progress) -> Prepared:
         insist(methods, material)
     judge = _judge(replace(job, teacher=None), prepared, None, methods, progress)
     new, dropped = _new_rows(methods, prepared, material, judge, wish)
+    mixup = alpha_of(methods)
     about = {
-        "methods": [{"method": one.name, **vars(one)} for one in methods], "new_rows": len(new),
+        "methods": [{"method": one.name, **vars(one)} for one in methods], "new_rows": len(new), "mixup": mixup,
         "dropped": dict(dropped), "gains": [one.to_json() for one in found],
-        "sha256": digest([[row.example.text, *row.example.tokens] for row in new]),
+        "sha256": digest([*([row.example.text, *row.example.tokens] for row in new), *([mixup] if mixup else [])]),
     }  # fmt: skip
     notes = [*prepared.about["notes"], _note(job, methods, found, len(new))]
     return replace(
@@ -136,7 +144,10 @@ def _free_method(name: str) -> Method:
 
 def _note(job: Job, methods: Sequence[Method], found: Sequence[Gain], new: int) -> str:
     """One line on what was added, and on what each method that was tried gained."""
-    done = f"{new} rows by {', '.join(one.name for one in methods)} added to training" if methods else "no row added"
+    rows = ", ".join(one.name for one in methods if one.name != "mixup")
+    done = f"{new} rows by {rows} added to training" if rows else "no row added"
+    if alpha_of(methods):
+        done += "; vectors of texts are blended (mixup) while models learn by gradients, not where they are solved for"
     tried = [f"{one.method} {one.gain.value:+.4f} ({one.gain.low:+.4f} to {one.gain.high:+.4f})" for one in found]
     return f"augmentation ({job.augment}): {done}" + (
         f"; gains of n-grams held out: {', '.join(tried)}" if tried else ""

@@ -94,13 +94,14 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             raise RecipeError(f"{prepared.task.name} needs --teacher: a sentence encoder whose vectors students learn")
         prepared = sized(prepared, pretrained, job.width)
         prepared = with_teachers_pairs(prepared, pretrained, job.max_length, job.seed)
+    mixup = float(prepared.about.get("augmentation", {}).get("mixup", 0.0))
     learnt, learnt_dev = _to_learn_from(job, prepared, pretrained)
     work = WorkFolder(job.work_folder)
     with work.locked():
         room = Classroom(
             prepared.task, prepared.outputs, learnt, prepared.dev, prepared.data_hash, job.max_length,
             job.seed, work, progress, deadline, ways, _without_test(prepared), prepared.parallel,
-            keep_words=bool(job.also),
+            keep_words=bool(job.also), mixup=mixup,
         )  # fmt: skip
         # before the teacher is fine-tuned, which changes the encoder
         near = word_neighbours(room, pretrained) if pretrained and job.variants else {}
@@ -109,7 +110,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         context = FitContext(
             prepared.task, prepared.outputs, lesson(learnt, prepared.outputs), prepared.dev, job.max_length,
             pretrained, teacher.model if teacher else None, job.seed, progress=progress, deadline=deadline,
-            focus=job.focus,
+            focus=job.focus, mixup=mixup,
         )  # fmt: skip
         more = lesson(learnt_dev, prepared.outputs)
         heard = hearing(Hearing(room, teacher, near), context, prepared, rows) if teacher else None

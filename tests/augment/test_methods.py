@@ -12,6 +12,7 @@ from pocketlm.augment.eda import Eda
 from pocketlm.augment.exchange import Exchange
 from pocketlm.augment.graphemes import graphemes, script_of
 from pocketlm.augment.method import AUGMENTERS, Material
+from pocketlm.augment.mixup import Mixup, alpha_of
 from pocketlm.augment.neighbours import own_neighbours
 from pocketlm.augment.noise import Noise
 from pocketlm.augment.orthography import Orthography
@@ -39,7 +40,7 @@ TAGGED = (
     tagged("switch the attic fan off please", ("room", 2, 2), ("thing", 3, 3)),
 )
 PLAIN = tuple(Example(one.text, one.labels) for one in TAGGED)
-FREE = [name for name in AUGMENTERS if not AUGMENTERS[name].needs]
+FREE = [name for name in AUGMENTERS if not AUGMENTERS[name].needs and name != "mixup"]
 
 
 def spans(example):
@@ -232,6 +233,8 @@ def test_words_used_alike_are_neighbours():
         ("orthography", PLAIN, "--language"),
         ("aeda", (Example("he runs", tokens=("he", "runs"), tags=("PRON", "VERB")),), "tags"),
         ("exchange", (Example("hi", ("a",)),), "often enough"),
+        ("mixup", TAGGED, "slots and tags"),
+        ("mixup", (Example("hi"),), "blends labels"),
     ],
 )
 def test_what_a_method_cannot_do_is_said(name, train, reason):
@@ -254,6 +257,8 @@ def test_settings_are_checked_and_needs_named():
     for kind in (Eda, Exchange, Aeda, Noise, SlotSubstitution, Orthography):
         with pytest.raises(ValueError, match="share"):
             kind(share=2.0)
+    with pytest.raises(ValueError, match="alpha is above 0"):
+        Mixup(alpha=0)
     with pytest.raises(RecipeError, match="--there NAME and --back NAME"):
         make_method("back-translation", {})
     with pytest.raises(UnknownNameError, match="Did you mean 'noise'"):
@@ -265,3 +270,8 @@ def test_rows_are_drawn_by_numpy_alone():
     again = np.random.default_rng(3)
     material = Material(PLAIN, near=NEAR)
     assert [Eda()(one, random, material) for one in PLAIN] == [Eda()(one, again, material) for one in PLAIN]
+
+
+def test_mixup_makes_no_rows():
+    assert all_rows(Mixup(), PLAIN) == []
+    assert alpha_of([Noise(), Mixup(0.3)]) == 0.3 and alpha_of([Noise()]) == 0

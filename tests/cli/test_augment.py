@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from pocketlm.cli.main import main
+from pocketlm.data.sound import write_wav
 
 
 @pytest.fixture
@@ -82,3 +84,15 @@ def test_wrong_input_is_said_in_one_line(refused, csv_file, tmp_path, arguments,
 def test_tags_that_would_move_are_refused(refused, jsonl_file):
     err = refused("augment", jsonl_file, "--method", "back-translation", "--there", "a", "--back", "b", "-o", "x.jsonl")
     assert "slots and tags" in err
+
+
+def test_a_folder_of_speech(run, refused, tmp_path):
+    folder = tmp_path / "speech"
+    folder.mkdir()
+    write_wav(folder / "a.wav", np.sin(np.arange(800, dtype=np.float32)), 8000)
+    code, said, err = run("augment", folder, "--method", "speed", "-o", tmp_path / "more")
+    assert code == 0 and not said and "2 new sounds of 1 by speed" in err
+    out = json.loads(run("augment", folder, "--method", "noise", "-o", tmp_path / "other", "--json")[1])
+    assert out["new_files"] == 2 and (tmp_path / "other" / "augmented.tsv").is_file()
+    assert "--method speed" in refused("augment", folder, "--try", "all")
+    assert "unknown sound augmenter 'eda'" in refused("augment", folder, "--method", "eda", "-o", tmp_path / "x")

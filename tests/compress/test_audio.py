@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from pocketlm.compress.audio import read_wav
 from pocketlm.compress.calibration import read_calibration
 from pocketlm.compress.context import Context
 from pocketlm.compress.rounding import RoundToNearest
@@ -24,11 +23,6 @@ def write(path, seconds, rate=16000, channels=1, width=2, seed=0):
         file.setframerate(rate)
         file.writeframes(noise.tobytes() if width == 2 else noise.astype("u1").tobytes())
     return noise
-
-
-def test_samples_are_what_was_written_and_channels_are_averaged(tmp_path):
-    noise = write(tmp_path / "two.wav", 0.1, channels=2)
-    np.testing.assert_allclose(read_wav(tmp_path / "two.wav", 16000), noise.mean(1) / 32768, rtol=1e-6)
 
 
 def test_a_folder_of_sound_is_a_calibration_that_reaches_every_layer(family, tmp_path):
@@ -68,7 +62,8 @@ def test_whisper_is_compressed_with_sound(family, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"), [({"rate": 8000}, "at 8,000 Hz; the model reads 16 bits at 16,000"), ({"width": 1}, "8 bits")]
+    ("changes", "said"),
+    [({"rate": 8000}, "has 8,000 samples a second; the model hears 16,000"), ({"width": 1}, "8 bits")],
 )
 def test_other_rates_and_widths_are_named(changes, said, family, tmp_path):
     write(tmp_path / "a.wav", 0.2, **changes)

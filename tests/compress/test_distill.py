@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from pocketlm.compress import teaching
 from pocketlm.compress.calibration import Calibration, calibration_from_rows
 from pocketlm.compress.context import Context
 from pocketlm.compress.distill import Distill
@@ -70,6 +71,26 @@ def test_a_speech_model_is_healed(family):
     Distill(**QUICK, relations=0.1, hidden=0.1)(student, context)
     assert context.journal.changed
     assert loss_of(student, model, batches[0]) < before
+
+
+def test_a_speech_model_is_healed_while_parts_of_its_sound_are_hidden(family, calibrated, monkeypatch):
+    model, generator = family("whisper"), torch.Generator().manual_seed(0)
+    ids = torch.randint(0, 200, (8, 6), generator=generator)
+    batch = {"input_features": torch.randn(8, 16, 100, generator=generator), "decoder_input_ids": ids}
+    context = Context(Calibration((batch,)), teacher=model, fast=False)
+    room = classroom(pruned(model), Distill(**QUICK, spec_augment=2), context)
+    places = room.learn[:3]
+    heard, given = [], ask
+    monkeypatch.setattr(teaching, "ask", lambda one, batch, **how: heard.append(batch) or given(one, batch, **how))
+    room.loss(places)
+    room.loss(places)
+    room.loss(places, trained=False)
+    first, second, judged = (one["input_features"] for one in heard)
+    whole = collate([room.rows[place] for place in places])["input_features"]
+    assert torch.equal(judged, whole) and not torch.equal(first, whole) and not torch.equal(first, second)
+    text = family("gpt2")
+    with pytest.raises(RecipeError, match="spec_augment hides parts of sound"):
+        Distill(**QUICK, spec_augment=1)(pruned(text), context_for(text, calibrated))
 
 
 def test_scales_of_a_quantized_model_learn_and_its_codes_stay(family, calibrated, tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pocketlm.augment.method import Made
+from pocketlm.augment.mixup import Mixup
 from pocketlm.augment.noise import Noise
 from pocketlm.errors import DataError
 from pocketlm.outputs import Example, Output
@@ -91,3 +92,9 @@ def test_too_few_rows_are_refused():
         gains([Noise()], EXAMPLES[:3], trials(), Silent())
     with pytest.raises(ValueError, match="folds at least 2"):
         trials(folds=1)
+
+
+def test_what_mixup_gains_is_measured_without_rows(quick_gains):
+    without, (found,) = gains([Mixup()], EXAMPLES, trials(), Silent())
+    assert found.new_rows == 0 and found.method == "mixup"
+    assert found.with_it == pytest.approx(without + found.gain.value, abs=2e-6)

@@ -113,6 +113,7 @@ AUGMENTERS = Table(
         "exchange": "pocketlm.augment.exchange:Exchange",
         "generate": "pocketlm.augment.generate:Generate",
         "masked-lm": "pocketlm.augment.masked:MaskedWords",
+        "mixup": "pocketlm.augment.mixup:Mixup",
         "noise": "pocketlm.augment.noise:Noise",
         "orthography": "pocketlm.augment.orthography:Orthography",
         "slot-substitution": "pocketlm.augment.slots:SlotSubstitution",

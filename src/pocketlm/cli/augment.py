@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -39,6 +40,9 @@ def command(
     lexicon: Annotated[
         str | None, _option("File with a word, a tab and a translation a line, for code-switch.")
     ] = None,
+    noises: Annotated[
+        str | None, _option("Folder of WAV files heard behind speech by the method noise; pink noise without.")
+    ] = None,
     teacher: Annotated[str | None, _option("Encoder that judges new rows and knows words of like meaning.")] = None,
     confidence: Annotated[float, typer.Option(help="Least score of a new row's label in the judge's answer.")] = 0.5,
     copies: Annotated[int, typer.Option(help="Times a method goes over the training rows.")] = 2,
@@ -63,7 +67,14 @@ def command(
     Example: pocketlm augment rows.csv --try all --language yo -o more.jsonl
 
     The file holds all splits: new rows are in train alone, and its column "augmented" says where each comes from.
+
+    A folder of WAV files is speech: pocketlm augment speech/ --method speed --method noise -o more/ writes a folder
+    with new sounds beside the old ones, the texts in .txt files with them.
     """
+    from pocketlm.data.sound import wav_files
+
+    if wav_files(Path(data)):
+        return _sounds(data, output, method, tried, noises, (copies, seed, force), (json_output, quiet))
     from pocketlm.augmenting import Augmentation, augment
 
     job = Job(
@@ -79,6 +90,25 @@ def command(
         print_json(result)
     elif not quiet:
         _summarize(result)
+    return 0
+
+
+def _sounds(
+    data: str, output: str | None, methods: list[str] | None, tried: str | None, noises: str | None,
+    settings: tuple[int, int, bool], shown: tuple[bool, bool],
+) -> int:  # fmt: skip
+    """New sounds of a folder. settings: copies, seed, force. shown: as JSON, or not at all."""
+    from pocketlm.augment.sound_files import augment_sounds
+    from pocketlm.errors import RecipeError
+
+    if tried is not None or not methods:
+        raise RecipeError("what sounds gain is not measured here: name methods with --method speed and --method noise")
+    copies, seed, force = settings
+    done = augment_sounds(data, output, methods, noises=noises, copies=copies, seed=seed, force=force)
+    if shown[0]:
+        print_json(done)
+    elif not shown[1]:
+        say(f"wrote {done['output']}: {done['new_files']:,} new sounds of {done['files']:,} by {', '.join(methods)}")
     return 0
 
 

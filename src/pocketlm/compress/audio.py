@@ -6,47 +6,28 @@ itself hears: its most probable tokens one by one.
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from pocketlm.compress.calibration import Batch, Calibration
-from pocketlm.errors import CalibrationError
+from pocketlm.data.sound import Sound, read_wav
+from pocketlm.errors import CalibrationError, DataError
 from pocketlm.model.pretrained import Model
 
-Sound = NDArray[np.float32]
 
-
-def wav_files(path: Path) -> list[Path]:
-    """The WAV files in a folder in order of their names, or the path itself where it is one."""
-    if path.is_dir():
-        return sorted(one for one in path.iterdir() if one.suffix.lower() == ".wav")
-    return [path] if path.suffix.lower() == ".wav" else []
-
-
-def read_wav(path: Path, rate: int) -> Sound:
-    """Samples of a 16-bit WAV file in [-1, 1), channels averaged.
-
-    Raises CalibrationError where it cannot be read, or is not of 16 bits and `rate` samples a second.
-    """
+def _read(path: Path, rate: int) -> Sound:
+    """Samples of a WAV file. Raises CalibrationError where it is not as `read_wav` and the model need it."""
     try:
-        with wave.open(str(path), "rb") as file:
-            width, found, channels = file.getsampwidth(), file.getframerate(), file.getnchannels()
-            data = file.readframes(file.getnframes())
-    except (OSError, EOFError, wave.Error) as error:
-        raise CalibrationError(f"calibration {path}: cannot be read as WAV: {error}") from None
-    if width != 2 or found != rate:
-        raise CalibrationError(
-            f"calibration {path}: has {8 * width} bits at {found:,} Hz; the model reads 16 bits at {rate:,} Hz"
-        )
-    samples = np.frombuffer(data[: len(data) // (2 * channels) * 2 * channels], "<i2").reshape(-1, channels)
-    return np.asarray(samples.mean(axis=1) / 32768, np.float32)
+        samples, found = read_wav(path)
+    except DataError as error:
+        raise CalibrationError(f"calibration {error}") from None
+    if found != rate:
+        raise CalibrationError(f"calibration {path}: has {found:,} samples a second; the model hears {rate:,}")
+    return samples
 
 
 def calibration_from_audio(
@@ -55,14 +36,14 @@ def calibration_from_audio(
     """Calibration from WAV files, cut into windows as long as the model hears.
 
     windows: at most so many, of each file the first ones first. length: tokens that the decoder reads of a window.
-    Raises CalibrationError where the model hears nothing, or a file is empty or not as `read_wav` needs it.
+    Raises CalibrationError where the model hears nothing, or a file is empty, no 16-bit WAV, or of another rate.
     """
     if not hasattr(model.tokenizer, "feature_extractor"):
         raise CalibrationError(f"calibration {paths[0]}: the model reads text, not sound")
     extractor = model.tokenizer.feature_extractor
     cut: list[tuple[int, Sound, str | None]] = []
     for path in paths:
-        samples = read_wav(path, extractor.sampling_rate)
+        samples = _read(path, extractor.sampling_rate)
         if not len(samples):
             raise CalibrationError(f"calibration {path}: holds no sound")
         said = path.with_suffix(".txt")

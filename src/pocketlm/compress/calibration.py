@@ -73,7 +73,8 @@ def read_calibration(
     predicts them. A speech model reads a WAV file or a folder of them.
     Raises CalibrationError where there is less than one window, or the file cannot be read.
     """
-    from pocketlm.compress.audio import calibration_from_audio, wav_files
+    from pocketlm.compress.audio import calibration_from_audio
+    from pocketlm.data.sound import wav_files
 
     path = Path(path)
     if sounds := wav_files(path):

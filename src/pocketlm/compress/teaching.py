@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -26,6 +27,7 @@ from pocketlm.errors import RecipeError
 from pocketlm.model.pretrained import Model
 from pocketlm.train.heal import Healing, HealSchedule, endless_batches, heal
 from pocketlm.train.losses import TopTail, divergence, head_relation_loss, hidden_loss, state_distance, tail_shares
+from pocketlm.train.spec_augment import spec_augment
 
 # A place whose successor is not known.
 NOTHING = -100
@@ -34,7 +36,7 @@ MOST_HELD_OUT = 512
 
 # Settings that are numbers, and what they may be.
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
-    (("logits", "hidden", "relations", "labels", "decay"), lambda value: value >= 0, "0 or more"),
+    (("logits", "hidden", "relations", "labels", "decay", "spec_augment"), lambda value: value >= 0, "0 or more"),
     (
         ("steps", "rate", "scale_rate", "batch", "temperature", "top", "relation_heads", "sample_tokens"),
         lambda value: value > 0, "more than 0",
@@ -52,7 +54,8 @@ class Training:
     hidden, relations, labels: weights of the losses. temperature: of the logits. top: likeliest classes whose share is
     kept, the others' as one. beta: 0 for KL(teacher ‖ student), 1 for its reverse, between for generalized
     Jensen-Shannon. hidden_at: "last" or "every" block. hidden_by: "cosine" or "mse". relation_heads: of MiniLMv2.
-    held_out: share of the rows that judge.
+    held_out: share of the rows that judge. spec_augment: of sound, so many stretches of time and as many of pitch are
+    hidden from the student while it learns, and not from its teacher.
     """
 
     name: ClassVar[str] = ""
@@ -79,6 +82,7 @@ class Training:
     warmup: float = 0.1
     decay: float = 0.0
     clip: float = 1.0
+    spec_augment: int = 0
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -104,7 +108,10 @@ class Training:
 
 @dataclass
 class Classroom:
-    """A student, its teacher, and the rows it learns from. learn, judge: places of rows."""
+    """A student, its teacher, and the rows it learns from.
+
+    learn, judge: places of rows. heard: batches of sound that were hidden in part.
+    """
 
     student: Model
     teacher: Model
@@ -117,6 +124,7 @@ class Classroom:
     seed: int
     pairs: list[list[tuple[int, int]]]
     blocks: tuple[list[str], list[str]]
+    heard: int = 0
 
     @property
     def _teacher_runs(self) -> bool:
@@ -134,7 +142,8 @@ class Classroom:
                 assert said.logits is not None and given.logits is not None
                 apart = self._divergence(said.logits[own.fresh], _whole(given.logits[own.fresh], settings))
                 return settings.logits * apart
-        said = ask(self.student, batch, states=settings.hidden > 0, relations=self._relations(0))
+        heard = self._hidden_in_part(batch) if trained and settings.spec_augment else batch
+        said = ask(self.student, heard, states=settings.hidden > 0, relations=self._relations(0))
         total = torch.zeros(())
         if self._teacher_runs:
             total = total + self._inner(said, self._given(batch))
@@ -143,6 +152,15 @@ class Classroom:
         if settings.labels:
             total = total + settings.labels * self._labels(said, batch, places)
         return total
+
+    def _hidden_in_part(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The batch with stretches of its sound hidden, others each time. Raises RecipeError for text."""
+        if "input_features" not in batch:
+            raise RecipeError(f"{self.settings.name}: spec_augment hides parts of sound; this model reads text")
+        self.heard += 1
+        random = np.random.default_rng((self.seed, self.heard))
+        features = [spec_augment(one.numpy(), self.settings.spec_augment, random) for one in batch["input_features"]]
+        return {**batch, "input_features": torch.from_numpy(np.stack(features))}
 
     def _relations(self, side: int) -> list[str]:
         return self.blocks[side] if self.settings.relations else []

@@ -20,6 +20,7 @@ import numpy as np
 
 from pocketlm.augment.apply import augmented
 from pocketlm.augment.method import Material, Method, Neighbours
+from pocketlm.augment.mixup import alpha_of
 from pocketlm.augment.sift import Sieve
 from pocketlm.data.splits import normal_text
 from pocketlm.errors import DataError
@@ -155,20 +156,23 @@ def _trial(
     material = Material(tuple(learnt), trials.language, trials.near)
     sieve = Sieve(held, partial(answers, plain), trials.outputs, trials.confidence)
     for method in methods:
+        blended = alpha_of([method])
         new, dropped = sieve(augmented([method], material, seed=seed, copies=trials.copies), learnt)
         tally = tallies[method.name]
         tally.new, tally.learnt = tally.new + len(new), tally.learnt + len(learnt)
         tally.dropped.update(dropped)
         more = [*learnt, *(row.example for row in new)]
-        yield method.name, answers(trained_student(trials.task, trials.outputs, more, seed, len(learnt)), texts)
+        made = trained_student(trials.task, trials.outputs, more, seed, len(learnt), blended)
+        yield method.name, answers(made, texts)
 
 
 def trained_student(
-    task: Task, outputs: tuple[Output, ...], examples: Sequence[Example], seed: int, rows: int | None = None
-) -> TaskModel:
+    task: Task, outputs: tuple[Output, ...], examples: Sequence[Example], seed: int, rows: int | None = None,
+    mixup: float = 0.0,
+) -> TaskModel:  # fmt: skip
     """The cheap student after its last epoch; no held-out row chooses one.
 
-    rows: as if there were so many, for the number of steps.
+    rows: as if there were so many, for the number of steps. mixup: as `Objective` has it.
     """
     context = FitContext(task, outputs, lesson(examples, outputs), [], max_length=64, seed=seed)
     model = STUDENT(None, context)
@@ -178,7 +182,7 @@ def trained_student(
     batch = 32 if rows < 2_000 else 128
     later = count()
     train(
-        model, context.lesson, Objective(), Schedule(epochs, RATE, batch, warmup=0.05, second_moment=0.99),
+        model, context.lesson, Objective(mixup=mixup), Schedule(epochs, RATE, batch, warmup=0.05, second_moment=0.99),
         lambda _: float(next(later)), seed=seed,
     )  # fmt: skip
     return model

@@ -50,6 +50,7 @@ class Distill:
             alpha=self.alpha if taught is not None else 0.0,
             beta=self.beta if taught is not None and taught.hidden and not bag else 0.0,
             temperature=self.temperature,
+            mixup=context.mixup,
         )
         schedule = Schedule(
             self.epochs,

@@ -24,7 +24,7 @@ class FitContext:
     dev: examples that choose; test examples are never here. teacher: the fine-tuned encoder.
     taught_dev: the teacher's answers on dev, where it is listened to.
     checkpoints: folder for what a pass needs to resume; None where it need not. focus: pieces that students read of
-    a long context; None for all.
+    a long context; None for all. mixup: as `Objective` has it.
     """
 
     task: Task
@@ -38,6 +38,7 @@ class FitContext:
     taught_dev: Sequence[Prediction] | None = None
     checkpoints: Path | None = None
     focus: int | None = None
+    mixup: float = 0.0
     progress: Progress = field(default_factory=Silent)
     deadline: Deadline = field(default_factory=Deadline)
 

@@ -159,12 +159,12 @@ def _fine_tuned(
         "seed": room.seed, "checkpoint": checkpoint, "progress": room.progress, "deadline": deadline,
     }  # fmt: skip
     if len(rows) == len(room.train):
-        history = fine_tune(model, rows, room.dev, room.task, **given)
+        history = fine_tune(model, rows, room.dev, room.task, mixup=room.mixup, **given)
     else:
         plain = teacher_schedule(len(rows), room.outputs)
         schedule = replace(plain, epochs=max(FEWEST_EPOCHS, min(plain.epochs, TEXTS_SEEN // len(rows))))
         figure = DevFigure(room.task, room.dev)
-        history = train(model, lesson(rows, room.outputs), Objective(), schedule, figure, **given)
+        history = train(model, lesson(rows, room.outputs), Objective(mixup=room.mixup), schedule, figure, **given)
     return f"fine-tuned for {len(history.figures)} epochs, best after {history.best_epoch + 1}; {history.ended}"
 
 

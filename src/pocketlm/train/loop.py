@@ -10,6 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from pocketlm.model.readout import states_and_logits
 from pocketlm.model.task_model import TaskModel
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.inputs import Encoded
+from pocketlm.train.blend import Blend
 from pocketlm.train.lesson import Lesson, make_batch
 from pocketlm.train.losses import Objective
 from pocketlm.train.optimizers import optimizers_of
@@ -277,7 +279,14 @@ def _loss(model: TaskModel, given: Lesson, encoded: Sequence[Encoded], own: list
     module: Any = model.module
     outputs = model.spec.outputs
     batch = make_batch(given, outputs, encoded, model.inputs, own)
-    if objective.beta and batch.hidden is not None:
-        states, logits = states_and_logits(module, batch.arrays)
-        return objective(logits, batch, outputs) + objective.on_hidden(states, batch)
-    return objective(module(**batch.arrays), batch, outputs)
+    blend = Blend.drawn(len(own), objective.mixup) if objective.mixup else None
+    states = None
+    with blend.applied(module, outputs) if blend else nullcontext():
+        if objective.beta and batch.hidden is not None:
+            states, logits = states_and_logits(module, batch.arrays)
+        else:
+            logits = module(**batch.arrays)
+    loss = objective(logits, batch, outputs)
+    if blend is not None:
+        loss = blend.share * loss + (1 - blend.share) * objective(logits, blend.other(batch, outputs), outputs)
+    return loss if states is None else loss + objective.on_hidden(states, batch)

@@ -113,12 +113,13 @@ class Objective:
     """What training minimizes: (1 - α) · labels + α · distillation + β · hidden states.
 
     alpha: weight of the teacher's logits, in [0, 1]; 0 without a teacher. beta: of hidden states or relations.
-    temperature: of the distillation.
+    temperature: of the distillation. mixup: of the Beta that shares of blended texts are drawn from; 0 blends none.
     """
 
     alpha: float = 0.0
     beta: float = 0.0
     temperature: float = 8.0
+    mixup: float = 0.0
 
     def __call__(self, logits: Mapping[str, Tensor], batch: Batch, outputs: Sequence[Output]) -> Tensor:
         """The loss on logits, summed over the outputs."""

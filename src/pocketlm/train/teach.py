@@ -179,12 +179,13 @@ def fine_tune(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     deadline: Deadline | None = None,
+    mixup: float = 0.0,
 ) -> History:
-    """Fine-tune a teacher in place on labels alone; it ends with its best epoch's weights."""
+    """Fine-tune a teacher in place on labels alone; it ends with its best epoch's weights. mixup: of `Objective`."""
     return train(
         model,
         lesson(train_examples, model.spec.outputs),
-        Objective(),
+        Objective(mixup=mixup),
         teacher_schedule(len(train_examples), model.spec.outputs),
         DevFigure(task, dev_examples),
         seed=seed,

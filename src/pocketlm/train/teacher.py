@@ -65,6 +65,7 @@ class Classroom:
     know. keep_words: whether its embeddings of pieces stay as they are while it is fine-tuned, so that the languages
     that it is not fine-tuned on are read as before (Wu and Dredze 2019, arXiv:1904.09077, section 5, on lower layers).
     ways: of `train.few_shot`, beside plain fine-tuning. unlabelled: texts for self-training, none of them a test row's.
+    mixup: as `Objective` has it.
     """
 
     task: Task
@@ -81,6 +82,7 @@ class Classroom:
     unlabelled: Sequence[str] = ()
     parallel: bool = False
     keep_words: bool = False
+    mixup: float = 0.0
 
 
 def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
