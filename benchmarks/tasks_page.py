@@ -111,9 +111,10 @@ def gguf(found: dict[str, Any]) -> list[str]:
     for name, row in sorted(found["rows"].items()):
         theirs, ours = row["theirs"], row["ours"]
         types = ", ".join(f"{count} {kind}" for kind, count in ours["types"].items() if kind not in ("F32", "F16"))
+        by = [one["perplexity_by_llama_cpp"] for one in (theirs, ours)]
         lines.append(
-            f"| {name} | {types} | {ours['tensor_bytes'] / 1e6:.1f} MB | {theirs['perplexity']:.3f} | {ours['perplexity']:.3f} | "
-            f"{theirs['perplexity_by_llama_cpp']:.3f} | {ours['perplexity_by_llama_cpp']:.3f} | "
+            f"| {name} | {types} | {ours['tensor_bytes'] / 1e6:.1f} MB | {theirs['perplexity']:.3f} | "
+            f"{ours['perplexity']:.3f} | {by[0]:.3f} | {by[1]:.3f} | "
             f"{row['tokens_by_llama_cpp']:,} |"
         )
     lower = sum(row["ours"]["perplexity"] < row["theirs"]["perplexity"] for row in found["rows"].values())

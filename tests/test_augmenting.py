@@ -98,7 +98,7 @@ def test_gains_are_measured_and_only_methods_that_help_are_written(quick_gains, 
     path = tmp_path / "more.jsonl"
     job = Job(str(csv_file), text="text", label="category")
     result = augment(Augmentation(job, ("all",), measure=True, output=str(path), seeds=1, folds=2))
-    assert {one["method"] for one in result["gains"]} == {"aeda", "eda", "exchange", "noise"}
+    assert {one["method"] for one in result["gains"]} == {"aeda", "eda", "exchange", "mixup", "noise"}
     assert set(result["skipped"]) == {"orthography", "slot-substitution"}
     assert result["written"] == ["noise"]
     assert {row["augmented"].split(" ")[0] for row in written(path) if row["augmented"]} == {"noise"}
@@ -131,7 +131,7 @@ def test_fit_takes_only_methods_whose_gain_is_sure(quick_gains, csv_file, tmp_pa
     )
     about = result.data["data"]["augmentation"]
     assert [one["method"] for one in about["methods"]] == ["aeda"]
-    assert len(about["gains"]) == 4
+    assert len(about["gains"]) == 5
     assert any("gains of n-grams held out" in note for note in result.data["data"]["notes"])
 
 

@@ -90,7 +90,7 @@ def test_noises_are_taken_from_a_folder(speech, tmp_path):
     power = np.abs(np.fft.rfft(samples))
     assert set(np.argsort(power)[-2:]) == {150, 500}  # half a second: 300 and 1,000 Hz
     write_wav(noises / "hum.wav", tone(1000), 16000)
-    with pytest.raises(DataError, match="no WAV file of 8,000 samples a second"):
+    with pytest.raises(DataError, match="no WAV file with 8,000 samples a second"):
         augment_sounds(str(speech), str(tmp_path / "other"), ("noise",), noises=str(noises))
     assert not (tmp_path / "other").exists()
 

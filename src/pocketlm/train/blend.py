@@ -27,7 +27,7 @@ class Blend:
     @classmethod
     def drawn(cls, texts: int, alpha: float) -> Blend:
         """A permutation, and a share from Beta(alpha, alpha), by torch's generator."""
-        share = torch.distributions.Beta(alpha, alpha).sample()  # type: ignore[no-untyped-call]
+        share = torch.distributions.Beta(alpha, alpha).sample()
         return cls(torch.randperm(texts), float(share))
 
     @contextmanager
