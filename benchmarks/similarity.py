@@ -106,10 +106,12 @@ def smart_home_pairs(seed: int = 0, each: int = 400) -> list[Example]:
     ]
 
 
-def students(data: dict[str, str], teacher: str, folder: Path, limit: str) -> list[tuple[str, Path]]:
+def students(
+    data: dict[str, str], teacher: str, folder: Path, limit: str, sizes: Sequence[str]
+) -> list[tuple[str, Path]]:
     """A Pocket a size, of one work folder."""
     made = []
-    for size in SIZES:
+    for size in sizes:
         output = folder / f"{size}.pocket"
         job = Job(
             **data, task="similarity", teacher=teacher, max_size=size, output=str(output), force=True, variants=2,
@@ -126,7 +128,7 @@ def students(data: dict[str, str], teacher: str, folder: Path, limit: str) -> li
 
 
 def run_set(
-    data: dict[str, str], examples: Sequence[Example], teacher: str, folder: Path, limit: str
+    data: dict[str, str], examples: Sequence[Example], teacher: str, folder: Path, limit: str, sizes: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Every system's bytes, p50 on one thread, and figures on the set's test rows."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +148,7 @@ def run_set(
             encode.session = encode.read = None
         taken = timed(encode, spread(texts, TIMED))
         rows.append({"name": name, "size_bytes": size, "latency_p50_ms": taken["latency_p50_ms"], "metrics": figures})
-    for name, path in students(data, teacher, folder, limit):
+    for name, path in students(data, teacher, folder, limit, sizes):
         model = pocketlm.load(path, threads=1)
         figures = judged(examples, lambda own, model=model: model.vectors(own, batch_size=1))
         taken = measure_pocket(path, spread(texts, TIMED))
@@ -172,6 +174,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True, help="folder with minilm/")
     parser.add_argument("--work", type=Path, default=None, help="folder for unfinished and measured work")
     parser.add_argument("--sets", default="banking77,smart-home", help="which of the two sets")
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), help="of the students")
     parser.add_argument("--time-limit", default="10m", help="of one fit")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
@@ -189,7 +192,7 @@ def main() -> None:
         found = {}
         for name in asked.sets.split(","):
             data, examples = sets[name]
-            found[name] = run_set(data, examples(), teacher, folder / name, asked.time_limit)
+            found[name] = run_set(data, examples(), teacher, folder / name, asked.time_limit, asked.sizes)
     whole = {"machine": describe(), "date": datetime.date.today().isoformat(), "sets": found}
     asked.out.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
