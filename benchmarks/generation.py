@@ -164,18 +164,18 @@ def race(files: dict[str, Path], threads: int) -> dict[str, dict[str, float]]:
 
 
 def table(found: dict[str, Any]) -> list[str]:
-    """The figures as Markdown."""
-    lines = ["| system | file | bits a weight | perplexity | prompt, 1 thread | text, 1 thread | text, 2 threads |"]
-    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    """The figures as Markdown, with a column of text a number of threads."""
+    counts = list(dict.fromkeys(count for one in found["systems"].values() for count in one.get("threads", {})))
+    heads = [f"text, {count} thread{'s' * (count != '1')}" for count in counts]
+    first = counts[:1]
+    heads = [f"prompt, {count} thread{'s' * (count != '1')}" for count in first] + heads
+    lines = [f"| system | file | bits a weight | perplexity | {' | '.join(heads)} |", "| --- " * (4 + len(heads)) + "|"]
     for name, one in found["systems"].items():
-        speed = [one["threads"].get(threads, {}) for threads in ("1", "2")]
         words = f"{one['perplexity']['perplexity']['value']:.2f}" if "perplexity" in one else "–"
-        lines.append(
-            f"| {name} | {one['file_bytes'] / 1e6:.1f} MB | {one['bits_per_weight']:.2f} | {words} | "
-            f"{speed[0].get('prompt_tokens_per_s', np.nan):,.0f} tokens/s | "
-            f"{speed[0].get('generation_tokens_per_s', np.nan):,.1f} tokens/s | "
-            f"{speed[1].get('generation_tokens_per_s', np.nan):,.1f} tokens/s |"
-        )
+        speeds = [f"{one['threads'][count]['prompt_tokens_per_s']:,.0f} tokens/s" for count in first]
+        speeds += [f"{one['threads'][count]['generation_tokens_per_s']:,.1f} tokens/s" for count in counts]
+        size = f"{one['file_bytes'] / 1e6:.1f} MB"
+        lines.append(f"| {name} | {size} | {one['bits_per_weight']:.2f} | {words} | {' | '.join(speeds)} |")
     return lines
 
 
