@@ -22,8 +22,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import pocketlm
 from pocketlm.measure.fresh import ONE_THREAD, measure_writing
 from pocketlm.measure.machine import describe
