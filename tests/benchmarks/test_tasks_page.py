@@ -12,7 +12,10 @@ def value(mean):
 
 
 def side(perplexity):
-    return {"tensor_bytes": 81_000_000, "perplexity": perplexity, "perplexity_by_llama_cpp": perplexity + 1}
+    types = {"Q4_0": 210, "F32": 61, "Q8_0": 1}
+    return {
+        "tensor_bytes": 81_000_000, "types": types, "perplexity": perplexity, "perplexity_by_llama_cpp": perplexity + 1,
+    }  # fmt: skip
 
 
 FOUND = {
@@ -62,7 +65,7 @@ FOUND = {
         ("translation", "| teacher, 4 beams | 0.5000 [0.4900, 0.5100] | 0.2000 [0.1900, 0.2100] |"),
         ("translation", "| Pocket, 8 bits | 400 | 9.00 MB |"),
         ("generation", "float32: on 127 of 128 prompts all 64 tokens are those that torch writes greedily."),
-        ("gguf", "| Q4_0 | 81.0 MB | 24.800 | 22.500 | 25.800 | 23.500 | 8,192 |"),
+        ("gguf", "| Q4_0 | 210 Q4_0, 1 Q8_0 | 81.0 MB | 24.800 | 22.500 | 25.800 | 23.500 | 8,192 |"),
         ("gguf", "Ours is lower in 1 of 2 kinds."),
         ("similarity", "| teacher | 90.00 MB | 5.00 ms | 0.9000 (100.0%) |"),
     ],
