@@ -145,7 +145,7 @@ def report(
     first = "student, 1 beam"
     order = {first: said[first], **{name: one for name, one in said.items() if name != first}}
     return {
-        "data": prepared.about, "n": len(texts), "heard": heard, "scores": scores,
+        "data": named(prepared.about), "n": len(texts), "heard": heard, "scores": scores,
         "beside the student (paired bootstrap)": compare(references, order),
         "models": {
             name: {
@@ -158,6 +158,12 @@ def report(
         "shortlist": {"same as without": same(said["Pocket, 8 bits"], said["Pocket, 8 bits with shortlist"])},
         "machine": describe(), "date": datetime.date.today().isoformat(),
     }  # fmt: skip
+
+
+def named(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of the data, by its folder's name and not by where that lies."""
+    source = str(about["source"])
+    return json.loads(json.dumps(about, ensure_ascii=False).replace(source, Path(source).name))
 
 
 def same(left: Sequence[str], right: Sequence[str]) -> float:

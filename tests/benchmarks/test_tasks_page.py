@@ -32,7 +32,7 @@ FOUND = {
         **TAKEN, "n": 1835, "heard": 30000,
         "scores": {"teacher, 4 beams": {"metrics": {"chrf++": value(0.5), "bleu": value(0.2)}}},
         "speed": {"torch, float": {"words_per_s": 50.0}, "Pocket, 8 bits": {"words_per_s": 400.0, "size_bytes": 9e6}},
-        "models": {"teacher": {"parameters": 9_000_000, "seconds": 3600.0}},
+        "models": {"teacher": {"parameters": 9_000_000, "seconds": 3600.0, "notes": ["best after 3"]}},
     },
     "generation": {
         **TAKEN, "evaluation": {"tokens": 32768, "window": 1024},
