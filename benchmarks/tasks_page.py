@@ -57,7 +57,7 @@ def translation(found: dict[str, Any]) -> list[str]:
         "## Translation from pairs alone", "", taken(found, "translation.py"), "",
         f"{found['n']:,} test pairs, read once a system. The teacher is trained on the pairs alone, the student on "
         f"them and on {found['heard']:,} texts that the teacher wrote. Models in torch stop at one and a half times "
-        "the pieces of their source and 20 more, Pockets at 256, which a model that does not learn to end a text soon runs "
+        "the pieces of their source and 20 more, Pockets at 256, which a model that has not learnt to end a text runs "
         "into: a Pocket in 8 bits is to be compared with the one in floats.", "",
         "| system | chrF++ [95 %] | BLEU [95 %] |", "| --- | --- | --- |",
     ]  # fmt: skip
