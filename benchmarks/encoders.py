@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peers import OnnxText
 
 
-class OnnxEncode:
-    """One text at a time through a graph on one thread; the session is made in the process that uses it."""
-
-    def __init__(self, graph: Path, tokenizer: str) -> None:
-        self.graph, self.tokenizer, self.session = str(graph), tokenizer, None
+class OnnxEncode(OnnxText):
+    """One text's vector."""
 
     def __call__(self, text: str) -> np.ndarray:
-        if self.session is None:
-            import onnxruntime
-            from tokenizers import Tokenizer
-
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = options.inter_op_num_threads = 1
-            self.session = onnxruntime.InferenceSession(self.graph, options)
-            self.read = Tokenizer.from_str(self.tokenizer)
-            self.read.no_padding()
-            self.read.enable_truncation(64)
-        ids = np.array([self.read.encode(text).ids], np.int64)
-        return self.session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0][0]
+        return self.first(text)
 
 
 class Model2VecEncode:

@@ -120,14 +120,15 @@ class SklearnPredict:
         return self.pipeline.predict([text])[0]
 
 
-class OnnxPredict:
+class OnnxText:
     """A tokenizer and an ONNX graph on one text, one thread; the session is made in the process that uses it."""
 
     def __init__(self, graph: str, tokenizer: str, max_length: int) -> None:
         self.graph, self.tokenizer, self.max_length = graph, tokenizer, max_length
         self.session: Any = None
 
-    def __call__(self, text: str) -> int:
+    def first(self, text: str) -> np.ndarray:
+        """The graph's first output of the text."""
         if self.session is None:
             import onnxruntime
             from tokenizers import Tokenizer
@@ -139,7 +140,14 @@ class OnnxPredict:
             self.read.no_padding()
             self.read.enable_truncation(self.max_length)
         ids = np.array([self.read.encode(text).ids], np.int64)
-        return int(self.session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0].argmax())
+        return self.session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0][0]
+
+
+class OnnxPredict(OnnxText):
+    """The likeliest label of one text."""
+
+    def __call__(self, text: str) -> int:
+        return int(self.first(text).argmax())
 
 
 class Model2VecPredict:

@@ -48,7 +48,11 @@ def teacher_graphs(model: Any, folder: Path) -> list[tuple[str, int, Any]]:
     quantize_dynamic(str(whole), str(small), per_channel=True, weight_type=QuantType.QInt8)
     tokenizer = model.inputs.tokenizer.to_str()
     return [
-        (f"teacher, ONNX Runtime {kind}", graph.stat().st_size + len(tokenizer.encode()), OnnxEncode(graph, tokenizer))
+        (
+            f"teacher, ONNX Runtime {kind}",
+            graph.stat().st_size + len(tokenizer.encode()),
+            OnnxEncode(str(graph), tokenizer, 64),
+        )
         for kind, graph in (("float32", whole), ("dynamic int8", small))
     ]
 

@@ -87,6 +87,13 @@ class Measurement:
     machine: str = ""
     extra: Mapping[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, quality: Mapping[str, float], costs: Mapping[str, Any], split: str = "dev") -> Measurement:
+        """From figures, and from what measuring in a fresh process says."""
+        return cls(
+            quality, costs["size_bytes"], costs["latency_p50_ms"], costs["latency_p95_ms"], costs["memory_bytes"], split
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Quality and costs as plain data, as a result tells them of a candidate."""
         return {

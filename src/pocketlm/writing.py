@@ -143,7 +143,7 @@ def _shape(desk: Desk, job: Job, prepared: Prepared, vocabulary: Vocabulary) -> 
     for shape in shapes[:-1]:
         desk.progress.stage(f"measuring what a student of {shape.parameters:,} weights costs")
         costs = _price(desk, prepared, vocabulary, shape)
-        if allowed.check(_measurement({}, costs), "").met:
+        if allowed.check(Measurement.of({}, costs), "").met:
             return shape
     return shapes[-1]
 
@@ -168,12 +168,6 @@ def _readable(vocabulary: Vocabulary, texts: Sequence[str]) -> list[str]:
     return [text for text, row in zip(texts, read, strict=True) if len(row) <= POSITIONS]
 
 
-def _measurement(quality: dict[str, float], costs: dict[str, Any]) -> Measurement:
-    return Measurement(
-        quality, costs["size_bytes"], costs["latency_p50_ms"], costs["latency_p95_ms"], costs["memory_bytes"]
-    )
-
-
 def _exported(desk: Desk, prepared: Prepared, student: Translator, vocabulary: Vocabulary) -> Exported:
     """The student as a Pocket of 8 bits, with a shortlist where that changes next to nothing, measured on dev."""
     desk.progress.stage("writing and measuring the Pocket")
@@ -188,7 +182,7 @@ def _exported(desk: Desk, prepared: Prepared, student: Translator, vocabulary: V
     if same >= SAME:
         path, said = short, again
     costs = measure_pocket(path, _readable(vocabulary, texts))
-    measured = _measurement(prepared.task.figures(prepared.dev, said, prepared.outputs), costs)
+    measured = Measurement.of(prepared.task.figures(prepared.dev, said, prepared.outputs), costs)
     sizes = [len(vocabulary.shortlist.allowed(row)) for row in vocabulary.sources[:500]]
     details = {
         "shortlist": {"used": same >= SAME, "same": same, "mean_pieces": sum(sizes) / len(sizes)},

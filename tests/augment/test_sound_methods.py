@@ -107,10 +107,14 @@ def test_nothing_of_the_user_is_lost(speech, tmp_path):
     (target / "mine.txt").write_text("mine", "utf-8")
     with pytest.raises(OutputError, match="exists already"):
         augment_sounds(str(speech), str(target), ("speed",))
-    with pytest.raises(OutputError, match="was not written by augment"):
+    with pytest.raises(OutputError, match=r"mine\.txt was not written by augment"):
         augment_sounds(str(speech), str(target), ("speed",), force=True)
     assert (target / "mine.txt").read_text("utf-8") == "mine"
     augment_sounds(str(speech), str(tmp_path / "new"), ("speed",))
+    (tmp_path / "new" / "mine.txt").write_text("mine", "utf-8")
+    with pytest.raises(OutputError, match=r"mine\.txt was not written by augment"):
+        augment_sounds(str(speech), str(tmp_path / "new"), ("noise",), force=True)
+    (tmp_path / "new" / "mine.txt").unlink()
     augment_sounds(str(speech), str(tmp_path / "new"), ("noise",), force=True)
     assert len(wav_files(tmp_path / "new")) == 6
     with pytest.raises(OutputError, match="does not exist"):

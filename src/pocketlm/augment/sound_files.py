@@ -69,12 +69,22 @@ def _check(target: Path, data: Path, force: bool) -> None:
     if target.is_dir() and any(target.iterdir()):
         if not force:
             raise OutputError(f"{target}: exists already; pass --force to replace it, or choose another name")
-        if not (target / LIST).is_file():
-            raise OutputError(f"{target}: was not written by augment, and is not replaced; choose another name")
+        if mine := _others(target):
+            raise OutputError(f"{target}: {mine[0]} was not written by augment, which replaces nothing else")
     elif target.exists() and not target.is_dir():
         raise OutputError(f"{target}: is a file; sound is written into a folder")
     if not target.resolve().parent.is_dir():
         raise OutputError(f"{target}: the folder {target.resolve().parent} does not exist")
+
+
+def _others(folder: Path) -> list[str]:
+    """Names of what is in the folder beside the files that its list names, and the texts that go with them."""
+    known = {LIST}
+    if (folder / LIST).is_file():
+        with (folder / LIST).open(encoding="utf-8", newline="") as listed:
+            for row in csv.DictReader(listed, delimiter="\t"):
+                known |= {name for one in (row["file"], row["source"]) for name in (one, f"{Path(one).stem}.txt")}
+    return sorted(one.name for one in folder.iterdir() if one.name not in known)
 
 
 def _noises(folder: str | None, rates: set[int]) -> dict[int, list[Any]]:

@@ -82,9 +82,7 @@ def command(
     quality: dict[str, float] = {}
     if budget.min_quality is not None:
         quality = {name: figure.value for name, figure in evaluate(model, examples).metrics.items()}
-    measured = Measurement(
-        quality, taken["size_bytes"], taken["latency_p50_ms"], taken["latency_p95_ms"], taken["memory_bytes"], "given"
-    )
+    measured = Measurement.of(quality, taken, "given")
     task = TASKS[model.task]
     lower = [name for name, higher in task.higher_is_better.items() if not higher]
     verdict = budget.check(measured, task.main_metric, lower=lower)

@@ -225,7 +225,7 @@ def _price(study: Study, model: Model, key: Mapping[str, Any]) -> Tried:
         return {"costs": writing_costs(path)}
 
     _, said = study.remembered("price", key, make)
-    measured = _measurement({}, said["costs"])
+    measured = Measurement.of({}, said["costs"])
     budget = replace(study.job.budget, min_quality=None)
     return Tried("cut", "student", measured=measured, verdict=budget.check(measured, ""))
 
@@ -234,12 +234,6 @@ def writing_costs(path: Path) -> dict[str, Any]:
     """What writing costs in a fresh process on one thread; its latency is that of a token."""
     taken = measure_writing(path, max_seconds=MEASURING_SECONDS)
     return {**taken, **{f"latency_{name}_ms": taken[f"token_{name}_ms"] for name in ("p50", "p95")}}
-
-
-def _measurement(quality: Mapping[str, float], costs: Mapping[str, Any]) -> Measurement:
-    return Measurement(
-        quality, costs["size_bytes"], costs["latency_p50_ms"], costs["latency_p95_ms"], costs["memory_bytes"]
-    )
 
 
 def stored(
@@ -260,7 +254,7 @@ def stored(
         return {"costs": costs, "quality": quality, "difference": apart, "seconds": time.monotonic() - began}
 
     folder, said = study.remembered("stored", {**key, "bits": bits}, make)
-    measured = _measurement(said["quality"], said["costs"])
+    measured = Measurement.of(said["quality"], said["costs"])
     # the final file also states its test figures
     verdict = study.check(replace(measured, size_bytes=measured.size_bytes + TEST_FIGURES_BYTES), theirs)
     about = {**said, "bits": bits, "passes": [_passed(one) for one in model.records], "parameters": model.parameters}
