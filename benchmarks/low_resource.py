@@ -3,7 +3,9 @@
 FOLDER holds masakhanews/, sib200/ and afrisenti/, in each a folder a language with train.tsv, dev.tsv and test.tsv.
 Both systems learn from the same rows in the same run: the SVM from train and dev together, fit from train, with dev to
 choose by and to learn from at the end. With --also fit learns from training rows of other languages of the set, too;
-none of their dev or test rows is read. What is done is kept in FILE, and the same command goes on after it.
+none of their dev or test rows is read. With --unlabelled N fit is given N sentences of the language from training
+splits of the other sets and from swahili-text/, and the training rows of all other languages of the set, without
+labels. What is done is kept in FILE, and the same command goes on after it.
 --dev never opens test.tsv: train and dev rows are put together, and seed s is judged on the s-th fifth of them.
 """
 
@@ -13,6 +15,7 @@ import argparse
 import csv
 import datetime
 import json
+import re
 import shutil
 import sys
 import time
@@ -54,6 +57,18 @@ SETS = {
 }
 
 
+# Where there is more text of a language: a set and its folder there, or a file of plain text.
+MORE = {
+    "swh": ("afrisenti/swa", "swahili-text/train.txt"), "swa": ("sib200/swh_Latn", "swahili-text/train.txt"),
+    "yor": ("sib200/yor_Latn", "masakhanews/yor"), "ibo": ("sib200/ibo_Latn", "masakhanews/ibo"),
+    "lug": ("sib200/lug_Latn", "masakhanews/lug"), "som": ("sib200/som_Latn", "masakhanews/som"),
+    "hau": ("sib200/hau_Latn", "afrisenti/hau"), "amh": ("sib200/amh_Ethi", "afrisenti/amh"),
+    "eng": (), "khm": (), "quy": (), "wol": (), "pcm": (), "twi": (),
+}  # fmt: skip
+# Words of a sentence that is taken from a longer text.
+FEWEST, MOST = 6, 40
+
+
 def read(folder: Path, about: Set, split: str) -> Rows:
     """(text, label) of each row of a split."""
     csv.field_size_limit(10**9)
@@ -61,6 +76,25 @@ def read(folder: Path, about: Set, split: str) -> Rows:
     with (folder / f"{split}.tsv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=quoting))
     return [(" ".join(row[name] or "" for name in about.text), row[about.label]) for row in rows]
+
+
+def unlabelled(data: Path, name: str, language: str, count: int, seed: int, dev: bool) -> list[str]:
+    """At most `count` sentences of the language from elsewhere, then training texts of the set's other languages."""
+    own = data / name / language
+    found: list[str] = []
+    for place in MORE[language[:3]]:
+        if (data / place) == own:
+            continue
+        if place.endswith(".txt"):
+            long = (data / place).read_text("utf-8").splitlines()
+        else:
+            long = [text for text, _ in read(data / place, SETS[place.partition("/")[0]], "train")]
+        cut = (" ".join(part.split()[:MOST]) for text in long for part in re.split(r"(?<=[.!?።])\s+|\n", text))
+        found += [one for one in cut if len(one.split()) >= FEWEST]
+    found = list(dict.fromkeys(found))
+    np.random.default_rng(seed).shuffle(found)
+    others = (one.name for one in sorted((data / name).iterdir()) if one.is_dir() and one.name != language)
+    return found[:count] + [text for one in others for text, _ in rows_of(data / name / one, SETS[name], seed, dev)[0]]
 
 
 def rows_of(folder: Path, about: Set, seed: int, dev: bool) -> tuple[Rows, Rows, Rows]:
@@ -91,11 +125,14 @@ def peer(train: Rows, texts: Sequence[str]) -> tuple[list[str], float]:
 
 
 def ours(
-    train: Rows, dev: Rows, others: dict[str, Rows], texts: Sequence[str], settings: dict[str, Any], work: Path
-) -> dict[str, Any]:
-    """What a fit came to: its labels of `texts`, size, latency, seconds and the candidate chosen."""
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    train: Rows, dev: Rows, others: dict[str, Rows], more: Sequence[str], texts: Sequence[str],
+    settings: dict[str, Any], work: Path,
+) -> dict[str, Any]:  # fmt: skip
+    """What a fit came to: its labels of `texts`, size, latency, seconds and the candidate chosen.
+
+    work: where the sizes of one seed share what the teacher learnt.
+    """
+    work.mkdir(parents=True, exist_ok=True)
 
     def written(name: str, rows: Rows) -> str:
         lines = [json.dumps({"text": text, "label": label}, ensure_ascii=False) for text, label in rows]
@@ -106,6 +143,9 @@ def ours(
     job |= {"output": str(work / "student.pocket"), "also": tuple(written(*other) for other in others.items())}
     if dev:
         job["dev"] = written("dev", dev)
+    if more:
+        (work / "more.txt").write_text("".join(" ".join(text.split()) + "\n" for text in more), "utf-8")
+        job["unlabelled"] = str(work / "more.txt")
     try:
         result = pocketlm.fit(**job, **settings, keep_best=True, force=True)
     except BudgetMissed as missed:
@@ -180,14 +220,18 @@ def main() -> int:
     parser.add_argument("--latency", default="1ms")
     parser.add_argument("--teacher", help="a pretrained encoder; without it students learn from the labels alone")
     parser.add_argument("--also", nargs="+", default=[], metavar="LANG", help="folders of the set to learn from, too")
+    parser.add_argument(
+        "--unlabelled", type=int, default=0, metavar="N", help="sentences of the language to learn from"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--dev", action="store_true", help="judge on held-out training rows; test is never read")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     done: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
     kind = {"dev": given.dev, "teacher": given.teacher and Path(given.teacher).name, "also": given.also}
+    kind["unlabelled"] = given.unlabelled
     done = done or {**kind, "machine": describe(), "languages": {}}
-    if any(done[name] != value for name, value in kind.items()):
+    if any(done.get(name, 0) != value for name, value in kind.items()):
         parser.error(f"{given.out} holds figures of another kind of run; name another file")
     for name in given.sets:
         for language in SETS[name].languages if given.languages is None else given.languages:
@@ -207,6 +251,9 @@ def run_language(
         others = {
             one: rows_of(given.data / name / one, about, seed, given.dev)[0] for one in given.also if one != language
         }
+        work = given.out.with_suffix(".work")
+        shutil.rmtree(work, ignore_errors=True)
+        more = unlabelled(given.data, name, language, given.unlabelled, seed, given.dev) if given.unlabelled else []
         train, dev, held = rows_of(folder, about, seed, given.dev)
         texts, gold, said = [text for text, _ in held], [label for _, label in held], None
         for size in given.sizes:
@@ -215,7 +262,7 @@ def run_language(
                 continue
             said = said or peer(train + dev, texts)
             settings = {"max_size": size, "max_latency": given.latency, "teacher": given.teacher, "seed": seed}
-            own = ours(train, dev, others, texts, settings, given.out.with_suffix(".work"))
+            own = ours(train, dev, others, more, texts, settings, work)
             today = datetime.date.today().isoformat()
             runs.append({"seed": seed, "date": today, "gold": gold, "peer": said[0], "peer_seconds": said[1], **own})
             found = judged(about, runs[-1:])

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ try:
     from pocketlm.modelling import fit_modeller
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import Prefixes
-    from pocketlm.search.candidates import Facts, candidates
+    from pocketlm.search.candidates import Facts, candidates, fast_enough
     from pocketlm.search.sequential import Judge, Outcome, search
     from pocketlm.search.trial import Trial, run_trial
     from pocketlm.students.pieces import student_pieces
@@ -215,6 +216,7 @@ def _search(
     budget = job.budget
     judged = Judge(budget, prepared.task.main_metric, teacher.quality if teacher else None, len(prepared.dev))
 
+    @cache
     def too_slow(recipe: Recipe) -> str:
         if budget.max_latency is None or not recipe.family.startswith("small-"):
             return ""
@@ -224,7 +226,7 @@ def _search(
         return f"its untrained int8 graph already takes {found:.3g} ms, over {budget.max_latency:g} ms"
 
     facts = Facts.of(context, len(student_pieces(context, None).counts))
-    tried = candidates(facts, budget)
+    tried = fast_enough(candidates(facts, budget), too_slow)
     run = _runner(job, prepared, teacher, context, work)
     return search(tried, run, too_slow, judged, context.progress, context.deadline), judged
 
@@ -255,7 +257,7 @@ def _refit(chosen: Trial, run: Callable[[Recipe], Trial], judged: Judge) -> Tria
 
     Its dev figures stay those of the student that had not seen dev.
     """
-    again = run(chosen.recipe)
+    again = run(chosen.settled)
     trial = replace(
         again,
         measurement=replace(again.measurement, quality=chosen.measurement.quality),

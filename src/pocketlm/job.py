@@ -18,7 +18,7 @@ PIECES_READ = {"question-answering": 384, "translation": 256, "generation": 256,
 # Variants of each text that the teacher labels. Contexts are long: the same time is better spent on them as they are.
 VARIANTS = {"question-answering": 0, "": 8}
 # Ways to teach with few labelled rows, beside plain fine-tuning (train.few_shot), in the order they are tried.
-FEW_SHOT = ("contrastive", "self-training")
+FEW_SHOT = ("frozen", "contrastive", "self-training")
 
 # The name among `also` that stands for the sources that help.
 AUTO = "auto"

@@ -23,6 +23,8 @@ SETTINGS = {
     "small-convnet": {"depth": 1, "width": 16, "rank": 8},
     "small-transformer": {"depth": 1, "heads": 2, "ffn": 16, "rank": 8},
     "distill": {"epochs": 1},
+    "imitate": {"epochs": 1},
+    "beside-ngrams": {"buckets": 2**12},
     "prune-rows": {"rows": 40},
     "solve": {"penalties": (0.1, 1.0)},
     "quantize": {"bits": 4, "epochs": 1},
@@ -41,6 +43,11 @@ def labelled(csv_file, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def taught(csv_file, teacher_folder, tmp_path_factory):
+    return make_context(csv_file, teacher_folder, tmp_path_factory.mktemp("work"), text="text", label="category")
+
+
+@pytest.fixture(scope="module")
 def scratch(jsonl_file, tmp_path_factory):
     return make_context(jsonl_file, None, tmp_path_factory.mktemp("work"))
 
@@ -53,6 +60,8 @@ LINEAR = {"buckets": 2**12, "width": 0, "hidden": False, "min_texts": 1, "dropou
 
 
 def before(step, context):
+    if step.name in ("imitate", "beside-ngrams"):
+        return make("small-transformer")(None, context)
     if step.name == "solve":
         return HashedNgrams(**LINEAR)(None, context)
     return None if step.name in STUDENTS else HashedNgrams(**SETTINGS["hashed-ngrams"])(None, context)
@@ -63,9 +72,9 @@ def test_every_pass_is_in_this_suite():
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
-def test_the_same_twice_finite_and_right_shapes(name, context, labelled):
+def test_the_same_twice_finite_and_right_shapes(name, context, labelled, taught):
     step = make(name)
-    context = labelled if name == "solve" else context  # which tags no words
+    context = {"solve": labelled, "beside-ngrams": taught}.get(name, context)  # which tag no words
     said = []
     for _ in range(2):
         model = step(before(step, context), context)
@@ -97,7 +106,7 @@ def test_unknown_settings_name_the_nearest():
         pass_from_json({"pass": "distill", "temperature": 0}, STUDENT_PASSES)
 
 
-@pytest.mark.parametrize("name", ["distill", "prune-rows", "quantize", "solve"])
+@pytest.mark.parametrize("name", ["beside-ngrams", "distill", "imitate", "prune-rows", "quantize", "solve"])
 def test_passes_that_need_a_student_say_so(name, context):
     with pytest.raises(RecipeError, match="put it after"):
         make(name)(None, context)

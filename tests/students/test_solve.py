@@ -15,7 +15,7 @@ from pocketlm.students import solve
 from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.prune_rows import PruneRows
 from pocketlm.students.quantize import Quantize
-from pocketlm.students.solve import Solve, features, rarity, sharpness, unit_rows
+from pocketlm.students.solve import Solve, features, labelled, rarity, sharpness, unit_rows
 from pocketlm.train.teach import ask
 
 LINEAR = {"buckets": 2**12, "width": 0, "hidden": False, "min_texts": 1, "dropout": 0.0}
@@ -72,7 +72,9 @@ def test_the_runtime_says_in_eight_bits_what_torch_says(context):
 
 def test_texts_are_of_unit_length_whatever_counts(context):
     model = HashedNgrams(**LINEAR)(None, context)
-    rows, labels = features(model, context.lesson, context.outputs)
+    known, labels = labelled(context.lesson, context.outputs)
+    rows = features(model, context.lesson.texts)
+    assert known == list(range(len(context.lesson)))
     assert rows.shape == (len(context.lesson), len(model.module.table))
     assert len(labels["label"]) == len(context.lesson)
     for importance in (rarity(rows), rarity(rows) ** 2):
@@ -81,7 +83,7 @@ def test_texts_are_of_unit_length_whatever_counts(context):
 
 
 def test_rarity_by_hand(context):
-    rows, _ = features(HashedNgrams(**LINEAR)(None, context), context.lesson, context.outputs)
+    rows = features(HashedNgrams(**LINEAR)(None, context), context.lesson.texts)
     texts = (rows[:, 5] > 0).sum()
     assert rarity(rows)[5] == pytest.approx(np.log((1 + rows.shape[0]) / (1 + texts)) + 1)
 

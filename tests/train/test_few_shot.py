@@ -15,7 +15,7 @@ from pocketlm.progress import Deadline, Silent
 from pocketlm.tasks.prepare import prepare
 from pocketlm.train import few_shot
 from pocketlm.train.contrastive import Contrast
-from pocketlm.train.few_shot import FEW_ROWS, ways_for
+from pocketlm.train.few_shot import FEW_ROWS, FROZEN_ROWS, ways_for
 from pocketlm.train.loop import Schedule
 from pocketlm.train.teach import judge
 from pocketlm.train.teacher import Classroom, prepare_teacher
@@ -29,9 +29,10 @@ ROWS = [Example("a", ("a",))] * (2 * FEW_ROWS)
     ("asked", "rows", "outputs", "unlabelled", "ways"),
     [
         ("none", ROWS, [LABEL], 5, ()),
-        ("auto", ROWS, [LABEL], 5, ("contrastive", "self-training")),
-        ("auto", ROWS, [LABEL], 0, ("contrastive",)),
-        ("auto", [*ROWS, ROWS[0]], [LABEL], 5, ()),
+        ("auto", ROWS, [LABEL], 5, ("frozen", "contrastive", "self-training")),
+        ("auto", ROWS, [LABEL], 0, ("frozen", "contrastive")),
+        ("auto", [*ROWS, ROWS[0]], [LABEL], 5, ("frozen",)),
+        ("auto", ROWS * (FROZEN_ROWS // len(ROWS) + 1), [LABEL], 5, ()),
         ("auto", ROWS, [LABEL, TAGS], 5, ("contrastive",)),
         ("auto", ROWS, [TAGS], 5, ()),
         ("auto", ROWS, [Output("label", "multi", ("a", "b"))], 5, ()),
@@ -48,6 +49,7 @@ def test_the_ways_that_suit_rows_and_outputs(asked, rows, outputs, unlabelled, w
     [
         ("self-training", [LABEL], 0, "self-training needs --unlabelled"),
         ("self-training", [LABEL, TAGS], 5, "labels of whole texts"),
+        ("frozen", [LABEL, TAGS], 5, "labels of whole texts"),
         ("contrastive", [TAGS], 0, "contrastive is for texts with one label"),
     ],
 )

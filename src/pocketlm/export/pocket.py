@@ -14,12 +14,14 @@ from pocketlm.export.bag import bag_members
 from pocketlm.export.int8 import CALIBRATION_TEXTS, Int8Verdict, dynamic_int8, gate, median_latency, static_int8
 from pocketlm.export.onnx import store_floats, store_tables, to_bytes, trace
 from pocketlm.model.bag import BagModule
+from pocketlm.model.stack import StackModule, unstack
 from pocketlm.model.task_model import TaskModel
 from pocketlm.outputs import texts_of
 from pocketlm.runtime.bag import BagModel
 from pocketlm.runtime.graph import GraphModel
 from pocketlm.runtime.inputs import Arrays, PieceInputs, Text
 from pocketlm.runtime.load import RunnableModel, predict_all
+from pocketlm.runtime.stack import StackModel
 from pocketlm.runtime.vectors import cosine
 from pocketlm.runtime.windows import QuestionInputs
 from pocketlm.train.context import FitContext
@@ -48,6 +50,8 @@ def export(model: TaskModel, context: FitContext) -> Exported:
     """The model as the runtime reads it. Raises PocketLMError where runtime and torch disagree in float32."""
     if isinstance(model.module, BagModule):
         return _export_bag(model, context)
+    if isinstance(model.module, StackModule):
+        return _export_stack(model, context)
     return _export_graph(model, context)
 
 
@@ -103,7 +107,26 @@ def _export_bag(model: TaskModel, context: FitContext) -> Exported:
     return Exported(about, members, share)
 
 
-def _export_graph(model: TaskModel, context: FitContext) -> Exported:
+def _export_stack(model: TaskModel, context: FitContext) -> Exported:
+    """Both parts, each proved by itself; what int8 costs the encoder is judged by what the two say together."""
+    encoder, bag = unstack(model)
+    second = _export_bag(bag, context)
+    beside = BagModel(second.about, second.members, model.spec.outputs)
+    first = _export_graph(encoder, context, _Beside(model, beside))
+    inputs = {"kind": "stack", "pieces": first.about["inputs"], "ngrams": second.about["inputs"]}
+    about = {"kind": "stack", "inputs": inputs, "bag": second.about}
+    return Exported(about, {**first.members, **second.members}, min(first.agreement, second.agreement), first.int8)
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """What an encoder stands in: the whole stack, and its bag as the runtime runs it."""
+
+    whole: TaskModel
+    bag: BagModel
+
+
+def _export_graph(model: TaskModel, context: FitContext, beside: _Beside | None = None) -> Exported:
     inputs = model.inputs
     assert isinstance(inputs, (PieceInputs, QuestionInputs))
     graph = trace(model)
@@ -112,7 +135,7 @@ def _export_graph(model: TaskModel, context: FitContext) -> Exported:
     verdict = None
     if model.spec.bits:
         graph = store_tables(graph, model.spec.bits["table"])
-        verdict, data = _int8(model, context, graph)
+        verdict, data = _int8(model, context, graph, beside)
     else:
         data = to_bytes(graph)
     read: dict[str, Any] = {"kind": "pieces", "tagging": inputs.tagging}
@@ -123,10 +146,10 @@ def _export_graph(model: TaskModel, context: FitContext) -> Exported:
     return Exported(about, members, share, verdict)
 
 
-def _int8(model: TaskModel, context: FitContext, graph: Any) -> tuple[Int8Verdict, bytes]:
+def _int8(model: TaskModel, context: FitContext, graph: Any, beside: _Beside | None) -> tuple[Int8Verdict, bytes]:
     """The gate's verdict and the bytes of the graph it kept."""
     settings = model.spec.settings
-    quality = _quality_on_dev(model, context)
+    quality = _quality_on_dev(model, context, beside)
     wanted = settings.get("activations", "auto")
     made: dict[str, Any] = {}
     if wanted in ("dynamic", "auto"):
@@ -178,14 +201,16 @@ def _batches(model: TaskModel, texts: Sequence[Text], size: int) -> list[Arrays]
     return [model.inputs.collate(encoded[at : at + size]) for at in range(0, len(encoded), size)]
 
 
-def _quality_on_dev(model: TaskModel, context: FitContext) -> Callable[[bytes], float]:
-    texts = texts_of(context.dev, model.spec.outputs)
+def _quality_on_dev(model: TaskModel, context: FitContext, beside: _Beside | None) -> Callable[[bytes], float]:
+    texts, outputs = texts_of(context.dev, model.spec.outputs), model.spec.outputs
+    inputs = model.inputs if beside is None else beside.whole.inputs
 
     def quality(data: bytes) -> float:
-        runnable = GraphModel(data, model.spec.outputs, 0)
+        graph = GraphModel(data, outputs, 0)
+        runnable = graph if beside is None else StackModel(graph, beside.bag)
         # one text at a time: dynamic ranges depend on what shares a batch, and Pockets mostly read single texts
-        said = predict_all(model.inputs, runnable, model.spec.outputs, texts, 1)
-        figures: Mapping[str, float] = context.task.figures(context.dev, said, model.spec.outputs)
+        said = predict_all(inputs, runnable, outputs, texts, 1)
+        figures: Mapping[str, float] = context.task.figures(context.dev, said, outputs)
         return figures[context.task.main_metric]
 
     return quality

@@ -17,14 +17,16 @@ from pocketlm.runtime.inputs import Inputs
 class TaskSpec:
     """What a model is.
 
-    family: "encoder" (a teacher), "transformer", "conv" or "bag". outputs: what its module returns.
-    bits: of each group of weights as they will be stored ("table", "linear"); absent means float.
+    family: "encoder" (a teacher), "transformer", "conv", "bag" or "stack". outputs: what its module returns.
+    bits: of each group of weights as they will be stored ("table", "linear"); absent means float. settled: those of its
+    own settings that the last pass chose between on dev.
     """
 
     family: str
     outputs: tuple[Output, ...]
     bits: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    settled: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class TaskModel:
     def copy(self) -> TaskModel:
         """The same model with weights of its own."""
         return replace(self, module=copy.deepcopy(self.module), inputs=copy.copy(self.inputs))
+
+    def settled(self, **settings: Any) -> TaskModel:
+        """The same model, saying what the pass that made it chose; nothing where there was no choice."""
+        return replace(self, spec=replace(self.spec, settled=settings))
 
     @property
     def parameters(self) -> int:

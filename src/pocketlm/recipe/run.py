@@ -37,8 +37,12 @@ class PassRecord:
 
 @dataclass(frozen=True)
 class Built:
-    """A student that a recipe made, exported, with the records of its passes."""
+    """A student that a recipe made, exported, with the records of its passes.
 
+    recipe: with what passes chose on dev in place of what they chose from: it can be run again without dev.
+    """
+
+    recipe: Recipe
     model: TaskModel
     exported: Exported
     records: tuple[PassRecord, ...]
@@ -51,7 +55,7 @@ def weight_bytes(model: TaskModel | None) -> int:
     table, linear = model.spec.bits.get("table", 32), model.spec.bits.get("linear", 32)
     total = 0
     for name, weight in model.module.named_parameters():
-        embedding = name == "table" or ".pieces." in name
+        embedding = name.rpartition(".")[2] == "table" or ".pieces." in name
         bits = (table if embedding else linear) if weight.ndim == 2 else 32
         total += weight.numel() * bits // 8
     return total
@@ -88,11 +92,14 @@ def run_recipe(
     model: TaskModel | None = None if found is None else found[0]
     records: list[PassRecord] = [] if found is None else list(found[1])
     quality: float | None = records[-1].quality_after if records else None
+    steps = list(recipe.steps)
     for place in range(len(records), len(recipe.steps)):
         step = recipe.steps[place]
         checkpoint = None if folder is None else folder / f"{place}-{step.name}.checkpoint"
         before, began = (model.parameters if model else 0, weight_bytes(model)), time.monotonic()
         model = step(model, replace(context, checkpoints=checkpoint))
+        steps[place] = replace(step, **model.spec.settled)
+        model = model.settled()
         after = context.figure(model) if place else None
         records.append(
             PassRecord(
@@ -111,4 +118,4 @@ def run_recipe(
         if prefixes is not None and len(records) == prefixes.passes < len(recipe.steps):
             prefixes.keep(recipe, model, records)
     assert model is not None
-    return Built(model, export(model, context), tuple(records))
+    return Built(replace(recipe, steps=steps), model, export(model, context), tuple(records))

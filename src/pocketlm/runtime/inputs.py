@@ -7,7 +7,7 @@ model also gets its words: they come from the caller as tokens or from `words.sp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -229,6 +229,29 @@ class PieceBagInputs:
         return BagInputs.collate(self, batch)  # type: ignore[arg-type]
 
 
+class StackedInputs:
+    """One text read in two ways, as pieces and as n-grams, for two models whose logits are added.
+
+    Arrays: those of both.
+    """
+
+    tagging = False
+
+    def __init__(self, pieces: PieceInputs, ngrams: BagInputs) -> None:
+        self.pieces = pieces
+        self.ngrams = ngrams
+
+    def encode(self, texts: Sequence[Text]) -> list[Encoded]:
+        """Each text's piece ids, then its bag."""
+        both = zip(self.pieces.encode(texts), self.ngrams.encode(texts), strict=True)
+        return [Encoded((*first.arrays, *second.arrays), 0, first.length) for first, second in both]
+
+    def collate(self, batch: Sequence[Encoded]) -> Arrays:
+        """Padded ids and mask, and the bags joined."""
+        bags = [replace(one, arrays=one.arrays[1:]) for one in batch]
+        return {**self.pieces.collate(batch), **self.ngrams.collate(bags)}
+
+
 def _piece_bag(piece_ids: Sequence[int], word_ids: Sequence[int | None], tagging: bool) -> Encoded:
     ids = np.array(piece_ids, np.int64)
     weights = np.full(len(ids), 1 / np.sqrt(max(len(ids), 1)), np.float32)
@@ -241,9 +264,14 @@ def _piece_bag(piece_ids: Sequence[int], word_ids: Sequence[int | None], tagging
 
 
 def inputs_from_json(value: Mapping[str, Any], members: Mapping[str, bytes]) -> Inputs:
-    """The inputs a Pocket's manifest describes: {"kind": "ngrams", "pieces", "piece-bag" or "questions", ...}."""
+    """The inputs a Pocket's manifest describes, of kind "ngrams", "pieces", "piece-bag", "questions" or "stack"."""
     if value["kind"] == "questions":
         return _question_inputs(value, members)
+    if value["kind"] == "stack":
+        pieces, ngrams = (inputs_from_json(value[name], members) for name in ("pieces", "ngrams"))
+        assert isinstance(pieces, PieceInputs)
+        assert isinstance(ngrams, BagInputs)
+        return StackedInputs(pieces, ngrams)
     tagging = bool(value["tagging"])
     if value["kind"] == "ngrams":
         lookup = None

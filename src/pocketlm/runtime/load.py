@@ -23,6 +23,7 @@ from pocketlm.runtime.graph import GraphModel
 from pocketlm.runtime.inputs import Arrays, Inputs, Pair, Text, inputs_from_json, plain_text
 from pocketlm.runtime.question import Question, question_of
 from pocketlm.runtime.spans import answer_of, best_span
+from pocketlm.runtime.stack import StackModel
 from pocketlm.runtime.unsure import Unsure, single_output
 from pocketlm.runtime.vectors import DIGITS, cosine, to_int8, vectors_of
 from pocketlm.runtime.whole import in_parts
@@ -69,8 +70,10 @@ class Pocket:
         self.model: RunnableModel
         if about["kind"] == "bag":
             self.model = BagModel(about, members, self.outputs)
-        else:
-            self.model = GraphModel(members["graph.onnx"], self.outputs, threads)
+            return
+        graph = GraphModel(members["graph.onnx"], self.outputs, threads)
+        beside = BagModel(about["bag"], members, self.outputs) if about["kind"] == "stack" else None
+        self.model = graph if beside is None else StackModel(graph, beside)
 
     @overload
     def predict(self, texts: One, batch_size: int = 32) -> Prediction: ...  # type: ignore[overload-overlap]

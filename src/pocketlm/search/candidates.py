@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pocketlm.budget import Budget
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.embedders import embedders
+from pocketlm.students.beside import BesideNgrams
 from pocketlm.students.convnet import SmallConvnet
 from pocketlm.students.distill import Distill
+from pocketlm.students.imitate import Imitate
 from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.prune_rows import PruneRows
 from pocketlm.students.quantize import Quantize
@@ -44,16 +46,42 @@ READER_TEXTS = 100_000
 READING_RATE = 2e-4
 # Softer shares teach which label is like which; of two places of a text none is like the other.
 READING_TEMPERATURE = 2.0
+# Texts that a student of vectors sees in all, buckets of the n-grams beside it, their share of the bytes allowed, and
+# what they take where many are allowed.
+IMITATED_TEXTS = 120_000
+BESIDE_BUCKETS = 2**18
+BESIDE_SHARE, BESIDE_BYTES = 0.4, 1_500_000
 # Bytes of a file that are no weights: manifest, card, zip frames.
 FRAME = 4_000
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A recipe with the bytes it is expected to take."""
+    """A recipe with the bytes it is expected to take.
+
+    ladder: a name that students of one kind and several sizes share, of which only the largest that is fast enough is
+    worth training; "" for one that stands alone.
+    """
 
     recipe: Recipe
     expected_bytes: int
+    ladder: str = ""
+
+
+def fast_enough(tried: Sequence[Candidate], too_slow: Callable[[Recipe], str]) -> list[Candidate]:
+    """The candidates without those of a ladder that is slower than allowed or has a larger one that is not.
+
+    The smallest of a ladder stays where all are too slow, so that the reader of a report is told.
+    """
+    found: list[Candidate] = []
+    for one in tried:
+        rungs = [other for other in tried if one.ladder and other.ladder == one.ladder]
+        if not rungs:
+            found.append(one)
+        elif one is rungs[0]:
+            fast = (rung for rung in reversed(rungs) if not too_slow(rung.recipe))
+            found.append(next(fast, one))
+    return found
 
 
 @dataclass(frozen=True)
@@ -120,7 +148,7 @@ def candidates(facts: Facts, budget: Budget) -> list[Candidate]:
         found = _linears(facts, budget)
     else:
         found = [*_linears(facts, budget), *_bags(facts, budget), *_statics(facts, budget)]
-        found += [*_convnets(facts, budget), *_transformers(facts, budget)]
+        found += [*_convnets(facts, budget), *_transformers(facts, budget), *_stacks(facts, budget)]
     allowed = budget.max_size
     fitting = [one for one in found if allowed is None or one.expected_bytes <= allowed]
     order = {"hashed-ngrams": 0, "static-embeddings": 0, "small-convnet": 1, "small-transformer": 2}
@@ -242,16 +270,41 @@ def _convnets(facts: Facts, budget: Budget) -> list[Candidate]:
 
 
 def _transformers(facts: Facts, budget: Budget) -> list[Candidate]:
-    """The largest of a ladder that fits; without a limit, a small and a middle one."""
+    """The largest of a ladder that fits, or all that fit where time is limited, too; without a limit, two."""
     ladder: list[Mapping[str, int]] = [
         {"depth": 1, "heads": 4, "ffn": 256, "rank": 64},
         {"depth": 2, "heads": 4, "ffn": 256, "rank": 64},
-        {"depth": 2, "heads": 6, "ffn": 512, "rank": 96},
+        {"depth": 3, "heads": 4, "ffn": 256, "rank": 96},
         {"depth": 3, "heads": 6, "ffn": 512, "rank": 128},
         {"depth": min(6, facts.layers), "heads": facts.heads, "ffn": facts.ffn, "rank": 256},
     ]
     made = [one for sizes in ladder for one in _transformer(sizes, facts, budget)]
+    if budget.max_latency is not None:
+        fitting = [one for one in made if budget.max_size is None or one.expected_bytes <= budget.max_size]
+        return [replace(one, ladder="transformer") for one in fitting]
     return [made[0], made[2]] if budget.max_size is None else made[-1:]
+
+
+def _stacks(facts: Facts, budget: Budget) -> list[Candidate]:
+    """Encoders that see texts as the teacher does, each with linear n-grams beside it that learn the labels with it."""
+    if not facts.single or not facts.taught:
+        return []
+    size = BESIDE_BYTES if budget.max_size is None else min(BESIDE_BYTES, round(BESIDE_SHARE * budget.max_size))
+    rows = max(64, int((size - facts.labels * 16) / (0.95 * facts.labels + 2 + 1.1)))
+    most = min(BESIDE_BUCKETS, LINEAR_WEIGHTS // facts.labels)
+    rest = None if budget.max_size is None else budget.max_size - size
+    found = []
+    for one in _transformers(facts, replace(budget, max_size=rest)):
+        student = one.recipe.steps[0]
+        steps = (
+            replace(student, dropout=0.0), Imitate(facts.epochs(IMITATED_TEXTS)),
+            BesideNgrams(BESIDE_BUCKETS, rows=max(rows, most)), Solve(), PruneRows(rows), Solve(rarities=()),
+            Quantize(bits=8),
+        )  # fmt: skip
+        name = f"{one.recipe.name} beside linear n-grams ≤ {rows:,}"
+        ladder = "stack" if one.ladder else ""
+        found.append(Candidate(Recipe(steps, name=name), one.expected_bytes + size, ladder))
+    return found
 
 
 def _readers(facts: Facts, budget: Budget) -> list[Candidate]:

@@ -19,6 +19,7 @@ from pocketlm.pocket.work import Step
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.recipe.run import Prefixes, run_recipe
 from pocketlm.runtime.load import load
+from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.tasks.table import Task
 from pocketlm.train.context import FitContext
 
@@ -35,6 +36,11 @@ class Trial:
     pocket: Path
     measurement: Measurement
     details: dict[str, Any]
+
+    @property
+    def settled(self) -> Recipe:
+        """The recipe with what its passes chose on dev."""
+        return Recipe.from_json(self.details["recipe"], STUDENT_PASSES, self.recipe.name)
 
 
 def run_trial(recipe: Recipe, context: FitContext, step: Step, head: Mapping[str, Any], prefixes: Prefixes) -> Trial:
@@ -54,11 +60,12 @@ def run_trial(recipe: Recipe, context: FitContext, step: Step, head: Mapping[str
             "task": context.task.name,
             "outputs": [output.to_json() for output in context.outputs],
             "model": exported.about,
-            "provenance": {**head["provenance"], "recipe": recipe.to_json()},
+            "provenance": {**head["provenance"], "recipe": built.recipe.to_json()},
         }
         write_pocket(pocket, manifest, exported.members, replace=True)
         done = {
             "measurement": _measure(pocket, context),
+            "recipe": built.recipe.to_json(),
             "passes": [record.to_json() for record in built.records],
             "int8": exported.int8.to_json() if exported.int8 else None,
             "agreement": exported.agreement,

@@ -30,6 +30,8 @@ STUDENT_PASSES = Table(
         "static-embeddings": "pocketlm.students.static:StaticEmbeddings",
         "small-transformer": "pocketlm.students.transformer:SmallTransformer",
         "small-convnet": "pocketlm.students.convnet:SmallConvnet",
+        "imitate": "pocketlm.students.imitate:Imitate",
+        "beside-ngrams": "pocketlm.students.beside:BesideNgrams",
         "distill": "pocketlm.students.distill:Distill",
         "solve": "pocketlm.students.solve:Solve",
         "prune-rows": "pocketlm.students.prune_rows:PruneRows",

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pocketlm.errors import RecipeError
 from pocketlm.model.bag import BagModule
+from pocketlm.model.stack import StackModule, unstack
 from pocketlm.model.task_model import TaskModel
 from pocketlm.runtime.inputs import BagInputs
 from pocketlm.train.context import FitContext
@@ -28,7 +29,7 @@ def row_energy(table: Tensor, reads: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class PruneRows:
-    """Keep the `rows` most important rows of a hashed n-gram table; fewer rows than that stay as they are."""
+    """Keep the `rows` most important rows of a table of hashed n-grams; fewer rows than that stay as they are."""
 
     name: ClassVar[str] = "prune-rows"
     rows: int = 8192
@@ -39,9 +40,11 @@ class PruneRows:
 
     def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """The model with a smaller table; its inputs skip the buckets that lost their row."""
-        if model is None or not isinstance(model.module, BagModule) or not isinstance(model.inputs, BagInputs):
-            raise RecipeError("prune-rows works on a hashed n-gram student; put it after hashed-ngrams")
-        module, inputs = model.module, model.inputs
+        bag = unstack(model)[1] if model is not None and isinstance(model.module, StackModule) else model
+        if bag is None or not isinstance(bag.module, BagModule) or not isinstance(bag.inputs, BagInputs):
+            raise RecipeError("prune-rows works on hashed n-grams; put it after hashed-ngrams or beside-ngrams")
+        assert model is not None
+        module, inputs = bag.module, bag.inputs
         if len(module.table) <= self.rows:
             return model
         reads = torch.from_numpy(_reads(inputs, context, len(module.table)))

@@ -1,8 +1,8 @@
 """Give a linear bag of n-grams the best weights there are, in closed form, instead of training it step by step.
 
 A few hundred rows decide little between tens of thousands of n-grams: what counts is how weights are held small, how
-much more a rare n-gram tells than a frequent one, and how much a frequent label is preferred. All three are chosen by
-rows that each solution did not see.
+much more a rare n-gram tells than a frequent one, how much a frequent label is preferred and, of a stack, how much an
+encoder's vectors tell beside them. All are chosen by rows that each solution did not see.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from torch import nn
 
 from pocketlm.errors import RecipeError
 from pocketlm.model.bag import BagModule
+from pocketlm.model.stack import StackModule, unstack
 from pocketlm.model.task_model import TaskModel
-from pocketlm.outputs import Output
+from pocketlm.outputs import Output, texts_of
+from pocketlm.runtime.inputs import Text
 from pocketlm.students.least_squares import MOST_ROWS, Sparse, products, solve_by_products, solve_by_steps
 from pocketlm.tasks.metrics import macro, single_counts
 from pocketlm.train.context import FitContext
+from pocketlm.train.frozen import pooled_vectors
 from pocketlm.train.lesson import Lesson, lesson
 
 Floats = NDArray[np.float32]
@@ -41,6 +44,8 @@ class Solve:
     frequency; () leaves their importance as it is. balances: exponents of a label's share by which its scores are
     divided; 0 for none. Of each the one is taken whose held-out labels have the best weighted F1: each row, or of many
     each of a sample, is left out in turn with all that repeat it. prior: of a label's share, added to its scores.
+    shares: of a stack, mean squared lengths of the encoder's vectors where that of n-grams is 1; the one is taken that
+    says dev's labels best, since what the encoder learnt it sees better than other texts. The encoder stays as it is.
     """
 
     name: ClassVar[str] = "solve"
@@ -48,8 +53,11 @@ class Solve:
     rarities: tuple[float, ...] = (1.0, 2.0)
     balances: tuple[float, ...] = (0.0, 0.5)
     prior: float = 0.5
+    shares: tuple[float, ...] = (0.1, 0.2, 0.4)
 
     def __post_init__(self) -> None:
+        if not self.shares or min(self.shares) <= 0:
+            raise ValueError(f"shares are above 0, got {self.shares}")
         if not self.penalties or min(self.penalties) <= 0:
             raise ValueError(f"penalties are above 0, got {self.penalties}")
         if not self.balances:
@@ -61,36 +69,59 @@ class Solve:
 
     def with_held_out(self, model: TaskModel | None, context: FitContext) -> tuple[TaskModel, Floats | None]:
         """The solved model, and the logits (labelled texts, all labels) of each text by the others; None for many."""
-        if model is None or not isinstance(model.module, BagModule) or not solvable(model.module, context.outputs):
+        encoder, bag = (None, model) if model is None or not isinstance(model.module, StackModule) else unstack(model)
+        if bag is None or not isinstance(bag.module, BagModule) or not solvable(bag.module, context.outputs):
             raise RecipeError(
-                "solve works on texts with one label an output; put it after hashed-ngrams with width 0, hidden false"
+                "solve works on texts with one label an output; put it after hashed-ngrams with width 0, hidden false, "
+                "or after beside-ngrams"
             )
-        rows, labels = features(model, context.lesson, context.outputs)
+        assert model is not None
+        module: Any = bag.module
+        known, labels = labelled(context.lesson, context.outputs)
+        texts = [context.lesson.texts[place] for place in known]
+        rows = features(bag, texts)
         first, again, counts = distinct(rows, labels)
         rows, labels, weights = rows[first], {name: own[first] for name, own in labels.items()}, np.sqrt(counts)
-        module: Any = model.module
+        sight = None if encoder is None else _Sight.of(encoder, [texts[place] for place in first])
+        vectors = np.zeros((len(first), 0), np.float32) if sight is None else sight.vectors
         given = [rarity(rows) ** np.float32(power) for power in self.rarities] or [module.importance.numpy()]
         few = rows.shape[0] <= MOST_ROWS
         sample = np.linspace(0, rows.shape[0] - 1, min(rows.shape[0], MOST_ROWS)).astype(int)
-        seen = _Rows(rows[sample], {name: own[sample] for name, own in labels.items()}, weights[sample])
-        tries = [one for importance in given for one in self._tries(importance, seen, context.outputs)]
-        best = max(tries, key=lambda one: one.figure)
-        if not few:
-            known, right = features(model, lesson(context.dev, context.outputs), context.outputs)
-            targets, shares = _targets(labels, context.outputs)
-            scaled = weighted(unit_rows(rows, best.importance), weights)
-            table = scaled.T @ solve_by_steps(scaled, targets * weights[:, None], best.penalty)
-            best = self._judged(best, table, unit_rows(known, best.importance) @ table, right, shares)
-        _store(model.module, best, rows)
+        seen = _Rows(
+            rows[sample], vectors[sample], {name: own[sample] for name, own in labels.items()}, weights[sample]
+        )
+        found = [
+            max(
+                (one for importance in given for one in self._tries(importance, share, seen, context.outputs)),
+                key=lambda one: one.figure,
+            )
+            for share in ((0.0,) if sight is None else self.shares)
+        ]
+        best = found[0]
+        if not few or len(found) > 1:
+            places, right = labelled(lesson(context.dev, context.outputs), context.outputs)
+            read = [texts_of(context.dev, context.outputs)[place] for place in places]
+            unseen = features(bag, read), vectors[:0] if sight is None else sight.see(read)
+            best = min(found, key=lambda one: _loss(one.scores(*unseen) + one.bias, right, context.outputs))
+            if not few:
+                targets, shares = _targets(labels, context.outputs)
+                whole = weighted(beside(unit_rows(rows, best.importance), vectors, best.share), weights)
+                table = whole.T @ solve_by_steps(whole, targets * weights[:, None], best.penalty)
+                best = self._judged(best, table, replace(best, table=table).scores(*unseen), right, shares)
+        _store(bag.module, best, rows)
+        if sight is not None:
+            sight.store(best.table[rows.shape[1] :] * np.float32(np.sqrt(best.share)))
+            model = model.settled(shares=(best.share,))
         return model, best.logits[again] if few else None
 
-    def _tries(self, importance: Floats, given: _Rows, outputs: Sequence[Output]) -> Iterator[_Try]:
-        """Every penalty with this importance of n-grams."""
+    def _tries(self, importance: Floats, share: float, given: _Rows, outputs: Sequence[Output]) -> Iterator[_Try]:
+        """Every penalty with this importance of n-grams and this share of vectors."""
         targets, shares = _targets(given.labels, outputs)
-        scaled, heavy = weighted(unit_rows(given.rows, importance), given.weights), given.weights[:, None]
+        read = beside(unit_rows(given.rows, importance), given.vectors, share)
+        scaled, heavy = weighted(read, given.weights), given.weights[:, None]
         solved = solve_by_products(products(scaled), targets * heavy, self.penalties)
         for penalty, one in zip(self.penalties, solved, strict=True):
-            start = _Try(importance, penalty)
+            start = _Try(importance, share, penalty)
             yield self._judged(start, scaled.T @ one.duals, one.held_out / heavy, given.labels, shares)
 
     def _judged(
@@ -120,9 +151,13 @@ class Solve:
 
 @dataclass(frozen=True)
 class _Rows:
-    """N-grams of distinct texts, (rows, features), their label numbers, and the roots of how often each comes."""
+    """N-grams of distinct texts, (rows, features), and their label numbers.
+
+    vectors: beside the n-grams, (rows, width or 0). weights: the roots of how often each row comes.
+    """
 
     rows: Sparse
+    vectors: Floats
     labels: Labels
     weights: Floats
 
@@ -131,15 +166,67 @@ class _Rows:
 class _Try:
     """Settings and what they come to: figure, logits are held-out weighted F1, and what it is of.
 
-    importance: (features,). table: (features, labels). bias: (labels,).
+    importance: (features,). table: (features and vectors' width, labels). bias: (labels,).
     """
 
     importance: Floats
+    share: float
     penalty: float
     table: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     bias: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
     figure: float = 0.0
     logits: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+    def scores(self, rows: Sparse, vectors: Floats) -> Floats:
+        """Products of other texts with the table, before the bias: (texts, labels)."""
+        found: Floats = beside(unit_rows(rows, self.importance), vectors, self.share) @ self.table
+        return found
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """How an encoder sees texts: vectors of its readout, centred and of mean squared length 1 over the first ones."""
+
+    encoder: TaskModel
+    mean: Floats
+    scale: np.float32
+    vectors: Floats
+
+    @classmethod
+    def of(cls, encoder: TaskModel, texts: Sequence[Text]) -> _Sight:
+        """By these texts."""
+        vectors = pooled_vectors(encoder, texts)
+        mean = vectors.mean(axis=0)
+        scale = np.float32(1 / np.sqrt(max(1e-12, float(np.square(vectors - mean).sum(axis=1).mean()))))
+        return cls(encoder, mean, scale, (vectors - mean) * scale)
+
+    def see(self, texts: Sequence[Text]) -> Floats:
+        """Vectors of other texts."""
+        found: Floats = (pooled_vectors(self.encoder, texts) - self.mean) * self.scale
+        return found
+
+    @torch.no_grad()
+    def store(self, table: Floats) -> None:
+        """Heads that say these scores of its vectors: (width, labels of all outputs)."""
+        module: Any = self.encoder.module
+        weight, at = table.T * self.scale, 0
+        for head in module.readout.heads.values():
+            own = weight[at : at + head.out_features]
+            head.weight.copy_(torch.from_numpy(np.ascontiguousarray(own, np.float32)))
+            head.bias.copy_(torch.from_numpy(np.asarray(-own @ self.mean, np.float32)))
+            at += head.out_features
+
+
+def _loss(logits: Floats, gold: Labels, outputs: Sequence[Output]) -> float:
+    """Cross-entropy with the labels, mean over the outputs. logits: (texts, labels of all outputs)."""
+    parts = np.split(logits, np.cumsum([output.size for output in outputs])[:-1], axis=1)
+    return float(np.mean([cross_entropy(part, gold[one.name]) for part, one in zip(parts, outputs, strict=True)]))
+
+
+def cross_entropy(logits: Floats, gold: NDArray[np.int64]) -> float:
+    """Mean over rows, in nats. logits: (rows, labels)."""
+    below = logits - logits.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(below).sum(axis=1)) - below[np.arange(len(gold)), gold]).mean())
 
 
 def _targets(labels: Labels, outputs: Sequence[Output]) -> tuple[Floats, dict[str, Floats]]:
@@ -205,17 +292,29 @@ def weighted_f1(gold: NDArray[np.int64], said: NDArray[np.int64], labels: int) -
     return float(macro(single_counts(gold, said, labels, np.ones((1, len(gold)))), weighted=True)[2][0])
 
 
-def features(model: TaskModel, given: Lesson, outputs: Sequence[Output]) -> tuple[Sparse, dict[str, NDArray[np.int64]]]:
-    """N-grams of the labelled texts before importance, (texts, table rows), and their label numbers."""
-    from scipy.sparse import csr_matrix
+def beside(rows: Sparse, vectors: Floats, share: float) -> Sparse:
+    """N-grams (rows, features) and vectors (rows, width) of this share as one matrix; the n-grams where width is 0."""
+    from scipy.sparse import csr_matrix, hstack
 
+    if not vectors.shape[1]:
+        return rows
+    return hstack([rows, csr_matrix(vectors * np.float32(np.sqrt(share)))]).tocsr()
+
+
+def labelled(given: Lesson, outputs: Sequence[Output]) -> tuple[list[int], dict[str, NDArray[np.int64]]]:
+    """Places of the texts that have every label, and their label numbers."""
     columns = {output.name: np.asarray(given.labels[output.name], np.int64) for output in outputs}
     known = np.flatnonzero(np.all([column >= 0 for column in columns.values()], axis=0))
-    arrays = model.inputs.collate(model.inputs.encode([given.texts[place] for place in known]))
+    return known.tolist(), {name: column[known] for name, column in columns.items()}
+
+
+def features(model: TaskModel, texts: Sequence[Text]) -> Sparse:
+    """N-grams of texts before importance, (texts, table rows)."""
+    from scipy.sparse import csr_matrix
+
+    arrays = model.inputs.collate(model.inputs.encode(texts))
     module: Any = model.module
-    shape = (len(known), len(module.table))
-    rows = csr_matrix((arrays["weights"], arrays["ids"], arrays["offsets"]), shape=shape)
-    return rows, {name: column[known] for name, column in columns.items()}
+    return csr_matrix((arrays["weights"], arrays["ids"], arrays["offsets"]), shape=(len(texts), len(module.table)))
 
 
 def _hot(numbers: NDArray[np.int64], labels: int) -> Floats:
@@ -234,7 +333,8 @@ def _store(module: BagModule, best: _Try, rows: Sparse) -> None:
     scaled = rows.copy()
     scaled.data = rows.data * best.importance[rows.indices]
     module.importance = torch.from_numpy(best.importance / _lengths(scaled).mean())
-    module.table = nn.Parameter(torch.from_numpy(np.ascontiguousarray(best.table, np.float32)))
+    table = best.table[: rows.shape[1]]
+    module.table = nn.Parameter(torch.from_numpy(np.ascontiguousarray(table, np.float32)))
     at = 0
     with torch.no_grad():
         for head in module.heads.values():

@@ -17,7 +17,7 @@ from pocketlm.model.task_model import TaskModel
 from pocketlm.outputs import texts_of
 from pocketlm.runtime.decode import Prediction, decode
 from pocketlm.students.ngrams import HashedNgrams
-from pocketlm.students.solve import Solve
+from pocketlm.students.solve import Solve, cross_entropy
 from pocketlm.train.context import FitContext
 from pocketlm.train.lesson import Lesson, Taught, lesson
 from pocketlm.train.teach import ask
@@ -92,9 +92,3 @@ def stacked(encoder: TaskModel, ngrams: TaskModel, held_out: Floats, context: Fi
         dev[output.name] = (best[0] * first + best[1] * second).astype(np.float32)
     first_loss, second_loss, both = losses.tolist()
     return Stack(ngrams, held_out, weights, (first_loss, second_loss, both), dev)
-
-
-def cross_entropy(logits: Floats, gold: NDArray[np.int64]) -> float:
-    """Mean over rows, in nats. logits: (rows, labels)."""
-    below = logits - logits.max(axis=1, keepdims=True)
-    return float((np.log(np.exp(below).sum(axis=1)) - below[np.arange(len(gold)), gold]).mean())

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from pocketlm.model.readout import pool
 from pocketlm.model.task_model import TaskModel
-from pocketlm.outputs import Example, Output, texts_of
+from pocketlm.outputs import Example, Output
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.unsure import single_output
+from pocketlm.train.heads import fit_head
 from pocketlm.train.heal import HealSchedule, RateGroup, heal
 from pocketlm.train.lesson import lesson, tensors
 from pocketlm.train.loop import gains_from_bf16
@@ -111,7 +112,7 @@ def contrastive_start(
         places = balanced_batches(labels.tolist(), how.batch, seed)
         done = heal(groups, loss, places, schedule, progress=(progress or Silent()).step, deadline=deadline)
     module.eval()
-    fit_head(model, examples, how.strength)
+    fit_head(model, examples, (how.strength,), seed=seed)
     return f"contrastive start: {len(done.losses)} steps of {how.batch} texts, loss {done.last:.3f}; {done.ended}"
 
 
@@ -142,56 +143,3 @@ def _pooled(module: Any, arrays: dict[str, Tensor]) -> Tensor:
     """What a readout sees of whole texts: (texts, width)."""
     read = {name: arrays[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in arrays}
     return pool(module.hidden(**read), arrays["attention_mask"], module.readout.pooling)
-
-
-@torch.no_grad()
-def pooled_vectors(model: TaskModel, examples: Sequence[Example], batch: int = 32) -> Tensor:
-    """What an encoder's head sees of the examples: (examples, width), float32, in order."""
-    module = model.module.eval()
-    encoded = model.inputs.encode(texts_of(examples, model.spec.outputs))
-    order = sorted(range(len(encoded)), key=lambda place: encoded[place].length)
-    rows: dict[int, Tensor] = {}
-    for begin in range(0, len(order), batch):
-        own = order[begin : begin + batch]
-        vectors = _pooled(module, tensors(model.inputs.collate([encoded[place] for place in own])))
-        rows.update(zip(own, vectors.float(), strict=True))
-    return torch.stack([rows[place] for place in range(len(encoded))])
-
-
-def fit_head(model: TaskModel, examples: Sequence[Example], strength: float) -> None:
-    """Put a logistic regression on the examples' pooled vectors in place of the head of the single-label output."""
-    output, given = _labelled(model.spec.outputs), [one for one in examples if one.labels]
-    vectors = pooled_vectors(model, given)
-    labels = torch.tensor(np.array(lesson(given, model.spec.outputs).labels[output.name], np.int64))
-    middle = vectors.mean(0)
-    # of mean square length 1, whatever the encoder's scale: one strength then suits them all
-    scale = (vectors - middle).square().sum(1).mean().sqrt().clamp(min=1e-6)
-    weight, bias = regression((vectors - middle) / scale, labels, len(output.labels), strength)
-    module: Any = model.module
-    head = module.readout.heads[output.name]
-    with torch.no_grad():
-        head.weight.copy_(weight / scale)
-        head.bias.copy_(bias - weight @ middle / scale)
-
-
-def regression(vectors: Tensor, labels: Tensor, classes: int, strength: float) -> tuple[Tensor, Tensor]:
-    """Weights (classes, width) and biases of multinomial logistic regression: strength · summed loss + ‖weights‖² / 2.
-
-    As scikit-learn's LogisticRegression with C = strength; by L-BFGS, in float64.
-    """
-    rows = vectors.double()
-    weight = torch.zeros(classes, rows.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
-    solver = torch.optim.LBFGS([weight, bias], max_iter=500, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        solver.zero_grad()
-        loss = F.cross_entropy(F.linear(rows, weight, bias), labels) + weight.square().sum() / (
-            2 * strength * len(rows)
-        )
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    with torch.enable_grad():
-        solver.step(closure)  # type: ignore[no-untyped-call]
-    return weight.detach().float(), bias.detach().float()

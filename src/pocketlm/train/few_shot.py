@@ -1,7 +1,8 @@
 """A teacher of few labelled rows: several ways to train it, of which the one that is best on dev stays.
 
-Plain fine-tuning; the contrastive start of `train.contrastive`; and, where there is unlabelled text, rounds in which
-the best way so far is gone again with texts that the teacher itself is sure of (`train.self_training`).
+A regression on the encoder's vectors as they are; plain fine-tuning; the contrastive start of `train.contrastive`; and,
+where there is unlabelled text, rounds in which the best way so far is gone again with texts that the teacher itself is
+sure of (`train.self_training`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pocketlm.progress import Deadline
 from pocketlm.runtime.unsure import single_output
 from pocketlm.tasks.confidence import fit_temperature, shares
 from pocketlm.train.contrastive import Contrast, contrastive_start
+from pocketlm.train.heads import fit_head
 from pocketlm.train.lesson import lesson
 from pocketlm.train.loop import train
 from pocketlm.train.losses import Objective
@@ -33,9 +35,13 @@ from pocketlm.train.teach import DevFigure, ask, fine_tune, judge, teacher_sched
 if TYPE_CHECKING:
     from pocketlm.train.teacher import Classroom
 
-PLAIN, (CONTRASTIVE, SELF_TRAINING) = "fine-tuning", FEW_SHOT
+PLAIN, (FROZEN, CONTRASTIVE, SELF_TRAINING) = "fine-tuning", FEW_SHOT
 # Labelled rows a class, on average, up to which "auto" tries a contrastive start, and self-training.
 FEW_ROWS = 32
+# The same of all classes together, up to which the encoder is also tried as it is.
+FROZEN_ROWS = 2_500
+# Strengths of the regression on its vectors, as C of scikit-learn.
+STRENGTHS = (1.0, 4.0, 16.0, 64.0)
 # The least share of a sure answer in each round of self-training.
 ROUNDS = (0.9, 0.8)
 # Texts asked about in a round, and texts that fine-tuning sees in all when sure ones have joined.
@@ -56,12 +62,13 @@ def ways_for(asked: str, examples: Sequence[Example], outputs: Sequence[Output],
     if "single" not in kinds or not kinds <= {"single", "tags"}:
         reasons = dict.fromkeys(FEW_SHOT, "is for texts with one label each")
     elif kinds != {"single"}:
-        reasons[SELF_TRAINING] = "is for labels of whole texts, not of words"
+        reasons |= dict.fromkeys((FROZEN, SELF_TRAINING), "is for labels of whole texts, not of words")
     if not unlabelled:
         reasons.setdefault(SELF_TRAINING, "needs --unlabelled, a file with more text")
     if asked == "auto":
         few = len(examples) <= FEW_ROWS * sum(len(output.labels) for output in outputs if output.kind == "single")
-        return tuple(way for way in FEW_SHOT if few and way not in reasons)
+        fit = {FROZEN: len(examples) <= FROZEN_ROWS, CONTRASTIVE: few, SELF_TRAINING: few}
+        return tuple(way for way in FEW_SHOT if fit[way] and way not in reasons)
     named = [way.strip() for way in asked.split(",")]
     for way in named:
         if way in reasons:
@@ -87,11 +94,12 @@ def school(room: Classroom, model: TaskModel, folder: Path, deadline: Deadline) 
         return [_fine_tuned(room, model, room.train, folder / "training.checkpoint", deadline)]
     start, metric = _copy(model), room.task.main_metric
     told: dict[str, Callable[[Sequence[Example], Path | None], str]] = {
+        FROZEN: lambda rows, path: _as_it_is(room, model, rows),
         PLAIN: lambda rows, path: _fine_tuned(room, model, rows, path, deadline.share(0.5)),
         CONTRASTIVE: lambda rows, path: _contrastive(room, model, rows, path, deadline),
     }
     notes, best = [], None
-    for way in (PLAIN, CONTRASTIVE):
+    for way in (FROZEN, PLAIN, CONTRASTIVE):
         if way != PLAIN and (way not in room.ways or deadline.passed):
             continue
         room.progress.stage(f"teaching by {way}")
@@ -166,6 +174,11 @@ def _fine_tuned(
         figure = DevFigure(room.task, room.dev)
         history = train(model, lesson(rows, room.outputs), Objective(mixup=room.mixup), schedule, figure, **given)
     return f"fine-tuned for {len(history.figures)} epochs, best after {history.best_epoch + 1}; {history.ended}"
+
+
+def _as_it_is(room: Classroom, model: TaskModel, rows: Sequence[Example]) -> str:
+    strength = fit_head(model, rows, STRENGTHS, seed=room.seed)
+    return f"frozen: a regression of strength {strength:g} on the encoder's vectors as they are"
 
 
 def _contrastive(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -12,7 +13,8 @@ from torch import Tensor
 from pocketlm.data.kinship import Kinship
 from pocketlm.model.encoder import Pretrained
 from pocketlm.model.readout import pool
-from pocketlm.runtime.inputs import PieceInputs
+from pocketlm.model.task_model import TaskModel
+from pocketlm.runtime.inputs import PieceInputs, Text
 from pocketlm.runtime.vectors import Floats
 from pocketlm.train.lesson import tensors
 from pocketlm.train.loop import gains_from_bf16
@@ -21,6 +23,27 @@ from pocketlm.train.loop import gains_from_bf16
 BATCH_PIECES = 4_096
 # Of two languages that are compared: texts of each, and pieces read of a text.
 TEXTS_COMPARED, PIECES_COMPARED = 300, 64
+
+
+@torch.no_grad()
+def pooled_vectors(model: TaskModel, texts: Sequence[Text]) -> Floats:
+    """What an encoder's readout reads of each text, before its heads: (texts, width)."""
+    module: Any = model.module.eval()
+    encoded = model.inputs.encode(texts)
+    order = sorted(range(len(texts)), key=lambda place: encoded[place].length)
+    vectors: list[Tensor] = [torch.zeros(0)] * len(texts)
+    at = 0
+    while at < len(order):
+        size = max(1, BATCH_PIECES // max(1, encoded[order[min(at + 63, len(order) - 1)]].length))
+        places = order[at : at + size]
+        batch = tensors(model.inputs.collate([encoded[place] for place in places]))
+        states = module.hidden(batch["input_ids"], batch["attention_mask"])
+        pooled = pool(states.float(), batch["attention_mask"], module.readout.pooling)
+        for place, one in zip(places, pooled, strict=True):
+            vectors[place] = one
+        at += size
+    found: Floats = torch.stack(vectors).numpy()
+    return found
 
 
 @torch.no_grad()
