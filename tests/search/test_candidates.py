@@ -7,7 +7,7 @@ from helpers import make_context
 
 from pocketlm.budget import Budget
 from pocketlm.export.bag import bag_members
-from pocketlm.search.candidates import FEW_TEXTS, Facts, candidates
+from pocketlm.search.candidates import FEW_TEXTS, Facts, candidates, fast_enough
 from pocketlm.students.pieces import student_pieces
 from pocketlm.students.quantize import Quantize
 
@@ -40,3 +40,33 @@ def test_linear_ngrams_fill_the_bytes_allowed_and_no_more(size, labels):
     assert one.expected_bytes <= budget.max_size
     student, pruned = one.recipe.steps[0], one.recipe.steps[2]
     assert student.rows >= pruned.rows or student.rows == student.buckets
+
+
+TAUGHT = Facts(5_000, 7, False, 6_000, 384, 12, 12, 1536, single=True, taught=True)
+
+
+def test_only_the_largest_of_a_ladder_that_is_fast_enough_is_trained():
+    tried = candidates(TAUGHT, Budget.parse(max_size="5MB", max_latency="1ms"))
+    ladders = {name: [one for one in tried if one.ladder == name] for name in ("transformer", "stack")}
+    assert all(len(rungs) > 2 for rungs in ladders.values())
+
+    def deep(recipe, most):
+        return f"{recipe.steps[0].depth} layers" if recipe.family == "small-transformer" and most < 9 else ""
+
+    every = fast_enough(tried, lambda recipe: deep(recipe, 9))
+    assert [one.recipe for one in every if one.ladder] == [rungs[-1].recipe for rungs in ladders.values()]
+    shallow = fast_enough(tried, lambda recipe: deep(recipe, 2) if recipe.steps[0].depth > 2 else "")
+    assert all(one.recipe.steps[0].depth == 2 for one in shallow if one.ladder)
+    none = fast_enough(tried, lambda recipe: deep(recipe, 0))
+    assert [one.recipe for one in none if one.ladder] == [rungs[0].recipe for rungs in ladders.values()]
+    assert [one for one in every if not one.ladder] == [one for one in none if not one.ladder]
+
+
+@pytest.mark.parametrize("size", ["2MB", "5MB"])
+def test_an_encoder_and_its_ngrams_share_the_bytes_allowed(size):
+    budget = Budget.parse(max_size=size)
+    stacks = [one for one in candidates(TAUGHT, budget) if one.recipe.steps[-1].name == "quantize"]
+    stacks = [one for one in stacks if any(step.name == "beside-ngrams" for step in one.recipe.steps)]
+    assert stacks and all(one.expected_bytes <= budget.max_size for one in stacks)
+    for facts in (replace(TAUGHT, taught=False), replace(TAUGHT, single=False)):
+        assert all(step.name != "beside-ngrams" for one in candidates(facts, budget) for step in one.recipe.steps)
