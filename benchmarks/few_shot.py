@@ -1,87 +1,244 @@
-"""Few labelled rows, macro F1 on dev: plain fine-tuning, the contrastive start, and all ways with self-training.
+"""Macro F1 by labelled rows, of each way to learn from few: few_shot.py --data FOLDER --teacher FOLDER --out FILE
 
-    python benchmarks/few_shot.py --train train.tsv --dev dev.tsv --label category --teacher FOLDER --rows 50 100
+    python benchmarks/few_shot.py --data data --teacher models/me5-small --rows 10 50 100 500 --out few_shot.json
 
-The rows of train beyond the labelled ones are the unlabelled text. Dev chooses epochs and ways and is what they are
-judged on, so that figures are a little too good, and the more so the more ways there are.
+FOLDER of --data holds sib200/ and masakhanews/ as low_resource.py reads them. Of a language's training rows so many are
+drawn (the same for all ways); the others are its text without labels, in the ways that use some. Dev rows choose epochs
+and ways; test rows are read once by each. What is done is kept in FILE, and the same command goes on after it.
+
+Ways: a linear SVM on TF-IDF of words and characters; fine-tuning of the encoder, the peer of all others; its vectors as
+they are; the contrastive start; self-training, from the best of these; fine-tuning on rows that aeda made, too; on
+training rows of English, too; and the Pocket of the default fit, within --max-size and --max-latency.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
-import random
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from low_resource import SETS, Rows, keep, peer, read
 
+import pocketlm
+from pocketlm.augmenting import with_new_rows
+from pocketlm.errors import BudgetMissed
 from pocketlm.job import FEW_SHOT, Job
+from pocketlm.measure.machine import describe
 from pocketlm.model.encoder import load_pretrained, teacher_model
-from pocketlm.outputs import Example
+from pocketlm.model.task_model import TaskModel
 from pocketlm.pocket.work import WorkFolder
 from pocketlm.progress import Deadline, Silent
+from pocketlm.tasks.metrics import macro, single_counts
 from pocketlm.tasks.prepare import Prepared, prepare
 from pocketlm.train.contrastive import contrastive_start
-from pocketlm.train.few_shot import CONTRAST, school
-from pocketlm.train.teach import judge
+from pocketlm.train.few_shot import CONTRAST, STRENGTHS, school
+from pocketlm.train.heads import fit_head
+from pocketlm.train.teach import answers, fine_tune
 from pocketlm.train.teacher import Classroom
 
-WAYS = ("fine-tuning", "contrastive", "all")
+LANGUAGES = ("sib200/swh_Latn", "sib200/hau_Latn", "sib200/yor_Latn", "masakhanews/ibo", "masakhanews/som")
+PEER = "fine-tuning"
+ENGLISH = {"sib200": "eng_Latn"}
 
 
-def figures(given: argparse.Namespace, prepared: Prepared, way: str, rows: int, seed: int) -> dict[str, Any]:
-    """What one way came to: figures on dev, processor seconds, and notes."""
-    every = list(prepared.train)
-    random.Random(seed).shuffle(every)
-    few, others = every[:rows], [one.text for one in every[rows:]]
-    outputs = prepared.task.outputs(few)
-    dev: Sequence[Example] = [one for one in prepared.dev if one.labels[0] in outputs[0].labels]
-    torch.manual_seed(seed)
-    model = teacher_model(load_pretrained(given.teacher), outputs, given.max_length)
-    began = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        room = Classroom(
-            prepared.task, outputs, few, dev, "", given.max_length, seed, WorkFolder(Path(folder)), Silent(), Deadline()
-        )
-        if way == "contrastive":
-            notes = [contrastive_start(model, few, CONTRAST, seed=seed)]
-        else:
-            ways = FEW_SHOT if way == "all" else ()
-            notes = school(replace(room, ways=ways, unlabelled=others), model, Path(folder), Deadline())
-    found = {"way": way, "rows": rows, "seed": seed, "dev": len(dev), "notes": notes}
-    return {**found, **judge(model, dev, prepared.task), "seconds": round(time.process_time() - began)}
+@dataclass(frozen=True)
+class Lot:
+    """What one run has. others: texts of training rows that were not drawn. english: rows of English, or none."""
+
+    train: Rows
+    dev: Rows
+    test: Rows
+    others: list[str]
+    english: Rows
+    teacher: str
+    length: int
+    seed: int
+    folder: Path
+    limits: dict[str, str]
+
+    def job(self, **settings: Any) -> dict[str, Any]:
+        """Files of the rows, and settings of a job on them."""
+        for name in ("train", "dev", "english"):
+            lines = [json.dumps({"text": text, "label": label}) for text, label in getattr(self, name)]
+            (self.folder / f"{name}.jsonl").write_text("".join(line + "\n" for line in lines), "utf-8")
+        (self.folder / "others.txt").write_text("".join(" ".join(one.split()) + "\n" for one in self.others), "utf-8")
+        files = {"text": "text", "label": "label", "dev": str(self.folder / "dev.jsonl")}
+        return {"data": str(self.folder / "train.jsonl"), **files, "seed": self.seed, **settings}
+
+    def prepared(self, **settings: Any) -> Prepared:
+        """The rows as `fit` learns from them; dev without labels that no training row has."""
+        found = prepare(Job(**self.job(**settings)))
+        known = set(found.outputs[0].labels)
+        return replace(found, dev=[one for one in found.dev if one.labels[0] in known])
+
+    def encoder(self, prepared: Prepared) -> TaskModel:
+        """The teacher with a head for the rows' labels."""
+        torch.manual_seed(self.seed)
+        return teacher_model(load_pretrained(self.teacher), prepared.outputs, self.length)
+
+    def said(self, model: TaskModel) -> list[str]:
+        """Its labels of the test rows."""
+        return [one["label"] for one in answers(model, [text for text, _ in self.test])]
+
+
+def linear(lot: Lot) -> list[str]:
+    """The SVM; of rows of one label that label."""
+    if len({label for _, label in lot.train}) == 1:
+        return [lot.train[0][1]] * len(lot.test)
+    return peer(lot.train, [text for text, _ in lot.test])[0]
+
+
+def tuned(lot: Lot, prepared: Prepared) -> list[str]:
+    """Plain fine-tuning on these rows."""
+    model = lot.encoder(prepared)
+    fine_tune(model, prepared.train, prepared.dev, prepared.task, seed=lot.seed)
+    return lot.said(model)
+
+
+def frozen(lot: Lot) -> list[str]:
+    """A head alone."""
+    prepared = lot.prepared()
+    model = lot.encoder(prepared)
+    fit_head(model, prepared.train, STRENGTHS, seed=lot.seed)
+    return lot.said(model)
+
+
+def contrastive(lot: Lot) -> list[str]:
+    """The contrastive start."""
+    prepared = lot.prepared()
+    model = lot.encoder(prepared)
+    contrastive_start(model, prepared.train, CONTRAST, seed=lot.seed)
+    return lot.said(model)
+
+
+def self_training(lot: Lot) -> list[str]:
+    """The ways of fit's teacher, all of them, then rounds on the texts without labels."""
+    prepared = lot.prepared()
+    model = lot.encoder(prepared)
+    room = Classroom(
+        prepared.task, prepared.outputs, prepared.train, prepared.dev, "", lot.length, lot.seed,
+        WorkFolder(lot.folder / "work"), Silent(), Deadline(), FEW_SHOT, lot.others,
+    )  # fmt: skip
+    school(room, model, lot.folder, Deadline())
+    return lot.said(model)
+
+
+def augmented(lot: Lot) -> list[str]:
+    """Fine-tuning on the rows and those that aeda makes of them."""
+    job = Job(**lot.job(augment="aeda"))
+    return tuned(lot, with_new_rows(job, lot.prepared(), Silent()))
+
+
+def transferred(lot: Lot) -> list[str]:
+    """Fine-tuning on the rows beside English ones."""
+    return tuned(lot, lot.prepared(also=(str(lot.folder / "english.jsonl"),)))
+
+
+def default(lot: Lot) -> list[str]:
+    """The Pocket of a fit."""
+    job = lot.job(
+        teacher=lot.teacher, unlabelled=str(lot.folder / "others.txt"), output=str(lot.folder / "student.pocket"),
+        max_length=lot.length, keep_best=True, force=True, **lot.limits,
+    )  # fmt: skip
+    data = job.pop("data")
+    try:
+        result = pocketlm.fit(data, **job)
+    except BudgetMissed as missed:
+        result = missed.result
+    print("   ", result.data["chosen"]["name"], *(result.data["teacher"] or {"notes": ()})["notes"], sep="\n    ")
+    return [one["label"] for one in pocketlm.load(result.pocket).predict([text for text, _ in lot.test])]
+
+
+WAYS: dict[str, Callable[[Lot], list[str]]] = {
+    "linear": linear, PEER: lambda lot: tuned(lot, lot.prepared()), "frozen": frozen, "contrastive": contrastive,
+    "self-training": self_training, "augmentation": augmented, "transfer": transferred, "default fit": default,
+}  # fmt: skip
+
+
+def macro_f1(gold: Sequence[str], said: Sequence[str]) -> float:
+    """Over the labels of the test rows."""
+    labels = sorted({*gold, *said})
+    numbers = [np.array([labels.index(one) for one in side]) for side in (gold, said)]
+    counts = single_counts(*numbers, len(labels), np.ones((1, len(gold))))
+    return float(macro(counts, weighted=False)[2][0])
+
+
+def table(runs: Sequence[dict[str, Any]]) -> str:
+    """A line a number of rows: mean macro F1 of each way over languages and seeds that the peer has, too."""
+    lines = ["rows | " + " | ".join(WAYS), "--- | " * len(WAYS) + "---"]
+    for rows in sorted({one["rows"] for one in runs}):
+        cells = []
+        for way in WAYS:
+            own = [one["f1_macro"] for one in runs if one["rows"] == rows and one["way"] == way]
+            cells.append(f"{100 * np.mean(own):.1f} ({len(own)})" if own else "")
+        lines.append(f"{rows} | " + " | ".join(cells))
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Every way at every number of rows, one line each."""
+    """Every way at every number of rows of every language that is not done yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("train", "dev", "teacher"):
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--text")
-    parser.add_argument("--label")
-    parser.add_argument("--rows", type=int, nargs="+", default=[50, 100])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--teacher", required=True)
+    parser.add_argument("--languages", nargs="+", default=LANGUAGES)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10, 50, 100, 500])
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--max-length", type=int, default=64)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--max-size", default="5MB")
+    parser.add_argument("--max-latency", default="1ms")
+    parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    prepared = prepare(Job(given.train, dev=given.dev, text=given.text, label=given.label))
-    done = []
+    limits = {"max_size": given.max_size, "max_latency": given.max_latency}
+    settings = {**limits, "teacher": Path(given.teacher).name, "max_length": given.max_length}
+    done: dict[str, Any] = {"settings": settings, "machine": describe(), "runs": []}
+    done = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else done
+    if done["settings"] != settings:
+        parser.error(f"{given.out} holds figures of other settings; name another file")
     for rows in given.rows:
         for seed in range(given.seeds):
-            for way in WAYS:
-                one = figures(given, prepared, way, rows, seed)
-                done.append(one)
-                print(
-                    f"{rows} rows, seed {seed}, {way}: macro F1 {one['f1_macro']:.4f}, {one['seconds']} s", flush=True
-                )
-                print("".join(f"    {note}\n" for note in one["notes"]), end="", flush=True)
-    if given.out:
-        given.out.write_text(json.dumps(done, indent=1, ensure_ascii=False), "utf-8")
+            for language in given.languages:
+                run_ways(given, done, limits, language, rows, seed)
+    print(table(done["runs"]))
+
+
+def run_ways(
+    given: argparse.Namespace, done: dict[str, Any], limits: dict[str, str], language: str, rows: int, seed: int
+) -> None:
+    """The ways that are not done yet, of one draw of rows."""
+    name, _, own = language.partition("/")
+    train, dev, test = (read(given.data / language, SETS[name], split) for split in ("train", "dev", "test"))
+    order = np.random.default_rng(seed).permutation(len(train))
+    if rows > len(train):
+        return
+    english = ENGLISH.get(name) if ENGLISH.get(name) != own else None
+    for way in given.ways:
+        key = {"language": language, "rows": rows, "seed": seed, "way": way}
+        if any(all(one[part] == value for part, value in key.items()) for one in done["runs"]):
+            continue
+        if way == "transfer" and english is None:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            lot = Lot(
+                [train[place] for place in order[:rows]], dev, test, [train[place][0] for place in order[rows:]],
+                read(given.data / name / english, SETS[name], "train") if english else [], given.teacher,
+                given.max_length, seed, Path(folder), limits,
+            )  # fmt: skip
+            began = time.monotonic()
+            lot.job()  # the files are there, whatever the way
+            figure = macro_f1([label for _, label in test], WAYS[way](lot))
+        run = {**key, "f1_macro": figure, "test_rows": len(test), "seconds": round(time.monotonic() - began)}
+        done["runs"].append({**run, "date": datetime.date.today().isoformat()})
+        print(f"{language}, {rows} rows, seed {seed}, {way}: {100 * figure:.1f}, {run['seconds']} s", flush=True)
+        keep(done, given.out)
 
 
 if __name__ == "__main__":

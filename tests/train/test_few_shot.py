@@ -15,7 +15,8 @@ from pocketlm.progress import Deadline, Silent
 from pocketlm.tasks.prepare import prepare
 from pocketlm.train import few_shot
 from pocketlm.train.contrastive import Contrast
-from pocketlm.train.few_shot import FEW_ROWS, FROZEN_ROWS, ways_for
+from pocketlm.train.few_shot import FROZEN_ROWS, ways_for
+from pocketlm.train.heads import FEW_ROWS
 from pocketlm.train.loop import Schedule
 from pocketlm.train.teach import judge
 from pocketlm.train.teacher import Classroom, prepare_teacher

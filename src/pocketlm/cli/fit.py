@@ -59,7 +59,8 @@ def command(
     ] = None,
     language: Annotated[str | None, _option("Language code of the rows, such as yo; for orthography.")] = None,
     few_shot: Annotated[
-        str | None, _option("Ways to teach with few rows: auto, none, frozen, contrastive, self-training (with --unlabelled).")
+        str | None,
+        _option("Ways to teach with few rows: auto, none, frozen, contrastive, self-training (with --unlabelled)."),
     ] = None,
     abstain: Annotated[
         str | None, _option("Largest share of wrong answers, such as 5%: texts it is less sure of get no label.")

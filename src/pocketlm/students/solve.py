@@ -102,6 +102,7 @@ class Solve:
             places, right = labelled(lesson(context.dev, context.outputs), context.outputs)
             read = [texts_of(context.dev, context.outputs)[place] for place in places]
             unseen = features(bag, read), vectors[:0] if sight is None else sight.see(read)
+            # what an encoder has learnt it sees better than other texts: only those can say how much it tells
             best = min(found, key=lambda one: _loss(one.scores(*unseen) + one.bias, right, context.outputs))
             if not few:
                 targets, shares = _targets(labels, context.outputs)
@@ -218,9 +219,10 @@ class _Sight:
 
 
 def _loss(logits: Floats, gold: Labels, outputs: Sequence[Output]) -> float:
-    """Cross-entropy with the labels, mean over the outputs. logits: (texts, labels of all outputs)."""
+    """Cross-entropy with the labels, as sure as suits them, mean over the outputs. logits: (texts, all labels)."""
     parts = np.split(logits, np.cumsum([output.size for output in outputs])[:-1], axis=1)
-    return float(np.mean([cross_entropy(part, gold[one.name]) for part, one in zip(parts, outputs, strict=True)]))
+    pairs = [(part, gold[output.name]) for part, output in zip(parts, outputs, strict=True)]
+    return float(np.mean([cross_entropy(sharpness(part, right) * part, right) for part, right in pairs]))
 
 
 def cross_entropy(logits: Floats, gold: NDArray[np.int64]) -> float:

@@ -25,7 +25,7 @@ from pocketlm.progress import Deadline
 from pocketlm.runtime.unsure import single_output
 from pocketlm.tasks.confidence import fit_temperature, shares
 from pocketlm.train.contrastive import Contrast, contrastive_start
-from pocketlm.train.heads import fit_head
+from pocketlm.train.heads import FEW_ROWS, fit_head
 from pocketlm.train.lesson import lesson
 from pocketlm.train.loop import train
 from pocketlm.train.losses import Objective
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from pocketlm.train.teacher import Classroom
 
 PLAIN, (FROZEN, CONTRASTIVE, SELF_TRAINING) = "fine-tuning", FEW_SHOT
-# Labelled rows a class, on average, up to which "auto" tries a contrastive start, and self-training.
-FEW_ROWS = 32
 # The same of all classes together, up to which the encoder is also tried as it is.
 FROZEN_ROWS = 2_500
 # Strengths of the regression on its vectors, as C of scikit-learn.
