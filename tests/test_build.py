@@ -328,7 +328,7 @@ def test_how_sure_it_is_is_judged_on_test(made):
         ({"abstain": "0"}, "not a share"),
         ({"out_of_scope": "of"}, "no training row has the label 'of'. Did you mean 'off'"),
         ({"few_shot": "contrastive"}, "give --teacher"),
-        ({"few_shot": "sometimes"}, "is none of auto, none, contrastive, self-training"),
+        ({"few_shot": "sometimes"}, "is none of auto, none, frozen, contrastive, self-training"),
     ],
 )
 def test_wrong_wishes_of_few_rows_are_refused_before_any_work(csv_file, tmp_path, settings, message):

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ try:
     from pocketlm.search.candidates import Facts, candidates, fast_enough
     from pocketlm.search.sequential import Judge, Outcome, search
     from pocketlm.search.trial import Trial, run_trial
+    from pocketlm.students.beside import BesideNgrams
     from pocketlm.students.pieces import student_pieces
     from pocketlm.train.context import FitContext
     from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
@@ -58,8 +59,9 @@ except ModuleNotFoundError as error:
 
 logger = logging.getLogger(__name__)
 
-# An untrained student this much slower than allowed is not worth training.
-HOPELESS = 1.25
+# An untrained student this much slower than allowed is not worth training; of several sizes the largest is that takes at
+# most this share of the time.
+HOPELESS, ROOM = 1.25, 0.95
 
 
 def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) -> Result:
@@ -217,16 +219,21 @@ def _search(
     judged = Judge(budget, prepared.task.main_metric, teacher.quality if teacher else None, len(prepared.dev))
 
     @cache
-    def too_slow(recipe: Recipe) -> str:
+    def expected(recipe: Recipe) -> float:
+        model = recipe.steps[0](None, context)
+        beside = next((step for step in recipe.steps if isinstance(step, BesideNgrams)), None)
+        return untrained_latency(model if beside is None else beside(model, context), context)
+
+    def too_slow(recipe: Recipe, share: float = HOPELESS) -> str:
         if budget.max_latency is None or not recipe.family.startswith("small-"):
             return ""
-        found = untrained_latency(recipe.steps[0](None, context), context)
-        if found <= HOPELESS * budget.max_latency:
+        found = expected(recipe)
+        if found <= share * budget.max_latency:
             return ""
-        return f"its untrained int8 graph already takes {found:.3g} ms, over {budget.max_latency:g} ms"
+        return f"untrained it already takes {found:.3g} ms, over {budget.max_latency:g} ms"
 
     facts = Facts.of(context, len(student_pieces(context, None).counts))
-    tried = fast_enough(candidates(facts, budget), too_slow)
+    tried = fast_enough(candidates(facts, budget), partial(too_slow, share=ROOM))
     run = _runner(job, prepared, teacher, context, work)
     return search(tried, run, too_slow, judged, context.progress, context.deadline), judged
 
