@@ -59,7 +59,7 @@ except ModuleNotFoundError as error:
 
 logger = logging.getLogger(__name__)
 
-# An untrained student this much slower than allowed is not worth training; of several sizes the largest is that takes at
+# An untrained student this much slower than allowed is not worth training. Of several sizes the largest is that takes at
 # most this share of the time.
 HOPELESS, ROOM = 1.25, 0.95
 
