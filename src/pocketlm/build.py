@@ -59,8 +59,8 @@ except ModuleNotFoundError as error:
 
 logger = logging.getLogger(__name__)
 
-# An untrained student this much slower than allowed is not worth training. Of several sizes the largest is that takes at
-# most this share of the time.
+# An untrained student this much slower than allowed is not worth training. Of several sizes the largest is that takes
+# at most this share of the time.
 HOPELESS, ROOM = 1.25, 0.95
 
 
