@@ -34,8 +34,14 @@ ONE = Solve(penalties=(0.3,), rarities=(1.0,), balances=(0.0,), prior=0.0, share
 
 
 @pytest.fixture(scope="module")
-def context(csv_file, teacher_folder, tmp_path_factory):
+def tuned(csv_file, teacher_folder, tmp_path_factory):
     return make_context(csv_file, teacher_folder, tmp_path_factory.mktemp("work"), text="text", label="category")
+
+
+@pytest.fixture(scope="module")
+def context(tuned):
+    """As recipes that imitate get it."""
+    return tuned.as_pretrained
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +166,15 @@ def test_order_matters(context):
     with pytest.raises(ValueError, match="shares"):
         Solve(shares=())
     assert Distill(epochs=1)(NGRAMS(SMALL(None, context), context), context).module.bag is not None
+
+
+def test_a_recipe_that_imitates_learns_from_the_encoder_as_it_was_pretrained(tuned, context):
+    assert context.lesson.taught is None and tuned.lesson.taught is not None
+    own, other = (one.teacher.module.backbone.state_dict() for one in (context, tuned))
+    assert any(not torch.equal(weight, other[name]) for name, weight in own.items())
+    tuned.seen.clear()
+    built = run_recipe(Recipe((SMALL, Imitate(epochs=1), NGRAMS, Solve())), tuned)
+    texts = list(tuned.lesson.texts)
+    given = pooled_vectors(context.teacher, texts)
+    np.testing.assert_allclose(np.stack([tuned.seen[text] for text in texts]), given, atol=1e-4)
+    assert tuned.figure(built.model) > 0.8

@@ -12,6 +12,7 @@ from pocketlm.export.pocket import Exported, export
 from pocketlm.model.task_model import TaskModel
 from pocketlm.pocket.work import digest
 from pocketlm.recipe.recipe import Recipe
+from pocketlm.students.imitate import Imitate
 from pocketlm.train.context import FitContext
 
 
@@ -88,6 +89,8 @@ def run_recipe(
 
     folder: for checkpoints, so that it can resume. prefixes: students that began alike, to start from.
     """
+    if any(isinstance(step, Imitate) for step in recipe.steps):
+        context = context.as_pretrained
     found = prefixes.find(recipe) if prefixes is not None else None
     model: TaskModel | None = None if found is None else found[0]
     records: list[PassRecord] = [] if found is None else list(found[1])

@@ -1,13 +1,14 @@
 """Train an encoder to see texts as its teacher does, whatever the labels: to give each the teacher's vector.
 
 Reimers and Gurevych 2020 (arXiv:2004.09813): vectors teach more than labels where these are few, and any text of the
-language is a lesson. What the vectors say of the labels is found afterwards, by `solve`.
+language is a lesson. What the vectors say of the labels is found afterwards, by `solve`: the teacher of a recipe with
+this pass is therefore the encoder as it was pretrained, whose vectors do not yet keep apart the labels of these rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ class Imitate:
         width = int(teacher.module.backbone.config.hidden_size)
         if model.module.shape.width != width:
             raise RecipeError(f"imitate: the student's width is {model.module.shape.width}, the teacher's {width}")
-        seen = _seen(teacher, context.lesson)
+        seen = _seen(teacher, context)
         mean = seen.mean(axis=0)
         outputs = (Output(VECTOR, "vector", (), width),)
         own, pooling = model.module.readout, teacher.module.readout.pooling
@@ -83,12 +84,13 @@ class Imitate:
         return model
 
 
-def _seen(teacher: TaskModel, lesson: Lesson) -> Floats:
-    """The teacher's pooled states of the lesson's texts, from its states where these were kept: (texts, width)."""
-    module: Any = teacher.module
-    if lesson.taught is not None and lesson.taught.hidden and module.readout.pooling == "mean":
-        return np.stack([states.mean(axis=0, dtype=np.float32) for states in lesson.taught.hidden])
-    return pooled_vectors(teacher, lesson.texts)
+def _seen(teacher: TaskModel, context: FitContext) -> Floats:
+    """The teacher's pooled states of the lesson's texts, asked for once: (texts, width)."""
+    texts = context.lesson.texts
+    if new := [text for text in dict.fromkeys(texts) if text not in context.seen]:
+        context.progress.stage(f"asking how the teacher sees {len(new):,} texts")
+        context.seen.update(zip(new, pooled_vectors(teacher, new), strict=True))
+    return np.stack([context.seen[text] for text in texts])
 
 
 def _bare(outputs: tuple[Output, ...], mean: Floats, pooling: str) -> Readout:

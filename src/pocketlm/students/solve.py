@@ -53,7 +53,7 @@ class Solve:
     rarities: tuple[float, ...] = (1.0, 2.0)
     balances: tuple[float, ...] = (0.0, 0.5)
     prior: float = 0.5
-    shares: tuple[float, ...] = (0.1, 0.2, 0.4)
+    shares: tuple[float, ...] = (0.03, 0.1, 0.3)
 
     def __post_init__(self) -> None:
         if not self.shares or min(self.shares) <= 0:

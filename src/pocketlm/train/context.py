@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
-from pocketlm.model.encoder import Pretrained
+from pocketlm.model.encoder import Pretrained, load_pretrained, teacher_model
 from pocketlm.model.task_model import TaskModel
 from pocketlm.outputs import Example, Output, texts_of
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.decode import Prediction
+from pocketlm.runtime.inputs import Text
+from pocketlm.runtime.vectors import Floats
 from pocketlm.tasks.table import Task
 from pocketlm.train.lesson import Lesson
 from pocketlm.train.teach import DevFigure, Likeness
@@ -24,7 +27,8 @@ class FitContext:
     dev: examples that choose; test examples are never here. teacher: the fine-tuned encoder.
     taught_dev: the teacher's answers on dev, where it is listened to.
     checkpoints: folder for what a pass needs to resume; None where it need not. focus: pieces that students read of
-    a long context; None for all. mixup: as `Objective` has it.
+    a long context; None for all. mixup: as `Objective` has it. seen: vectors of texts by the encoder as it was
+    pretrained, kept for the next student that learns from them.
     """
 
     task: Task
@@ -39,8 +43,19 @@ class FitContext:
     checkpoints: Path | None = None
     focus: int | None = None
     mixup: float = 0.0
+    seen: dict[Text, Floats] = field(default_factory=dict)
     progress: Progress = field(default_factory=Silent)
     deadline: Deadline = field(default_factory=Deadline)
+
+    @cached_property
+    def as_pretrained(self) -> FitContext:
+        """The same with the encoder as it was before it was fine-tuned: what it sees tells nothing of the labels."""
+        if self.pretrained is None:
+            return self
+        encoder = load_pretrained(self.pretrained.name)
+        teacher = teacher_model(encoder, self.outputs, self.max_length)
+        lesson = replace(self.lesson, taught=None)
+        return replace(self, pretrained=encoder, teacher=teacher, lesson=lesson, taught_dev=None)
 
     @property
     def figure(self) -> DevFigure:
