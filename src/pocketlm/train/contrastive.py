@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pocketlm.model.readout import pool
 from pocketlm.model.task_model import TaskModel
 from pocketlm.outputs import Example, Output
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.unsure import single_output
+from pocketlm.train.frozen import pooled
 from pocketlm.train.heads import fit_head
 from pocketlm.train.heal import HealSchedule, RateGroup, heal
 from pocketlm.train.lesson import lesson, tensors
@@ -102,7 +102,7 @@ def contrastive_start(
 
     def loss(places: list[int]) -> Tensor:
         read = tensors(model.inputs.collate([encoded[place] for place in places]))
-        return contrastive_loss(_pooled(given, read).float(), labels[places], how.temperature)
+        return contrastive_loss(pooled(given, read).float(), labels[places], how.temperature)
 
     torch.manual_seed(seed)
     module.train()
@@ -137,9 +137,3 @@ def _labelled(outputs: Sequence[Output]) -> Output:
     found = single_output(outputs)
     assert found is not None, "a contrastive start is for texts with one label each"
     return found
-
-
-def _pooled(module: Any, arrays: dict[str, Tensor]) -> Tensor:
-    """What a readout sees of whole texts: (texts, width)."""
-    read = {name: arrays[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in arrays}
-    return pool(module.hidden(**read), arrays["attention_mask"], module.readout.pooling)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,12 @@ BATCH_PIECES = 4_096
 TEXTS_COMPARED, PIECES_COMPARED = 300, 64
 
 
+def pooled(module: Any, arrays: Mapping[str, Tensor]) -> Tensor:
+    """What the readout of an encoder sees of whole texts: (texts, width)."""
+    read = {name: arrays[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in arrays}
+    return pool(module.hidden(**read), arrays["attention_mask"], module.readout.pooling)
+
+
 @torch.no_grad()
 def pooled_vectors(model: TaskModel, texts: Sequence[Text]) -> Floats:
     """What an encoder's readout reads of each text, before its heads: (texts, width)."""
@@ -37,9 +43,7 @@ def pooled_vectors(model: TaskModel, texts: Sequence[Text]) -> Floats:
         size = max(1, BATCH_PIECES // max(1, encoded[order[min(at + 63, len(order) - 1)]].length))
         places = order[at : at + size]
         batch = tensors(model.inputs.collate([encoded[place] for place in places]))
-        states = module.hidden(batch["input_ids"], batch["attention_mask"])
-        pooled = pool(states.float(), batch["attention_mask"], module.readout.pooling)
-        for place, one in zip(places, pooled, strict=True):
+        for place, one in zip(places, pooled(module, batch).float(), strict=True):
             vectors[place] = one
         at += size
     found: Floats = torch.stack(vectors).numpy()
