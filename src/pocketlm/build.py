@@ -113,7 +113,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         context = FitContext(
             prepared.task, prepared.outputs, lesson(learnt, prepared.outputs), prepared.dev, job.max_length,
             pretrained, teacher.model if teacher else None, job.seed, progress=progress, deadline=deadline,
-            focus=job.focus, mixup=mixup,
+            focus=job.focus, mixup=mixup, frozen=room.frozen,
         )  # fmt: skip
         more = lesson(learnt_dev, prepared.outputs)
         heard = hearing(Hearing(room, teacher, near), context, prepared, rows) if teacher else None
@@ -123,13 +123,14 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             taught = heard.lesson(learnt, rounds, prepared.unlabelled, seen=True)
             context = replace(context, lesson=taught, taught_dev=heard.answers(context))
             more = heard.lesson(learnt_dev, job.variants)
-        outcomes, judged = _search(job, prepared, teacher, context, work)
+        prefixes = Prefixes()
+        outcomes, judged = _search(job, prepared, teacher, context, work, prefixes)
         chosen = judged.choose(outcomes)
         final = None if chosen is None else chosen.trial
         if final is not None and job.refit and not deadline.passed:
             progress.stage("training the chosen recipe again on train and dev")
-            whole = replace(context, lesson=join(context.lesson, more))
-            final = _refit(final, _runner(job, prepared, teacher, whole, work, ("train", "dev")), judged)
+            whole = replace(context, lesson=join(context.lesson, more), searched=context)
+            final = _refit(final, _runner(job, prepared, teacher, whole, work, prefixes, ("train", "dev")), judged)
         progress.stage("measuring the chosen Pocket")
         result = conclude(job, prepared, teacher, outcomes, judged, chosen, final)
     return finished(result, job, began)
@@ -197,12 +198,12 @@ def _to_learn_from(job: Job, prepared: Prepared, pretrained: Pretrained | None) 
 
 
 def _ways(job: Job, prepared: Prepared, pretrained: Pretrained | None) -> tuple[str, ...]:
-    """Ways to teach with few rows, beside plain fine-tuning. Raises RecipeError for one that cannot be gone."""
+    """Ways to teach with few rows; () is plain fine-tuning. Raises RecipeError for one that cannot be gone."""
     if pretrained is None:
         if job.few_shot not in ("auto", "none"):
             raise RecipeError(f"few-shot: {job.few_shot} trains a teacher; give --teacher, an encoder")
         return ()
-    return ways_for(job.few_shot, prepared.train, prepared.outputs, len(prepared.unlabelled))
+    return ways_for(job.few_shot, prepared.train, prepared.outputs, len(prepared.unlabelled), len(prepared.dev))
 
 
 def _without_test(prepared: Prepared) -> list[str]:
@@ -212,7 +213,7 @@ def _without_test(prepared: Prepared) -> list[str]:
 
 
 def _search(
-    job: Job, prepared: Prepared, teacher: Teacher | None, context: FitContext, work: WorkFolder
+    job: Job, prepared: Prepared, teacher: Teacher | None, context: FitContext, work: WorkFolder, prefixes: Prefixes
 ) -> tuple[list[Outcome], Judge]:
     """Every candidate's outcome, and the judge who compares them."""
     budget = job.budget
@@ -234,17 +235,16 @@ def _search(
 
     facts = Facts.of(context, len(student_pieces(context, None).counts))
     tried = fast_enough(candidates(facts, budget), partial(too_slow, share=ROOM))
-    run = _runner(job, prepared, teacher, context, work)
+    run = _runner(job, prepared, teacher, context, work, prefixes)
     return search(tried, run, too_slow, judged, context.progress, context.deadline), judged
 
 
 def _runner(
     job: Job, prepared: Prepared, teacher: Teacher | None, context: FitContext, work: WorkFolder,
-    trained_on: tuple[str, ...] = ("train",),
+    prefixes: Prefixes, trained_on: tuple[str, ...] = ("train",),
 ) -> Callable[[Recipe], Trial]:  # fmt: skip
     """What trains, exports and measures a recipe in this context, or remembers that it did."""
     head = _manifest_head(job, prepared, teacher, trained_on)
-    prefixes = Prefixes()
     depends = {
         "teacher": teacher.key if teacher else None, "data": prepared.data_hash, "seed": job.seed,
         "texts": digest([plain_text(text) for text in context.lesson.texts]),

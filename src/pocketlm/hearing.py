@@ -107,6 +107,8 @@ def hearing(alone: Hearing, context: FitContext, prepared: Prepared, rows: int) 
         return alone  # n-grams do not say where an answer is, and no label says what a vector should be
     if prepared.zero_shot:
         return alone  # dev is of languages that n-grams learn from and the one judged is not
+    if context.frozen:
+        return alone  # students learn its vectors and the labels; how much the vectors tell, `solve` finds
     context.progress.stage("checking that the teacher beats plain n-grams")
     metric, notes, teacher = prepared.task.main_metric, prepared.about["notes"], alone.teacher
     if all(output.kind == "single" for output in context.outputs):

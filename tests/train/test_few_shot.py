@@ -15,7 +15,7 @@ from pocketlm.progress import Deadline, Silent
 from pocketlm.tasks.prepare import prepare
 from pocketlm.train import few_shot
 from pocketlm.train.contrastive import Contrast
-from pocketlm.train.few_shot import FROZEN_ROWS, ways_for
+from pocketlm.train.few_shot import DECISIVE_ROWS, FROZEN_ROWS, WAYS, ways_for
 from pocketlm.train.heads import FEW_ROWS
 from pocketlm.train.loop import Schedule
 from pocketlm.train.teach import judge
@@ -27,22 +27,24 @@ ROWS = [Example("a", ("a",))] * (2 * FEW_ROWS)
 
 
 @pytest.mark.parametrize(
-    ("asked", "rows", "outputs", "unlabelled", "ways"),
+    ("asked", "rows", "outputs", "unlabelled", "dev", "ways"),
     [
-        ("none", ROWS, [LABEL], 5, ()),
-        ("auto", ROWS, [LABEL], 5, ("frozen", "contrastive", "self-training")),
-        ("auto", ROWS, [LABEL], 0, ("frozen", "contrastive")),
-        ("auto", [*ROWS, ROWS[0]], [LABEL], 5, ("frozen",)),
-        ("auto", ROWS * (FROZEN_ROWS // len(ROWS) + 1), [LABEL], 5, ()),
-        ("auto", ROWS, [LABEL, TAGS], 5, ("contrastive",)),
-        ("auto", ROWS, [TAGS], 5, ()),
-        ("auto", ROWS, [Output("label", "multi", ("a", "b"))], 5, ()),
-        ("self-training", ROWS * 9, [LABEL], 5, ("self-training",)),
-        ("self-training, contrastive", ROWS, [LABEL], 5, ("contrastive", "self-training")),
+        ("none", ROWS, [LABEL], 5, 9, ()),
+        ("auto", ROWS, [LABEL], 5, 9, WAYS),
+        ("auto", ROWS, [LABEL], 0, 9, ("frozen", "fine-tuning", "contrastive")),
+        ("auto", [*ROWS, ROWS[0]], [LABEL], 5, DECISIVE_ROWS, ("frozen", "fine-tuning")),
+        ("auto", [*ROWS, ROWS[0]], [LABEL], 5, DECISIVE_ROWS - 1, ("frozen",)),
+        ("auto", ROWS * (FROZEN_ROWS // len(ROWS) + 1), [LABEL], 5, 9, ()),
+        ("auto", ROWS, [LABEL, TAGS], 5, 9, ("fine-tuning", "contrastive")),
+        ("auto", ROWS, [TAGS], 5, 9, ()),
+        ("auto", ROWS, [Output("label", "multi", ("a", "b"))], 5, 9, ()),
+        ("frozen", [*ROWS, ROWS[0]], [LABEL], 5, 9, ("frozen", "fine-tuning")),
+        ("self-training", ROWS * 9, [LABEL], 5, 9, ("fine-tuning", "self-training")),
+        ("self-training, contrastive", ROWS, [LABEL], 5, 9, ("fine-tuning", "contrastive", "self-training")),
     ],
 )
-def test_the_ways_that_suit_rows_and_outputs(asked, rows, outputs, unlabelled, ways):
-    assert ways_for(asked, rows, outputs, unlabelled) == ways
+def test_the_ways_that_suit_rows_and_outputs(asked, rows, outputs, unlabelled, dev, ways):
+    assert ways_for(asked, rows, outputs, unlabelled, dev) == ways
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_the_ways_that_suit_rows_and_outputs(asked, rows, outputs, unlabelled, w
 )
 def test_a_way_that_cannot_be_gone_is_refused(asked, outputs, unlabelled, why):
     with pytest.raises(RecipeError, match=why):
-        ways_for(asked, ROWS, outputs, unlabelled)
+        ways_for(asked, ROWS, outputs, unlabelled, 9)
 
 
 def test_a_way_that_does_not_exist_is_refused():
@@ -71,7 +73,7 @@ def room(csv_file, tmp_path):
     few, others = prepared.train[:15], [one.text for one in prepared.train[15:]]
     return Classroom(
         prepared.task, prepared.outputs, few, prepared.dev, "h", 32, 0, WorkFolder(tmp_path), Silent(), Deadline(),
-        ("contrastive", "self-training"), others,
+        ("fine-tuning", "contrastive", "self-training"), others,
     )  # fmt: skip
 
 

@@ -87,10 +87,15 @@ def run_recipe(
 ) -> Built:
     """The student of `recipe`, exported and proved.
 
-    folder: for checkpoints, so that it can resume. prefixes: students that began alike, to start from.
+    folder: for checkpoints, so that it can resume. prefixes: students that began alike, to start from. What imitates
+    learns from no label: where the recipe was chosen before and runs again on more rows, it is still what it was then.
     """
-    if any(isinstance(step, Imitate) for step in recipe.steps):
-        context = context.as_pretrained
+    imitated = 1 + max((place for place, step in enumerate(recipe.steps) if isinstance(step, Imitate)), default=-1)
+    first = context
+    if imitated:
+        context, first = context.as_pretrained, (context.searched or context).as_pretrained
+    elif context.searched is not None:
+        prefixes = None  # they learnt from fewer rows
     found = prefixes.find(recipe) if prefixes is not None else None
     model: TaskModel | None = None if found is None else found[0]
     records: list[PassRecord] = [] if found is None else list(found[1])
@@ -100,7 +105,7 @@ def run_recipe(
         step = recipe.steps[place]
         checkpoint = None if folder is None else folder / f"{place}-{step.name}.checkpoint"
         before, began = (model.parameters if model else 0, weight_bytes(model)), time.monotonic()
-        model = step(model, replace(context, checkpoints=checkpoint))
+        model = step(model, replace(first if place < imitated else context, checkpoints=checkpoint))
         steps[place] = replace(step, **model.spec.settled)
         model = model.settled()
         after = context.figure(model) if place else None

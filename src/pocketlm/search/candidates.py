@@ -90,7 +90,7 @@ class Facts:
 
     texts: of the lesson. labels: over all outputs, or a vector's dimensions. pieces: of the trimmed vocabulary. asking:
     whether questions are answered from contexts. max_length: pieces read at once. single: whether every output is one
-    label of several. taught: whether a teacher is listened to.
+    label of several. taught: whether a teacher is listened to. frozen: whether it is an encoder as it was pretrained.
     """
 
     texts: int
@@ -106,6 +106,7 @@ class Facts:
     max_length: int = 64
     single: bool = False
     taught: bool = False
+    frozen: bool = False
 
     @classmethod
     def of(cls, context: FitContext, pieces: int) -> Facts:
@@ -125,6 +126,7 @@ class Facts:
             context.max_length,
             all(output.kind == "single" for output in context.outputs),
             context.lesson.taught is not None,
+            context.frozen,
         )
 
     def epochs(self, seen: int) -> int:
@@ -144,8 +146,10 @@ def candidates(facts: Facts, budget: Budget) -> list[Candidate]:
         found = [Candidate(recipe, size) for recipe, size in embedders(facts, budget)]
     elif facts.asking:
         found = _readers(facts, budget)
-    elif facts.single and not facts.taught and facts.texts < FEW_TEXTS:
+    elif facts.single and not facts.taught and not facts.frozen and facts.texts < FEW_TEXTS:
         found = _linears(facts, budget)
+    elif facts.single and facts.frozen:
+        found = [*_linears(facts, budget), *_stacks(facts, budget)]
     else:
         found = [*_linears(facts, budget), *_bags(facts, budget), *_statics(facts, budget)]
         found += [*_convnets(facts, budget), *_transformers(facts, budget), *_stacks(facts, budget)]
@@ -287,7 +291,7 @@ def _transformers(facts: Facts, budget: Budget) -> list[Candidate]:
 
 def _stacks(facts: Facts, budget: Budget) -> list[Candidate]:
     """Encoders that see texts as the teacher does, each with linear n-grams beside it that learn the labels with it."""
-    if not facts.single or not facts.taught:
+    if not facts.single or not (facts.taught or facts.frozen):
         return []
     size = BESIDE_BYTES if budget.max_size is None else min(BESIDE_BYTES, round(BESIDE_SHARE * budget.max_size))
     rows = max(64, int((size - facts.labels * 16) / (0.95 * facts.labels + 2 + 1.1)))

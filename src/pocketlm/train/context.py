@@ -28,7 +28,9 @@ class FitContext:
     taught_dev: the teacher's answers on dev, where it is listened to.
     checkpoints: folder for what a pass needs to resume; None where it need not. focus: pieces that students read of
     a long context; None for all. mixup: as `Objective` has it. seen: vectors of texts by the encoder as it was
-    pretrained, kept for the next student that learns from them.
+    pretrained, kept for the next student that learns from them. frozen: whether the teacher is the encoder as it was
+    pretrained, with a head. searched: where a chosen recipe runs again on more rows, the context it was chosen in: what
+    is learnt from texts alone, is learnt from that one's.
     """
 
     task: Task
@@ -44,17 +46,23 @@ class FitContext:
     focus: int | None = None
     mixup: float = 0.0
     seen: dict[Text, Floats] = field(default_factory=dict)
+    frozen: bool = False
+    searched: FitContext | None = None
     progress: Progress = field(default_factory=Silent)
     deadline: Deadline = field(default_factory=Deadline)
 
     @cached_property
     def as_pretrained(self) -> FitContext:
         """The same with the encoder as it was before it was fine-tuned: what it sees tells nothing of the labels."""
-        if self.pretrained is None:
+        if self.pretrained is None or self.frozen:
             return self
-        encoder = load_pretrained(self.pretrained.name)
-        teacher = teacher_model(encoder, self.outputs, self.max_length)
         lesson = replace(self.lesson, taught=None)
+        if self.searched is not None:
+            before = self.searched.as_pretrained
+            encoder, teacher = before.pretrained, before.teacher
+        else:
+            encoder = load_pretrained(self.pretrained.name)
+            teacher = teacher_model(encoder, self.outputs, self.max_length)
         return replace(self, pretrained=encoder, teacher=teacher, lesson=lesson, taught_dev=None)
 
     @property

@@ -36,8 +36,12 @@ if TYPE_CHECKING:
     from pocketlm.train.teacher import Classroom
 
 PLAIN, (FROZEN, CONTRASTIVE, SELF_TRAINING) = "fine-tuning", FEW_SHOT
-# The same of all classes together, up to which the encoder is also tried as it is.
+WAYS = (FROZEN, PLAIN, CONTRASTIVE, SELF_TRAINING)
+# Rows of all classes together, up to which the encoder is also tried as it is.
 FROZEN_ROWS = 2_500
+# Fewer dev rows cannot tell which epoch or which way is best where ways differ by some points: unless rows are so few
+# that ways differ by far more, the encoder then stays as it is, and its regression chooses by rows of its own.
+DECISIVE_ROWS = 200
 # Strengths of the regression on its vectors, as C of scikit-learn.
 STRENGTHS = (1.0, 4.0, 16.0, 64.0)
 # The least share of a sure answer in each round of self-training.
@@ -48,10 +52,12 @@ FEWEST_EPOCHS = 3
 CONTRAST = Contrast()
 
 
-def ways_for(asked: str, examples: Sequence[Example], outputs: Sequence[Output], unlabelled: int) -> tuple[str, ...]:
-    """The ways beside plain fine-tuning that `asked` ("auto", "none" or names) comes to for these rows.
+def ways_for(
+    asked: str, examples: Sequence[Example], outputs: Sequence[Output], unlabelled: int, dev: int
+) -> tuple[str, ...]:
+    """The ways that `asked` ("auto", "none" or names) comes to for these rows; () is plain fine-tuning alone.
 
-    Raises RecipeError where a way that was named cannot be gone.
+    unlabelled, dev: how many there are. Raises RecipeError where a way that was named cannot be gone.
     """
     if asked == "none":
         return ()
@@ -66,12 +72,18 @@ def ways_for(asked: str, examples: Sequence[Example], outputs: Sequence[Output],
     if asked == "auto":
         few = len(examples) <= FEW_ROWS * sum(len(output.labels) for output in outputs if output.kind == "single")
         fit = {FROZEN: len(examples) <= FROZEN_ROWS, CONTRASTIVE: few, SELF_TRAINING: few}
-        return tuple(way for way in FEW_SHOT if fit[way] and way not in reasons)
+        found = tuple(way for way in FEW_SHOT if fit[way] and way not in reasons)
+        return found if found == (FROZEN,) and dev < DECISIVE_ROWS else _beside_plain(found)
     named = [way.strip() for way in asked.split(",")]
     for way in named:
         if way in reasons:
             raise RecipeError(f"few-shot: {way} {reasons[way]}")
-    return tuple(way for way in FEW_SHOT if way in named)
+    return _beside_plain(named)
+
+
+def _beside_plain(ways: Sequence[str]) -> tuple[str, ...]:
+    """These ways and plain fine-tuning in the order they are tried, or () where there are none."""
+    return tuple(way for way in WAYS if way == PLAIN or way in ways) if ways else ()
 
 
 @dataclass
@@ -98,7 +110,7 @@ def school(room: Classroom, model: TaskModel, folder: Path, deadline: Deadline) 
     }
     notes, best = [], None
     for way in (FROZEN, PLAIN, CONTRASTIVE):
-        if way != PLAIN and (way not in room.ways or deadline.passed):
+        if way not in room.ways or (best is not None and deadline.passed):
             continue
         room.progress.stage(f"teaching by {way}")
         model.module.load_state_dict(start)

@@ -19,7 +19,7 @@ from pocketlm.runtime.ngrams import ngram_words
 from pocketlm.runtime.question import Question
 from pocketlm.runtime.windows import QuestionInputs, Reading
 from pocketlm.tasks.table import Task
-from pocketlm.train.few_shot import school
+from pocketlm.train.few_shot import FROZEN, school
 from pocketlm.train.keras_teacher import keras_teacher
 from pocketlm.train.lesson import Lesson, lesson, unlabelled_labels
 from pocketlm.train.loop import gains_from_bf16
@@ -64,8 +64,8 @@ class Classroom:
     data_hash: of the training and dev rows. parallel: whether second texts are translations, which the teacher need not
     know. keep_words: whether its embeddings of pieces stay as they are while it is fine-tuned, so that the languages
     that it is not fine-tuned on are read as before (Wu and Dredze 2019, arXiv:1904.09077, section 5, on lower layers).
-    ways: of `train.few_shot`, beside plain fine-tuning. unlabelled: texts for self-training, none of them a test row's.
-    mixup: as `Objective` has it.
+    ways: of `train.few_shot`, or () for plain fine-tuning alone. unlabelled: texts for self-training, none of them a
+    test row's. mixup: as `Objective` has it.
     """
 
     task: Task
@@ -84,6 +84,11 @@ class Classroom:
     keep_words: bool = False
     mixup: float = 0.0
 
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder stays as it was pretrained."""
+        return self.ways == (FROZEN,)
+
 
 def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
     """The encoder fine-tuned on the job's labels, or as it was fine-tuned before."""
@@ -100,7 +105,8 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
     weights = step.folder / "teacher.pt"
     done = step.result
     if done is None or not weights.is_file():
-        room.progress.stage(f"fine-tuning the teacher {pretrained.name}")
+        what = "reading the rows with" if room.frozen else "fine-tuning"
+        room.progress.stage(f"{what} the teacher {pretrained.name}")
         began, deadline = time.monotonic(), room.deadline.share(TIME_SHARE)
         words = pretrained.backbone.get_input_embeddings()
         words.requires_grad_(not room.keep_words)
@@ -148,7 +154,7 @@ def word_neighbours(room: Classroom, pretrained: Pretrained) -> dict[str, list[s
 
 
 def taught_lesson(room: Classroom, teacher: Teacher, examples: Sequence[Example], unlabelled: Sequence[Text]) -> Lesson:
-    """Examples and unlabelled texts, with what the teacher says of each."""
+    """Examples and unlabelled texts, with what the teacher says of each if it is not the encoder as it was."""
     base = lesson(examples, room.outputs)
     tagging = any(output.kind == "tags" for output in room.outputs)
     more: list[Text] = [tuple(tokens_of(text)) if tagging else text for text in unlabelled]
@@ -157,6 +163,8 @@ def taught_lesson(room: Classroom, teacher: Teacher, examples: Sequence[Example]
         output.name: [*base.labels[output.name], *unlabelled_labels(len(more), output)] for output in room.outputs
     }
     whole = Lesson((*base.texts, *more), labels)
+    if room.frozen:
+        return whole
     distinct = list(dict.fromkeys(whole.texts))  # rows of rare sources come many times
     step = room.work.step("taught", {"teacher": teacher.key, "distinct": digest(distinct), "version": VERSION})
     path = step.folder / "outputs.npz"
