@@ -8,7 +8,8 @@ and ways; test rows are read once by each. What is done is kept in FILE, and the
 
 Ways: a linear SVM on TF-IDF of words and characters; fine-tuning of the encoder, the peer of all others; its vectors as
 they are; the contrastive start; self-training, from the best of these; fine-tuning on rows that aeda made, too; on
-training rows of English, too; and the Pocket of the default fit, within --max-size and --max-latency.
+all training rows of another language of the set, too (English, or Yoruba where there is none); and the Pocket of the
+default fit, which is given these as well, within --max-size and --max-latency.
 """
 
 from __future__ import annotations
@@ -46,18 +47,18 @@ from pocketlm.train.teacher import Classroom
 
 LANGUAGES = ("sib200/swh_Latn", "sib200/hau_Latn", "sib200/yor_Latn", "masakhanews/ibo", "masakhanews/som")
 PEER = "fine-tuning"
-ENGLISH = {"sib200": "eng_Latn"}
+SOURCES = {"sib200": "eng_Latn", "masakhanews": "yor"}
 
 
 @dataclass(frozen=True)
 class Lot:
-    """What one run has. others: texts of training rows that were not drawn. english: rows of English, or none."""
+    """What one run has. others: texts of training rows that were not drawn. source: rows of another language."""
 
     train: Rows
     dev: Rows
     test: Rows
     others: list[str]
-    english: Rows
+    source: Rows
     teacher: str
     length: int
     seed: int
@@ -66,7 +67,7 @@ class Lot:
 
     def job(self, **settings: Any) -> dict[str, Any]:
         """Files of the rows, and settings of a job on them."""
-        for name in ("train", "dev", "english"):
+        for name in ("train", "dev", "source"):
             lines = [json.dumps({"text": text, "label": label}) for text, label in getattr(self, name)]
             (self.folder / f"{name}.jsonl").write_text("".join(line + "\n" for line in lines), "utf-8")
         (self.folder / "others.txt").write_text("".join(" ".join(one.split()) + "\n" for one in self.others), "utf-8")
@@ -138,15 +139,15 @@ def augmented(lot: Lot) -> list[str]:
 
 
 def transferred(lot: Lot) -> list[str]:
-    """Fine-tuning on the rows beside English ones."""
-    return tuned(lot, lot.prepared(also=(str(lot.folder / "english.jsonl"),)))
+    """Fine-tuning on the rows beside those of the other language."""
+    return tuned(lot, lot.prepared(also=(str(lot.folder / "source.jsonl"),)))
 
 
 def default(lot: Lot) -> list[str]:
     """The Pocket of a fit."""
     job = lot.job(
         teacher=lot.teacher, unlabelled=str(lot.folder / "others.txt"), output=str(lot.folder / "student.pocket"),
-        max_length=lot.length, keep_best=True, force=True, **lot.limits,
+        also=(str(lot.folder / "source.jsonl"),), max_length=lot.length, keep_best=True, force=True, **lot.limits,
     )  # fmt: skip
     data = job.pop("data")
     try:
@@ -219,18 +220,17 @@ def run_ways(
     order = np.random.default_rng(seed).permutation(len(train))
     if rows > len(train):
         return
-    english = ENGLISH.get(name) if ENGLISH.get(name) != own else None
+    source = read(given.data / name / SOURCES[name], SETS[name], "train")
+    if own == SOURCES[name]:
+        raise SystemExit(f"{language} is what the others are transferred from")
     for way in given.ways:
         key = {"language": language, "rows": rows, "seed": seed, "way": way}
         if any(all(one[part] == value for part, value in key.items()) for one in done["runs"]):
             continue
-        if way == "transfer" and english is None:
-            continue
         with tempfile.TemporaryDirectory() as folder:
             lot = Lot(
                 [train[place] for place in order[:rows]], dev, test, [train[place][0] for place in order[rows:]],
-                read(given.data / name / english, SETS[name], "train") if english else [], given.teacher,
-                given.max_length, seed, Path(folder), limits,
+                source, given.teacher, given.max_length, seed, Path(folder), limits,
             )  # fmt: skip
             began = time.monotonic()
             lot.job()  # the files are there, whatever the way

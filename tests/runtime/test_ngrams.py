@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,29 @@ def test_a_text_alone_is_read_as_in_a_batch(texts):
         own = slice(both.offsets[place], both.offsets[place + 1])
         np.testing.assert_array_equal(alone.ids, both.ids[own])
         np.testing.assert_allclose(alone.weights, both.weights[own], rtol=1e-6)
+
+
+@given(st.lists(sentences, min_size=1, max_size=4), st.integers(1, 7))
+@settings(max_examples=60, deadline=None)
+def test_the_beginning_of_a_long_text_counts_once_more(texts, lead):
+    bags = text_bags(texts, replace(MANY, lead=lead))
+    for place, tokens in enumerate(texts):
+        own = slice(bags.offsets[place], bags.offsets[place + 1])
+        expected = dense(text_bags([tokens], MANY))
+        if len(tokens) > lead:
+            for bucket, weight in dense(text_bags([tokens[:lead]], MANY)).items():
+                expected[bucket] += weight
+        length = math.sqrt(sum(weight**2 for weight in expected.values())) or 1
+        np.testing.assert_array_equal(bags.ids[own], sorted(expected))
+        found = [expected[bucket] / length for bucket in sorted(expected)]
+        np.testing.assert_allclose(bags.weights[own], found, rtol=1e-5)
+        alone = text_bags([tokens], replace(MANY, lead=lead))
+        np.testing.assert_array_equal(alone.ids, bags.ids[own])
+        np.testing.assert_allclose(alone.weights, bags.weights[own], rtol=1e-6)
+
+
+def dense(bags):
+    return dict(zip(bags.ids.tolist(), bags.weights.tolist(), strict=True))
 
 
 def test_word_bags_have_one_group_a_word():

@@ -32,6 +32,12 @@ def test_few_texts_without_a_teacher_are_for_linear_ngrams_alone():
     assert all(one.recipe.steps[1].name != "solve" for one in candidates(replace(facts, single=False), Budget()))
 
 
+def test_beside_an_encoder_that_stays_as_it_is_only_what_is_solved_competes():
+    tried = candidates(Facts(500, 7, False, 2_000, 192, 2, 6, 384, single=True, frozen=True), Budget())
+    assert {one.recipe.family for one in tried} == {"hashed-ngrams", "small-transformer"}
+    assert all(any(step.name == "solve" for step in one.recipe.steps) for one in tried)
+
+
 @pytest.mark.parametrize("size", ["20kB", "300kB", "5MB"])
 @pytest.mark.parametrize("labels", [2, 77])
 def test_linear_ngrams_fill_the_bytes_allowed_and_no_more(size, labels):

@@ -12,7 +12,7 @@ from pocketlm.export.pocket import export
 from pocketlm.model.stack import unstack
 from pocketlm.outputs import texts_of
 from pocketlm.recipe.recipe import Recipe
-from pocketlm.recipe.run import run_recipe
+from pocketlm.recipe.run import Prefixes, run_recipe
 from pocketlm.runtime.load import load
 from pocketlm.runtime.vectors import cosine
 from pocketlm.students import solve
@@ -26,6 +26,7 @@ from pocketlm.students.quantize import Quantize
 from pocketlm.students.solve import Solve, beside, features, labelled, unit_rows
 from pocketlm.students.transformer import SmallTransformer
 from pocketlm.train.frozen import pooled_vectors
+from pocketlm.train.lesson import join, lesson
 from pocketlm.train.teach import ask
 
 SMALL = SmallTransformer(depth=1, heads=2, ffn=16, rank=16, dropout=0.0)
@@ -178,3 +179,31 @@ def test_a_recipe_that_imitates_learns_from_the_encoder_as_it_was_pretrained(tun
     given = pooled_vectors(context.teacher, texts)
     np.testing.assert_allclose(np.stack([tuned.seen[text] for text in texts]), given, atol=1e-4)
     assert tuned.figure(built.model) > 0.8
+
+
+def test_what_learns_from_texts_alone_stays_when_a_recipe_runs_again_on_more_rows(tuned):
+    recipe = Recipe((SMALL, Imitate(epochs=1), NGRAMS, ONE))
+    more = join(tuned.lesson, lesson(tuned.dev, tuned.outputs).with_teacher(tuned.lesson.taught))
+    whole = replace(tuned, lesson=more, searched=tuned)
+    prefixes = Prefixes()
+    first = run_recipe(recipe, tuned, prefixes=prefixes)
+    again = run_recipe(recipe, whole, prefixes=prefixes)
+    anew = run_recipe(recipe, whole)
+    assert again.records[1].seconds == first.records[1].seconds  # it was not learnt again
+    encoders = [unstack(one.model)[0] for one in (first, again, anew)]
+    states = [one.module.embedding.state_dict() for one in encoders]
+    for name, weight in states[0].items():
+        assert torch.equal(weight, states[1][name]) and torch.equal(weight, states[2][name])
+    tables = [unstack(one.model)[1].module.table for one in (first, again, anew)]
+    assert tables[1].shape != tables[0].shape or not torch.equal(tables[0], tables[1])
+    assert torch.equal(tables[1], tables[2])
+
+
+def test_a_recipe_of_labels_begins_anew_on_more_rows(tuned):
+    recipe = Recipe((HashedNgrams(buckets=2**12, width=8), Distill(epochs=1), Distill(epochs=1)))
+    more = join(tuned.lesson, lesson(tuned.dev, tuned.outputs).with_teacher(tuned.lesson.taught))
+    prefixes = Prefixes()
+    run_recipe(recipe, tuned, prefixes=prefixes)
+    again = run_recipe(recipe, replace(tuned, lesson=more, searched=tuned), prefixes=prefixes)
+    anew = run_recipe(recipe, replace(tuned, lesson=more))
+    assert torch.equal(again.model.module.table, anew.model.module.table)

@@ -9,13 +9,14 @@ from helpers import make_context
 
 from pocketlm.errors import RecipeError
 from pocketlm.export.bag import bag_members
-from pocketlm.outputs import texts_of
+from pocketlm.outputs import Example, texts_of
 from pocketlm.runtime.bag import BagModel
 from pocketlm.students import solve
 from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.prune_rows import PruneRows
 from pocketlm.students.quantize import Quantize
 from pocketlm.students.solve import Solve, features, labelled, rarity, sharpness, unit_rows
+from pocketlm.train.lesson import lesson
 from pocketlm.train.teach import ask
 
 LINEAR = {"buckets": 2**12, "width": 0, "hidden": False, "min_texts": 1, "dropout": 0.0}
@@ -103,3 +104,31 @@ def test_a_model_with_a_head_is_refused(context):
         HashedNgrams(width=0)
     with pytest.raises(ValueError, match="penalties"):
         Solve(penalties=())
+
+
+@pytest.mark.parametrize("told", ["begin", "anywhere"])
+def test_the_beginning_of_long_texts_counts_where_it_tells_more(context, told):
+    random = np.random.default_rng(0)
+    labels = context.outputs[0].labels
+    rows = []
+    for place in range(240):
+        label = labels[place % len(labels)]
+        words = [f"w{number}" for number in random.integers(0, 400, 90)]
+        others = [
+            f"{one}{number}" for one, number in zip(random.choice(labels, 30), random.integers(0, 9, 30), strict=True)
+        ]
+        if told == "begin":  # later the words of every label stand as often
+            words = [*(f"{label}{number}" for number in random.integers(0, 9, 3)), *words[:10], *others, *words]
+        else:
+            words[40:40] = [f"{label}{number}" for number in random.integers(0, 9, 3)]
+        rows.append(Example(" ".join(words), (label,)))
+    long = replace(context, lesson=lesson(rows[:160], context.outputs), dev=rows[160:])
+    found = {}
+    for leads in ((), (0, 16)):
+        model = Solve(leads=leads)(HashedNgrams(**LINEAR | {"buckets": 2**16})(None, long), long)
+        found[leads] = (long.figure(model), model.inputs.ngrams.lead)
+    assert found[()][1] == 0
+    if told == "begin":
+        assert found[0, 16][1] == 16 and found[0, 16][0] > found[()][0] + 0.1
+    else:
+        assert found[0, 16] == found[()]

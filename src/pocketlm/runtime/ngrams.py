@@ -46,19 +46,23 @@ class Ngrams:
     """Which n-grams count, and into how many buckets they are hashed.
 
     buckets: a power of two. char_min..char_max: character n-gram lengths (both included).
-    word_max: longest word n-gram (0 for none).
+    word_max: longest word n-gram (0 for none). lead: of a text with more words than these, the first so many count as
+    much as the whole once more; 0 for none.
     """
 
     buckets: int = 2**16
     char_min: int = 2
     char_max: int = 5
     word_max: int = 2
+    lead: int = 0
 
     def __post_init__(self) -> None:
         if self.buckets < 2 or self.buckets & (self.buckets - 1):
             raise ValueError(f"buckets is a power of two, got {self.buckets}")
         if not 1 <= self.char_min <= self.char_max:
             raise ValueError(f"1 <= char_min <= char_max, got {self.char_min} and {self.char_max}")
+        if self.lead < 0:
+            raise ValueError(f"lead is a number of words, at least 0, got {self.lead}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as the manifest holds it."""
@@ -87,6 +91,29 @@ class Bags:
 
 def text_bags(texts: Sequence[Sequence[str]], settings: Ngrams) -> Bags:
     """One bag a text. texts: the words of each."""
+    whole = _plain_bags(texts, settings)
+    if not settings.lead or all(len(words) <= settings.lead for words in texts):
+        return whole
+    begin = [words[: settings.lead] if len(words) > settings.lead else () for words in texts]
+    return _together(whole, _plain_bags(begin, settings), settings.buckets)
+
+
+def _together(first: Bags, second: Bags, buckets: int) -> Bags:
+    """The sums of the bags of each group, of unit length."""
+    count = len(first)
+    keys, weights = [], np.concatenate((first.weights, second.weights))
+    for bags in (first, second):
+        keys.append(bags.ids + buckets * np.repeat(np.arange(count), np.diff(bags.offsets)))
+    kept, place = np.unique(np.concatenate(keys), return_inverse=True)
+    summed = np.bincount(place, weights, len(kept))
+    owner = kept // buckets
+    lengths = np.sqrt(np.maximum(np.bincount(owner, summed**2, count), 1e-12))
+    offsets = np.searchsorted(owner, np.arange(count + 1))
+    return Bags(kept - owner * buckets, (summed / lengths[owner]).astype(np.float32), offsets)
+
+
+def _plain_bags(texts: Sequence[Sequence[str]], settings: Ngrams) -> Bags:
+    """One bag a text, wherever in it an n-gram stands."""
     chars, char_words = _char_ngrams(texts, settings)
     runs = [_word_ngrams(words, settings.word_max) for words in texts]
     hashes = np.concatenate((chars, np.array([run for own in runs for run in own], np.uint32)))

@@ -183,7 +183,7 @@ def _linear(facts: Facts, size: int) -> Candidate:
     rows = max(64, int((size * 0.97 - rest) / a_row))
     most = min(buckets, LINEAR_WEIGHTS // facts.labels)
     student = HashedNgrams(buckets, width=0, hidden=False, rows=max(rows, most), min_texts=1, dropout=0.0)
-    steps = (student, Solve(), PruneRows(rows=rows), Solve(rarities=()), Quantize(bits=bits))
+    steps = (student, Solve(), PruneRows(rows=rows), Solve(rarities=(), leads=()), Quantize(bits=bits))
     return Candidate(
         Recipe(steps, name=f"linear n-grams ≤ {rows:,}, {bits} bit"), min(round(rows * a_row + rest), size)
     )
@@ -302,7 +302,7 @@ def _stacks(facts: Facts, budget: Budget) -> list[Candidate]:
         student = one.recipe.steps[0]
         steps = (
             replace(student, dropout=0.0), Imitate(facts.epochs(IMITATED_TEXTS)),
-            BesideNgrams(BESIDE_BUCKETS, rows=max(rows, most)), Solve(), PruneRows(rows), Solve(rarities=()),
+            BesideNgrams(BESIDE_BUCKETS, rows=max(rows, most)), Solve(), PruneRows(rows), Solve(rarities=(), leads=()),
             Quantize(bits=8),
         )  # fmt: skip
         name = f"{one.recipe.name} beside linear n-grams ≤ {rows:,}"

@@ -22,7 +22,8 @@ from pocketlm.model.bag import BagModule
 from pocketlm.model.stack import StackModule, unstack
 from pocketlm.model.task_model import TaskModel
 from pocketlm.outputs import Output, texts_of
-from pocketlm.runtime.inputs import Text
+from pocketlm.runtime.inputs import BagInputs, Text, plain_text
+from pocketlm.runtime.ngrams import ngram_words
 from pocketlm.students.least_squares import MOST_ROWS, Sparse, products, solve_by_products, solve_by_steps
 from pocketlm.tasks.metrics import macro, single_counts
 from pocketlm.train.context import FitContext
@@ -32,6 +33,8 @@ from pocketlm.train.lesson import Lesson, lesson
 Floats = NDArray[np.float32]
 Labels = Mapping[str, NDArray[np.int64]]
 
+# Texts are long for a beginning of so many words where they have this many times as many.
+LONG = 4
 # Logits are scores times one of these, so that their softmax says how often they are right.
 _SHARPNESS = np.geomspace(0.5, 60, 49)
 
@@ -44,6 +47,7 @@ class Solve:
     frequency; () leaves their importance as it is. balances: exponents of a label's share by which its scores are
     divided; 0 for none. Of each the one is taken whose held-out labels have the best weighted F1: each row, or of many
     each of a sample, is left out in turn with all that repeat it. prior: of a label's share, added to its scores.
+    leads: `Ngrams.lead` of long texts; the one is taken whose held-out labels have the best weighted F1, () leaves it.
     shares: of a stack, mean squared lengths of the encoder's vectors where that of n-grams is 1; the one is taken that
     says dev's labels best, since what the encoder learnt it sees better than other texts. The encoder stays as it is.
     """
@@ -53,6 +57,7 @@ class Solve:
     rarities: tuple[float, ...] = (1.0, 2.0)
     balances: tuple[float, ...] = (0.0, 0.5)
     prior: float = 0.5
+    leads: tuple[int, ...] = (0, 16, 32)
     shares: tuple[float, ...] = (0.03, 0.1, 0.3)
 
     def __post_init__(self) -> None:
@@ -62,6 +67,8 @@ class Solve:
             raise ValueError(f"penalties are above 0, got {self.penalties}")
         if not self.balances:
             raise ValueError("balances holds at least one exponent, such as 0")
+        if any(lead < 0 for lead in self.leads):
+            raise ValueError(f"leads are numbers of words, at least 0, got {self.leads}")
 
     def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """The model with its table solved, and its scores scaled to tell how sure they are."""
@@ -79,6 +86,7 @@ class Solve:
         module: Any = bag.module
         known, labels = labelled(context.lesson, context.outputs)
         texts = [context.lesson.texts[place] for place in known]
+        self._find_lead(bag, texts, labels, context.outputs)
         rows = features(bag, texts)
         first, again, counts = distinct(rows, labels)
         rows, labels, weights = rows[first], {name: own[first] for name, own in labels.items()}, np.sqrt(counts)
@@ -114,6 +122,26 @@ class Solve:
             sight.store(best.table[rows.shape[1] :] * np.float32(np.sqrt(best.share)))
             model = model.settled(shares=(best.share,))
         return model, best.logits[again] if few else None
+
+    def _find_lead(self, bag: TaskModel, texts: Sequence[Text], labels: Labels, outputs: Sequence[Output]) -> None:
+        """Let the beginning of long texts count as much as is best for labels that are held out, by n-grams alone."""
+        assert isinstance(bag.inputs, BagInputs)
+        sample = np.linspace(0, len(texts) - 1, min(len(texts), MOST_ROWS)).astype(int)
+        read = [texts[place] for place in sample]
+        words = min(bag.inputs.max_words, float(np.mean([len(ngram_words(plain_text(text))) for text in read])))
+        leads = [lead for lead in self.leads if LONG * lead <= words]
+        if len(leads) < 2:
+            return
+        plain, figures = bag.inputs.ngrams, []
+        for lead in leads:
+            bag.inputs.ngrams = replace(plain, lead=lead)
+            rows = features(bag, read)
+            weights = np.ones(len(read), np.float32)
+            own = {name: numbers[sample] for name, numbers in labels.items()}
+            seen = _Rows(rows, np.zeros((len(read), 0), np.float32), own, weights)
+            importance = rarity(rows) ** np.float32(next(iter(self.rarities), 1.0))
+            figures.append(max(one.figure for one in self._tries(importance, 0.0, seen, outputs)))
+        bag.inputs.ngrams = replace(plain, lead=leads[int(np.argmax(figures))])
 
     def _tries(self, importance: Floats, share: float, given: _Rows, outputs: Sequence[Output]) -> Iterator[_Try]:
         """Every penalty with this importance of n-grams and this share of vectors."""
