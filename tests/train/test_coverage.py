@@ -74,6 +74,11 @@ def test_a_tokenizer_of_letters_or_of_unknown_words_is_told_first(knows, example
     assert "does not know something in 100% of the words" in coverage(knows(1.0), strange).against
 
 
+def test_few_rows_a_label_tell_nothing_by_their_labels(knows, examples):
+    assert coverage(knows(1.0), examples[: 4 * room.ROWS_A_LABEL]).by_labels
+    assert not coverage(knows(1.0), examples[: 4 * room.ROWS_A_LABEL - 1]).by_labels
+
+
 def test_without_labels_copies_are_to_be_found(teacher_folder, understanding_rows):
     found = coverage(load_pretrained(str(teacher_folder)), [Example(row["text"]) for row in understanding_rows])
     assert not found.by_labels and found.asked == 20 and found.chance == pytest.approx(1)

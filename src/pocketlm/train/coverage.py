@@ -1,8 +1,8 @@
 """Whether a pretrained model covers a language, asked before it is fine-tuned: by its tokenizer and by 20 examples.
 
-Its frozen vectors say of each of the 20 which other text is nearest. Where texts have labels it should have the same
-one, more often than chance allows and not clearly less often than the nearest by characters; else a copy without one
-of its words should be nearest, more often than chance allows (characters find every copy). On N'Ko, which no encoder of
+Its frozen vectors say of each of the 20 which other text is nearest. Where enough texts have labels it should have the
+same one, more often than chance allows and not clearly less often than the nearest by characters; else a copy without
+one of its words should be nearest, more often than chance allows (characters find every copy). On N'Ko, which no encoder of
 the usual kinds has read, neighbours are at chance.
 """
 
@@ -26,6 +26,8 @@ from pocketlm.runtime.vectors import Floats
 from pocketlm.train.frozen import frozen_vectors
 
 ASKED, COMPARED, TEXTS = 20, 300, 2_000
+# With fewer rows a label even a model that knows the language finds few neighbours that have the same one.
+ROWS_A_LABEL = 20
 # Pieces read of a text.
 LENGTH = 64
 # Above these a model cannot know words: share of words with an unknown piece, pieces a word (a character, unspaced).
@@ -100,7 +102,8 @@ def coverage(pretrained: Pretrained, examples: Sequence[Example], seed: int = 0)
     for text in texts:
         scripts.update(scripts_of(text))
     spaced = sum(scripts[one] for one in WITHOUT_SPACES) <= scripts.total() / 2
-    by_labels = all(one.labels for one in examples)
+    enough = min(COMPARED, ROWS_A_LABEL * len({one.labels for one in examples}))
+    by_labels = all(one.labels for one in examples) and len(examples) >= enough
     queries, corpus, same = (_labelled if by_labels else _copies)(examples, seed)
     hits = by_characters = 0
     chance = 0.0
