@@ -2,8 +2,8 @@
 
 Its frozen vectors say of each of the 20 which other text is nearest. Where enough texts have labels it should have the
 same one, more often than chance allows and not clearly less often than the nearest by characters; else a copy without
-one of its words should be nearest, more often than chance allows (characters find every copy). On N'Ko, which no encoder of
-the usual kinds has read, neighbours are at chance.
+one of its words should be nearest, more often than chance allows (characters find every copy). On N'Ko, which no
+encoder of the usual kinds has read, neighbours are at chance.
 """
 
 from __future__ import annotations
