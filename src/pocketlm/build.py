@@ -43,6 +43,7 @@ try:
     from pocketlm.train.context import FitContext
     from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
     from pocketlm.train.few_shot import ways_for
+    from pocketlm.train.frozen import Seen
     from pocketlm.train.keras_teacher import is_keras
     from pocketlm.train.lesson import in_windows, join, lesson
     from pocketlm.train.teacher import (
@@ -107,22 +108,23 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             keep_words=bool(job.also), mixup=mixup,
         )  # fmt: skip
         # before the teacher is fine-tuned, which changes the encoder
-        near = word_neighbours(room, pretrained) if pretrained and job.variants else {}
+        near = word_neighbours(room, pretrained) if pretrained and job.variants and not room.frozen else {}
         teacher = (prepare_embedder if vectors else prepare_teacher)(room, pretrained) if pretrained else None
         teacher = trained_teacher(room, trained) if trained else teacher
         context = FitContext(
             prepared.task, prepared.outputs, lesson(learnt, prepared.outputs), prepared.dev, job.max_length,
             pretrained, teacher.model if teacher else None, job.seed, progress=progress, deadline=deadline,
-            focus=job.focus, mixup=mixup, frozen=room.frozen,
+            focus=job.focus, mixup=mixup, frozen=room.frozen, seen=_seen(room, pretrained),
         )  # fmt: skip
         more = lesson(learnt_dev, prepared.outputs)
         heard = hearing(Hearing(room, teacher, near), context, prepared, rows) if teacher else None
         if heard is not None:
             # as many variants as without new rows and repeats, which are variants themselves or have their own
-            rounds = max(min(1, job.variants), round(job.variants * rows / len(prepared.train)))
+            variants = 0 if room.frozen else job.variants
+            rounds = max(min(1, variants), round(variants * rows / len(prepared.train)))
             taught = heard.lesson(learnt, rounds, prepared.unlabelled, seen=True)
             context = replace(context, lesson=taught, taught_dev=heard.answers(context))
-            more = heard.lesson(learnt_dev, job.variants)
+            more = heard.lesson(learnt_dev, variants)
         prefixes = Prefixes()
         outcomes, judged = _search(job, prepared, teacher, context, work, prefixes)
         chosen = judged.choose(outcomes)
@@ -210,6 +212,13 @@ def _without_test(prepared: Prepared) -> list[str]:
     """The unlabelled texts that are no test row's: what a teacher takes for its own rows is not to be judged by."""
     test = {normal_text(one.text) for one in prepared.test}
     return [text for text in prepared.unlabelled if normal_text(text) not in test]
+
+
+def _seen(room: Classroom, pretrained: Pretrained | None) -> Seen:
+    """Vectors by the encoder as it was pretrained, kept from run to run."""
+    if pretrained is None:
+        return Seen()
+    return Seen(room.work.step("seen", {"model": pretrained.digest, "max_length": room.max_length}).folder / "seen.npz")
 
 
 def _search(

@@ -11,6 +11,7 @@ from pocketlm.errors import RecipeError
 from pocketlm.export.pocket import export
 from pocketlm.model.stack import unstack
 from pocketlm.outputs import texts_of
+from pocketlm.progress import Silent
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.recipe.run import Prefixes, run_recipe
 from pocketlm.runtime.load import load
@@ -25,7 +26,7 @@ from pocketlm.students.prune_rows import PruneRows
 from pocketlm.students.quantize import Quantize
 from pocketlm.students.solve import Solve, beside, features, labelled, unit_rows
 from pocketlm.students.transformer import SmallTransformer
-from pocketlm.train.frozen import pooled_vectors
+from pocketlm.train.frozen import Seen, pooled_vectors
 from pocketlm.train.lesson import join, lesson
 from pocketlm.train.teach import ask
 
@@ -173,11 +174,11 @@ def test_a_recipe_that_imitates_learns_from_the_encoder_as_it_was_pretrained(tun
     assert context.lesson.taught is None and tuned.lesson.taught is not None
     own, other = (one.teacher.module.backbone.state_dict() for one in (context, tuned))
     assert any(not torch.equal(weight, other[name]) for name, weight in own.items())
-    tuned.seen.clear()
+    tuned = replace(tuned, seen=Seen())
     built = run_recipe(Recipe((SMALL, Imitate(epochs=1), NGRAMS, Solve())), tuned)
     texts = list(tuned.lesson.texts)
     given = pooled_vectors(context.teacher, texts)
-    np.testing.assert_allclose(np.stack([tuned.seen[text] for text in texts]), given, atol=1e-4)
+    np.testing.assert_allclose(tuned.seen.of(context.teacher, texts, Silent()), given, atol=1e-4)
     assert tuned.figure(built.model) > 0.8
 
 

@@ -13,6 +13,7 @@ from pocketlm.model.task_model import TaskModel
 from pocketlm.pocket.work import digest
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.students.imitate import Imitate
+from pocketlm.students.solve import Solve
 from pocketlm.train.context import FitContext
 
 
@@ -91,10 +92,10 @@ def run_recipe(
     learns from no label: where the recipe was chosen before and runs again on more rows, it is still what it was then.
     """
     imitated = 1 + max((place for place, step in enumerate(recipe.steps) if isinstance(step, Imitate)), default=-1)
-    first = context
-    if imitated:
-        context, first = context.as_pretrained, (context.searched or context).as_pretrained
-    elif context.searched is not None:
+    if imitated or any(isinstance(step, Solve) and step.words for step in recipe.steps):
+        context = replace(context.as_pretrained, searched=context.searched)
+    first = (context.searched or context).as_pretrained if imitated else context
+    if not imitated and context.searched is not None:
         prefixes = None  # they learnt from fewer rows
     found = prefixes.find(recipe) if prefixes is not None else None
     model: TaskModel | None = None if found is None else found[0]

@@ -16,7 +16,7 @@ from pocketlm.students.imitate import Imitate
 from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.prune_rows import PruneRows
 from pocketlm.students.quantize import Quantize
-from pocketlm.students.solve import Solve
+from pocketlm.students.solve import Solve, labelled
 from pocketlm.students.static import StaticEmbeddings
 from pocketlm.students.transformer import SmallTransformer
 from pocketlm.train.context import FitContext
@@ -36,6 +36,9 @@ LINEAR_WEIGHTS = 30_000_000
 ROOMY = 700_000
 # Fewer texts than these teach a network with random weights less than n-grams know, where no teacher helps it.
 FEW_TEXTS = 3_000
+# Linear n-grams of so many labelled rows learn from a teacher what so many words mean, and how much that tells; with more
+# rows labels say it themselves.
+LEXICON_ROWS, LEXICON_WORDS, LEXICON_SHARES = 8_000, 20_000, (0.1, 0.3, 1.0)
 # An encoder keeps at least this share of the pieces that the texts and their variants use; others are spelt out.
 FEWEST_PIECES = 0.4
 # Bags beyond this gain nothing more; a transformer makes better use of the bytes.
@@ -91,6 +94,7 @@ class Facts:
     texts: of the lesson. labels: over all outputs, or a vector's dimensions. pieces: of the trimmed vocabulary. asking:
     whether questions are answered from contexts. max_length: pieces read at once. single: whether every output is one
     label of several. taught: whether a teacher is listened to. frozen: whether it is an encoder as it was pretrained.
+    labelled: texts that have every label. encoder: whether there is a pretrained one.
     """
 
     texts: int
@@ -107,11 +111,14 @@ class Facts:
     single: bool = False
     taught: bool = False
     frozen: bool = False
+    labelled: int = 0
+    encoder: bool = False
 
     @classmethod
     def of(cls, context: FitContext, pieces: int) -> Facts:
         """The facts of a job."""
         config: Any = None if context.pretrained is None else context.pretrained.config
+        single = all(output.kind == "single" for output in context.outputs)
         return cls(
             len(context.lesson),
             sum(output.size for output in context.outputs),
@@ -124,9 +131,11 @@ class Facts:
             context.vectors,
             context.asking,
             context.max_length,
-            all(output.kind == "single" for output in context.outputs),
+            single,
             context.lesson.taught is not None,
             context.frozen,
+            len(labelled(context.lesson, context.outputs)[0]) if single else 0,
+            context.pretrained is not None,
         )
 
     def epochs(self, seen: int) -> int:
@@ -146,10 +155,10 @@ def candidates(facts: Facts, budget: Budget) -> list[Candidate]:
         found = [Candidate(recipe, size) for recipe, size in embedders(facts, budget)]
     elif facts.asking:
         found = _readers(facts, budget)
-    elif facts.single and not facts.taught and not facts.frozen and facts.texts < FEW_TEXTS:
+    elif (facts.single and not facts.taught and not facts.frozen and facts.texts < FEW_TEXTS) or (
+        facts.single and facts.frozen
+    ):
         found = _linears(facts, budget)
-    elif facts.single and facts.frozen:
-        found = [*_linears(facts, budget), *_stacks(facts, budget)]
     else:
         found = [*_linears(facts, budget), *_bags(facts, budget), *_statics(facts, budget)]
         found += [*_convnets(facts, budget), *_transformers(facts, budget), *_stacks(facts, budget)]
@@ -171,10 +180,13 @@ def _linears(facts: Facts, budget: Budget) -> list[Candidate]:
     if not facts.single:
         return []
     sizes = (60_000, 250_000, 1_000_000) if budget.max_size is None else (min(LARGEST_LINEAR, budget.max_size),)
-    return [_linear(facts, max(SMALLEST_BAG, size)) for size in sizes]
+    heard = facts.encoder and (facts.taught or facts.frozen) and facts.labelled <= LEXICON_ROWS
+    found = [_linear(facts, max(SMALLEST_BAG, size)) for size in sizes]
+    return [*found, *(_linear(facts, max(SMALLEST_BAG, size), LEXICON_WORDS) for size in sizes if heard)]
 
 
-def _linear(facts: Facts, size: int) -> Candidate:
+def _linear(facts: Facts, size: int, words: int = 0) -> Candidate:
+    """words: whose meaning to the teacher n-grams learn; 0 for what labels alone teach."""
     roomy = size >= ROOMY
     bits: Final = 8 if roomy else BAG_BITS
     buckets = 2**20 if roomy else 2**18
@@ -183,10 +195,10 @@ def _linear(facts: Facts, size: int) -> Candidate:
     rows = max(64, int((size * 0.97 - rest) / a_row))
     most = min(buckets, LINEAR_WEIGHTS // facts.labels)
     student = HashedNgrams(buckets, width=0, hidden=False, rows=max(rows, most), min_texts=1, dropout=0.0)
-    steps = (student, Solve(), PruneRows(rows=rows), Solve(rarities=(), leads=()), Quantize(bits=bits))
-    return Candidate(
-        Recipe(steps, name=f"linear n-grams ≤ {rows:,}, {bits} bit"), min(round(rows * a_row + rest), size)
-    )
+    solve = Solve(rarities=(1.0,), words=words, shares=LEXICON_SHARES) if words else Solve()
+    steps = (student, solve, PruneRows(rows=rows), replace(solve, rarities=(), leads=()), Quantize(bits=bits))
+    name = f"linear n-grams ≤ {rows:,}{' that mean what words mean' if words else ''}, {bits} bit"
+    return Candidate(Recipe(steps, name=name), min(round(rows * a_row + rest), size))
 
 
 def _heads(facts: Facts, width: int) -> int:
@@ -291,7 +303,7 @@ def _transformers(facts: Facts, budget: Budget) -> list[Candidate]:
 
 def _stacks(facts: Facts, budget: Budget) -> list[Candidate]:
     """Encoders that see texts as the teacher does, each with linear n-grams beside it that learn the labels with it."""
-    if not facts.single or not (facts.taught or facts.frozen):
+    if not facts.single or not facts.taught:
         return []
     size = BESIDE_BYTES if budget.max_size is None else min(BESIDE_BYTES, round(BESIDE_SHARE * budget.max_size))
     rows = max(64, int((size - facts.labels * 16) / (0.95 * facts.labels + 2 + 1.1)))

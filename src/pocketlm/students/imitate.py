@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -58,7 +57,7 @@ class Imitate:
         width = int(teacher.module.backbone.config.hidden_size)
         if model.module.shape.width != width:
             raise RecipeError(f"imitate: the student's width is {model.module.shape.width}, the teacher's {width}")
-        seen = _seen(teacher, context)
+        seen = context.seen.of(teacher, context.lesson.texts, context.progress)
         mean = seen.mean(axis=0)
         outputs = (Output(VECTOR, "vector", (), width),)
         own, pooling = model.module.readout, teacher.module.readout.pooling
@@ -82,15 +81,6 @@ class Imitate:
         own.pooling = pooling
         model.module.readout = own
         return model
-
-
-def _seen(teacher: TaskModel, context: FitContext) -> Floats:
-    """The teacher's pooled states of the lesson's texts, asked for once: (texts, width)."""
-    texts = context.lesson.texts
-    if new := [text for text in dict.fromkeys(texts) if text not in context.seen]:
-        context.progress.stage(f"asking how the teacher sees {len(new):,} texts")
-        context.seen.update(zip(new, pooled_vectors(teacher, new), strict=True))
-    return np.stack([context.seen[text] for text in texts])
 
 
 def _bare(outputs: tuple[Output, ...], mean: Floats, pooling: str) -> Readout:

@@ -25,6 +25,7 @@ from pocketlm.outputs import Output, texts_of
 from pocketlm.runtime.inputs import BagInputs, Text, plain_text
 from pocketlm.runtime.ngrams import ngram_words
 from pocketlm.students.least_squares import MOST_ROWS, Sparse, products, solve_by_products, solve_by_steps
+from pocketlm.students.lexicon import learn_lexicon, lexicon_texts, lexicon_words, seen_vectors
 from pocketlm.tasks.metrics import macro, single_counts
 from pocketlm.train.context import FitContext
 from pocketlm.train.frozen import pooled_vectors
@@ -48,8 +49,10 @@ class Solve:
     divided; 0 for none. Of each the one is taken whose held-out labels have the best weighted F1: each row, or of many
     each of a sample, is left out in turn with all that repeat it. prior: of a label's share, added to its scores.
     leads: `Ngrams.lead` of long texts; the one is taken whose held-out labels have the best weighted F1, () leaves it.
-    shares: of a stack, mean squared lengths of the encoder's vectors where that of n-grams is 1; the one is taken that
-    says dev's labels best, since what the encoder learnt it sees better than other texts. The encoder stays as it is.
+    words: so many of the lesson's, which with its texts teach n-grams what they mean to the teacher as it was pretrained
+    (`students.lexicon`); 0 for none. shares: of a stack, or with words, mean squared lengths of the vectors where that of
+    n-grams is 1; the one is taken that says dev's labels best, since what was learnt from is seen better than other
+    texts. A stack's encoder stays as it is.
     """
 
     name: ClassVar[str] = "solve"
@@ -58,6 +61,7 @@ class Solve:
     balances: tuple[float, ...] = (0.0, 0.5)
     prior: float = 0.5
     leads: tuple[int, ...] = (0, 16, 32)
+    words: int = 0
     shares: tuple[float, ...] = (0.03, 0.1, 0.3)
 
     def __post_init__(self) -> None:
@@ -67,6 +71,8 @@ class Solve:
             raise ValueError(f"penalties are above 0, got {self.penalties}")
         if not self.balances:
             raise ValueError("balances holds at least one exponent, such as 0")
+        if self.words < 0:
+            raise ValueError(f"words is a number of words, at least 0, got {self.words}")
         if any(lead < 0 for lead in self.leads):
             raise ValueError(f"leads are numbers of words, at least 0, got {self.leads}")
 
@@ -90,9 +96,14 @@ class Solve:
         rows = features(bag, texts)
         first, again, counts = distinct(rows, labels)
         rows, labels, weights = rows[first], {name: own[first] for name, own in labels.items()}, np.sqrt(counts)
-        sight = None if encoder is None else _Sight.of(encoder, [texts[place] for place in first])
-        vectors = np.zeros((len(first), 0), np.float32) if sight is None else sight.vectors
         given = [rarity(rows) ** np.float32(power) for power in self.rarities] or [module.importance.numpy()]
+        sight: _Sight | _Meaning | None = None
+        if encoder is not None:
+            sight = _Sight.of(encoder, [texts[place] for place in first])
+        elif self.words:
+            sight = _Meaning.of(bag, rows, self, context)
+            given = [sight.importance]
+        vectors = np.zeros((len(first), 0), np.float32) if sight is None else sight.vectors
         few = rows.shape[0] <= MOST_ROWS
         sample = np.linspace(0, rows.shape[0] - 1, min(rows.shape[0], MOST_ROWS)).astype(int)
         seen = _Rows(
@@ -243,6 +254,57 @@ class _Sight:
             own = weight[at : at + head.out_features]
             head.weight.copy_(torch.from_numpy(np.ascontiguousarray(own, np.float32)))
             head.bias.copy_(torch.from_numpy(np.asarray(-own @ self.mean, np.float32)))
+            at += head.out_features
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """How n-grams see texts that have vectors of their own: centred, of mean squared length 1 over the rows given.
+
+    importance: (features,). lexicon: (features, width).
+    """
+
+    bag: TaskModel
+    importance: Floats
+    lexicon: Floats
+    mean: Floats
+    scale: np.float32
+    vectors: Floats
+
+    @classmethod
+    def of(cls, bag: TaskModel, rows: Sparse, asked: Solve, context: FitContext) -> _Meaning:
+        """Learnt from the lesson's words and texts; rows: of the labelled texts, (texts, features)."""
+        from scipy.sparse import vstack
+
+        texts = lexicon_texts(context)
+        words = lexicon_words(context.lesson.texts, asked.words)
+        read = features(bag, texts)
+        module: Any = bag.module
+        importance: Floats = module.importance.numpy()
+        if asked.rarities:
+            importance = rarity(read) ** np.float32(asked.rarities[0])
+        taught = vstack((unit_rows(features(bag, words), importance), unit_rows(read, importance))).tocsr()
+        context.progress.stage(f"learning what n-grams mean from {len(words):,} words and {len(texts):,} texts")
+        lexicon = learn_lexicon(taught, seen_vectors(words, texts, context))
+        vectors = unit_rows(rows, importance) @ lexicon
+        mean = vectors.mean(axis=0)
+        scale = np.float32(1 / np.sqrt(max(1e-12, float(np.square(vectors - mean).sum(axis=1).mean()))))
+        return cls(bag, importance, lexicon, mean, scale, (vectors - mean) * scale)
+
+    def see(self, texts: Sequence[Text]) -> Floats:
+        """Vectors of other texts."""
+        found: Floats = (unit_rows(features(self.bag, texts), self.importance) @ self.lexicon - self.mean) * self.scale
+        return found
+
+    @torch.no_grad()
+    def store(self, table: Floats) -> None:
+        """Add to the n-grams' weights what these scores of their vectors are: (width, labels of all outputs)."""
+        module: Any = self.bag.module
+        module.table += torch.from_numpy(self.lexicon @ (table * self.scale))
+        shift = torch.from_numpy(np.asarray((self.mean * self.scale) @ table, np.float32))
+        at = 0
+        for head in module.heads.values():
+            head.bias -= shift[at : at + head.out_features]
             at += head.out_features
 
 

@@ -12,9 +12,8 @@ from pocketlm.model.task_model import TaskModel
 from pocketlm.outputs import Example, Output, texts_of
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.runtime.decode import Prediction
-from pocketlm.runtime.inputs import Text
-from pocketlm.runtime.vectors import Floats
 from pocketlm.tasks.table import Task
+from pocketlm.train.frozen import Seen
 from pocketlm.train.lesson import Lesson
 from pocketlm.train.teach import DevFigure, Likeness
 
@@ -45,7 +44,7 @@ class FitContext:
     checkpoints: Path | None = None
     focus: int | None = None
     mixup: float = 0.0
-    seen: dict[Text, Floats] = field(default_factory=dict)
+    seen: Seen = field(default_factory=Seen)
     frozen: bool = False
     searched: FitContext | None = None
     progress: Progress = field(default_factory=Silent)

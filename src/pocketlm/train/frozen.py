@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -14,6 +17,7 @@ from pocketlm.data.kinship import Kinship
 from pocketlm.model.encoder import Pretrained
 from pocketlm.model.readout import pool
 from pocketlm.model.task_model import TaskModel
+from pocketlm.progress import Progress
 from pocketlm.runtime.inputs import PieceInputs, Text
 from pocketlm.runtime.vectors import Floats
 from pocketlm.train.lesson import tensors
@@ -48,6 +52,34 @@ def pooled_vectors(model: TaskModel, texts: Sequence[Text]) -> Floats:
         at += size
     found: Floats = torch.stack(vectors).numpy()
     return found
+
+
+class Seen:
+    """Vectors of texts by one encoder, asked for once. path: a file that keeps them from run to run, or None."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._found: dict[Text, Floats] = {}
+        if path is not None and path.is_file():
+            with np.load(path, allow_pickle=False) as stored:
+                self._found = dict(zip(json.loads(str(stored["texts"])), stored["vectors"], strict=True))
+
+    def of(self, model: TaskModel, texts: Sequence[Text], progress: Progress) -> Floats:
+        """The vectors of these texts, as `pooled_vectors` has them: (texts, width)."""
+        if new := [text for text in dict.fromkeys(texts) if text not in self._found]:
+            progress.stage(f"asking how the teacher sees {len(new):,} words and texts")
+            self._found.update(zip(new, pooled_vectors(model, new), strict=True))
+            self._keep()
+        return np.stack([self._found[text] for text in texts])
+
+    def _keep(self) -> None:
+        """Write the file, whole or not at all; questions and lists of words are asked for anew."""
+        kept = {text: vector for text, vector in self._found.items() if isinstance(text, str)}
+        if self.path is None or not kept:
+            return
+        partial = self.path.with_suffix(".partial.npz")
+        np.savez(partial, texts=json.dumps(list(kept)), vectors=np.stack(list(kept.values())))
+        partial.replace(self.path)
 
 
 @torch.no_grad()
