@@ -36,8 +36,8 @@ LINEAR_WEIGHTS = 30_000_000
 ROOMY = 700_000
 # Fewer texts than these teach a network with random weights less than n-grams know, where no teacher helps it.
 FEW_TEXTS = 3_000
-# Linear n-grams of so many labelled rows learn from a teacher what so many words mean, and how much that tells; with more
-# rows labels say it themselves.
+# Linear n-grams of so many labelled rows learn from a teacher what so many words mean, and how much that tells; of more
+# rows the labels say it themselves.
 LEXICON_ROWS, LEXICON_WORDS, LEXICON_SHARES = 8_000, 20_000, (0.1, 0.3, 1.0)
 # An encoder keeps at least this share of the pieces that the texts and their variants use; others are spelt out.
 FEWEST_PIECES = 0.4
@@ -155,9 +155,7 @@ def candidates(facts: Facts, budget: Budget) -> list[Candidate]:
         found = [Candidate(recipe, size) for recipe, size in embedders(facts, budget)]
     elif facts.asking:
         found = _readers(facts, budget)
-    elif (facts.single and not facts.taught and not facts.frozen and facts.texts < FEW_TEXTS) or (
-        facts.single and facts.frozen
-    ):
+    elif facts.single and (facts.frozen or (not facts.taught and facts.texts < FEW_TEXTS)):
         found = _linears(facts, budget)
     else:
         found = [*_linears(facts, budget), *_bags(facts, budget), *_statics(facts, budget)]
@@ -180,9 +178,9 @@ def _linears(facts: Facts, budget: Budget) -> list[Candidate]:
     if not facts.single:
         return []
     sizes = (60_000, 250_000, 1_000_000) if budget.max_size is None else (min(LARGEST_LINEAR, budget.max_size),)
-    heard = facts.encoder and (facts.taught or facts.frozen) and facts.labelled <= LEXICON_ROWS
+    told = facts.encoder and facts.labelled <= LEXICON_ROWS
     found = [_linear(facts, max(SMALLEST_BAG, size)) for size in sizes]
-    return [*found, *(_linear(facts, max(SMALLEST_BAG, size), LEXICON_WORDS) for size in sizes if heard)]
+    return [*found, *(_linear(facts, max(SMALLEST_BAG, size), LEXICON_WORDS) for size in sizes if told)]
 
 
 def _linear(facts: Facts, size: int, words: int = 0) -> Candidate:

@@ -1,9 +1,9 @@
 """What n-grams mean, in closed form: vectors for them that add up to how an encoder sees words and texts.
 
-Labels of few rows say nothing of words that no row has. An encoder that was pretrained does: its vectors of single words
-and of texts are regressed on their n-grams, M minimizing Σ_i ‖v_i − x_i M‖² + λ ‖M‖² (as the linear maps between
-embeddings of Mikolov et al. 2013, arXiv:1309.4168, and the n-gram vectors of Bojanowski et al. 2017, arXiv:1607.04606,
-which are learnt from contexts). x M is then a second view of a text, in which words of like meaning are alike, and since
+Labels of few rows say nothing of words that no row has. An encoder that was pretrained does: its vectors of single
+words and of texts are regressed on their n-grams, M minimizing Σ_i ‖v_i − x_i M‖² + λ ‖M‖² (as the linear maps between
+embeddings of Mikolov et al. 2013, arXiv:1309.4168; vectors of n-grams that add up to those of words are of Bojanowski
+et al. 2017, arXiv:1607.04606). x M is then a second view of a text, in which words of like meaning are alike; and since
 it is linear in the n-grams too, weights on it are weights of n-grams: it costs no byte and no time at runtime.
 """
 
@@ -33,7 +33,7 @@ def lexicon_words(texts: Sequence[Text], most: int) -> list[str]:
     """The words with a letter that are in most texts, at most so many, frequent ones first."""
     often: Counter[str] = Counter()
     for text in texts:
-        often.update(dict.fromkeys(ngram_words(plain_text(text))))
+        often.update(list(dict.fromkeys(ngram_words(plain_text(text)))))
     found = sorted((word for word in often if any(sign.isalpha() for sign in word)), key=lambda one: (-often[one], one))
     return found[:most]
 

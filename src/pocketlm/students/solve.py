@@ -49,10 +49,10 @@ class Solve:
     divided; 0 for none. Of each the one is taken whose held-out labels have the best weighted F1: each row, or of many
     each of a sample, is left out in turn with all that repeat it. prior: of a label's share, added to its scores.
     leads: `Ngrams.lead` of long texts; the one is taken whose held-out labels have the best weighted F1, () leaves it.
-    words: so many of the lesson's, which with its texts teach n-grams what they mean to the teacher as it was pretrained
-    (`students.lexicon`); 0 for none. shares: of a stack, or with words, mean squared lengths of the vectors where that of
-    n-grams is 1; the one is taken that says dev's labels best, since what was learnt from is seen better than other
-    texts. A stack's encoder stays as it is.
+    words: so many of the lesson's, which with its texts teach n-grams what they mean to the teacher as it was
+    pretrained (`students.lexicon`); 0 for none. shares: of a stack, or with words, mean squared lengths of the vectors
+    where that of n-grams is 1; the one is taken that says dev's labels best, since what was learnt from is seen better
+    than other texts. A stack's encoder stays as it is.
     """
 
     name: ClassVar[str] = "solve"
