@@ -63,7 +63,7 @@ MORE = {
     "yor": ("sib200/yor_Latn", "masakhanews/yor"), "ibo": ("sib200/ibo_Latn", "masakhanews/ibo"),
     "lug": ("sib200/lug_Latn", "masakhanews/lug"), "som": ("sib200/som_Latn", "masakhanews/som"),
     "hau": ("sib200/hau_Latn", "afrisenti/hau"), "amh": ("sib200/amh_Ethi", "afrisenti/amh"),
-    "eng": (), "khm": (), "quy": (), "wol": (), "pcm": (), "twi": (),
+    "eng": ("wikitext2/valid.raw.txt",), "khm": (), "quy": (), "wol": (), "pcm": (), "twi": (), "npi": (),
 }  # fmt: skip
 # Words of a sentence that is taken from a longer text.
 FEWEST, MOST = 6, 40
