@@ -4,7 +4,7 @@ FOLDER holds masakhanews/, sib200/ and afrisenti/, in each a folder a language w
 Both systems learn from the same rows in the same run: the SVM from train and dev together, fit from train, with dev to
 choose by and to learn from at the end. With --also fit learns from training rows of other languages of the set, too;
 none of their dev or test rows is read. With --unlabelled N fit is given N sentences of the language from training
-splits of the other sets and from swahili-text/, and the training rows of all other languages of the set, without
+splits of the other sets and from plain text, and every fourth training row of all other languages of the set, without
 labels. What is done is kept in FILE, and the same command goes on after it.
 --dev never opens test.tsv: train and dev rows are put together, and seed s is judged on the s-th fifth of them.
 """
@@ -79,7 +79,7 @@ def read(folder: Path, about: Set, split: str) -> Rows:
 
 
 def unlabelled(data: Path, name: str, language: str, count: int, seed: int, dev: bool) -> list[str]:
-    """At most `count` sentences of the language from elsewhere, then training texts of the set's other languages."""
+    """At most `count` sentences of the language from elsewhere, then some training texts of the set's others."""
     own = data / name / language
     found: list[str] = []
     for place in MORE[language[:3]]:
@@ -94,7 +94,9 @@ def unlabelled(data: Path, name: str, language: str, count: int, seed: int, dev:
     found = list(dict.fromkeys(found))
     np.random.default_rng(seed).shuffle(found)
     others = (one.name for one in sorted((data / name).iterdir()) if one.is_dir() and one.name != language)
-    return found[:count] + [text for one in others for text, _ in rows_of(data / name / one, SETS[name], seed, dev)[0]]
+    return found[:count] + [
+        text for one in others for text, _ in rows_of(data / name / one, SETS[name], seed, dev)[0][::4]
+    ]
 
 
 def rows_of(folder: Path, about: Set, seed: int, dev: bool) -> tuple[Rows, Rows, Rows]:

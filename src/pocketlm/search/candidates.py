@@ -41,7 +41,7 @@ ROOMY = 700_000
 FEW_TEXTS = 3_000
 # Linear n-grams of so many labelled rows learn from a teacher what so many words mean, and how much that tells; of more
 # rows the labels say it themselves.
-LEXICON_ROWS, LEXICON_WORDS, LEXICON_SHARES = 8_000, 20_000, (0.1, 0.3, 1.0)
+LEXICON_ROWS, LEXICON_WORDS, LEXICON_SHARES = 8_000, 20_000, (0.03, 0.1, 0.3, 1.0)
 # Words that linear n-grams read of long texts, of which the most are read that time allows; texts have many times their
 # mean number at most. Their length is told from so many.
 READ, READ_ON, SAMPLED = (48, 96, 192, 320, 512), 3, 1_000
@@ -187,15 +187,12 @@ def _linears(facts: Facts, budget: Budget) -> list[Candidate]:
     if not facts.single:
         return []
     sizes = (60_000, 250_000, 1_000_000) if budget.max_size is None else (min(LARGEST_LINEAR, budget.max_size),)
-    told = facts.encoder and facts.labelled <= LEXICON_ROWS
+    words = LEXICON_WORDS if facts.encoder and facts.labelled <= LEXICON_ROWS else 0
     timed = budget.max_latency is not None
     read = [most for most in READ if most < READ_ON * facts.words] if timed and facts.words > READ[0] else [READ[-1]]
     ladder = "linear" if len(read) > 1 else ""
     return [
-        replace(_linear(facts, max(SMALLEST_BAG, size), words, most), ladder=ladder and f"{ladder} {words}")
-        for words in ((0, LEXICON_WORDS) if told else (0,))
-        for size in sizes
-        for most in read
+        replace(_linear(facts, max(SMALLEST_BAG, size), words, most), ladder=ladder) for size in sizes for most in read
     ]
 
 
