@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from math import comb
-
 import numpy as np
 from numpy.typing import NDArray
+
+from pocketlm.measure import paired
 
 Right = NDArray[np.bool_]
 
@@ -18,10 +18,5 @@ def interval(right: Right) -> tuple[float, float]:
 
 
 def mcnemar(right: Right, other: Right) -> float:
-    """Two-sided exact p-value that two systems err equally often on the same rows.
-
-    McNemar 1947: of the rows that only one of them gets right, each would have half (a binomial test).
-    """
-    won, lost = int((right & ~other).sum()), int((~right & other).sum())
-    few, count = min(won, lost), won + lost
-    return min(1.0, 2 * sum(comb(count, place) for place in range(few + 1)) / 2**count)
+    """Two-sided exact p-value that two systems err equally often on the same rows."""
+    return paired.mcnemar(int((right & ~other).sum()), int((~right & other).sum()))

@@ -80,6 +80,20 @@ def test_evaluate_prints_the_figures_as_json(pocket, csv_file):
     assert "95 % interval" in run("evaluate", pocket, csv_file, "--label", "category")[1]
 
 
+def test_compare_says_what_differs(pocket, tagger, csv_file, tmp_path):
+    page = tmp_path / "c.html"
+    command = ("compare", pocket, pocket, "--data", csv_file, "--label", "category")
+    code, out, err = run(*command, "-o", page)
+    assert code == 0, err
+    assert "no sure difference" in out and "0 rows won, 0 lost" in out
+    assert "Differences" in page.read_text("utf-8")
+    assert "exists" in refused(*command, "-o", page)
+    found = json.loads(run(*command, "--json")[1])
+    assert found["differences"][0]["gain"]["value"] == 0 and len(found["systems"]) == 2
+    assert "Pockets of one task" in refused("compare", pocket, tagger, "--data", csv_file)
+    assert "two Pockets or more" in refused("compare", pocket, "--data", csv_file)
+
+
 def test_bench_holds_the_budget_and_exits_with_3_when_it_is_missed(pocket):
     code, out, _ = run("bench", pocket, "--max-size", "30kB", "--json")
     found = json.loads(out)

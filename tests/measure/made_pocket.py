@@ -11,9 +11,9 @@ LABELS = ("a", "b", "c")
 TAGS = ("O", "B-x", "I-x")
 
 
-def make_pocket(path, tagging=False, width=8, buckets=2**10, intent=True):
+def make_pocket(path, tagging=False, width=8, buckets=2**10, intent=True, seed=0):
     """A bag of hashed n-grams with random weights; where it is tagging, for intents and slots, or for tags alone."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
 
     def array(*shape):
         return random.normal(size=shape).astype(np.float32)

@@ -24,6 +24,7 @@ COMMANDS = {
     "export": "pocketlm.cli.export",
     "run": "pocketlm.cli.run",
     "evaluate": "pocketlm.cli.evaluate",
+    "compare": "pocketlm.cli.compare",
     "bench": "pocketlm.cli.bench",
     "inspect": "pocketlm.cli.inspect",
     "data write": "pocketlm.cli.data_write",

@@ -32,28 +32,30 @@ def evaluate(pocket: Pocket, examples: Sequence[Example], seed: int = 0) -> Scor
     they are taken.
     Raises DataError, which names the row, for a question that leaves no room for its context.
     """
+    return answered(pocket, examples, seed)[0]
+
+
+def answered(pocket: Pocket, examples: Sequence[Example], seed: int = 0) -> tuple[Scores, list[Prediction]]:
+    """The scores, as `evaluate` has them, and the answers they are of, one an example."""
     task: Task = TASKS[pocket.task]
     if pocket.task == "generation":
         said: list[Prediction] = list(likelihoods(pocket.generator, [one.text for one in examples]))
-        return task.score(examples, said, pocket.outputs, seed)
+        return task.score(examples, said, pocket.outputs, seed), said
     texts = texts_for(pocket, examples)
     if pocket.writes:
-        return _of_written(pocket, task, examples, seed)
+        sources = [one.text for one in examples]
+        said = written(pocket, sources)
+        return cut_noted(task.score(examples, said, pocket.outputs, seed), pocket, sources), said
     _check_room(pocket, texts)
     said = pocket.answering(None).predict(texts, batch_size=1)
     scores = task.score(examples, said, pocket.outputs, seed)
-    return replace(scores, sureness=sureness(pocket, examples, said, seed))
+    return replace(scores, sureness=sureness(pocket, examples, said, seed)), said
 
 
 def written(pocket: Pocket, texts: Sequence[str], batch_size: int = 1) -> list[Prediction]:
     """What the Pocket writes for each source, one that is longer than it has places for cut."""
     how = replace(pocket.generator.writing, cut=True)
     return write_all(pocket.generator, pocket.outputs[0].name, texts, batch_size, how)
-
-
-def _of_written(pocket: Pocket, task: Task, examples: Sequence[Example], seed: int) -> Scores:
-    texts = [one.text for one in examples]
-    return cut_noted(task.score(examples, written(pocket, texts), pocket.outputs, seed), pocket, texts)
 
 
 def cut_noted(scores: Scores, pocket: Pocket, texts: Sequence[str]) -> Scores:

@@ -178,12 +178,15 @@ def shape(family: int | None, x: float, y: float, r: float = 6.5) -> str:
     return "M" + "L".join(f"{x + r * right:.1f} {y + r * down:.1f}" for right, down in corners) + "Z"
 
 
-def legend(families: Sequence[str], *, teacher: bool, missed: bool) -> Markup:
-    """What the marks mean, as a list. teacher: whether it is drawn; missed: whether some marks are hollow."""
+def legend(families: Sequence[str], *, teacher: bool, missed: bool, chosen: str = "chosen") -> Markup:
+    """What the marks mean, as a list. teacher: whether it is drawn; missed: whether some marks are hollow.
+
+    chosen: what the ringed mark is.
+    """
     entries = [(_key(f"mark family-{place % FAMILY_COLOURS}", place), name) for place, name in enumerate(families)]
     if teacher:
         entries.append((_key("mark teacher", None), "teacher"))
-    entries.append((_ring(), "chosen"))
+    entries.append((_ring(), chosen))
     if missed:
         entries.append((_key("mark missed hollow", 0), "hollow: misses the budget"))
     entries.append((element("i", class_="key-line front-key"), "Pareto front"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pocketlm.report import tables
@@ -35,6 +35,8 @@ HOW_TAKEN = (
     "candidates show dev.",
     "Test was read once, for the chosen Pocket, and the verdict is about those figures; intervals are 95 % percentile "
     "bootstraps over the rows of test.",
+)
+HOW_COSTS_ARE_TAKEN = (
     "Size is the whole file, tokenizer and manifest included.",
     "Latency is one text at a time on one thread in a fresh process, over real texts, from text to answer; p50 and "
     "p95 are over calls, after a warm-up.",
@@ -207,7 +209,7 @@ def _teacher_facts(teacher: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
-def environment(result: Mapping[str, Any]) -> Markup:
+def environment(result: Mapping[str, Any], how_taken: Sequence[str] = (*HOW_TAKEN, *HOW_COSTS_ARE_TAKEN)) -> Markup:
     """How the figures were taken, on what, with which seed and time."""
     known: dict[str, Any] = {}
     for key, value in part(result, "environment").items():
@@ -221,5 +223,5 @@ def environment(result: Mapping[str, Any]) -> Markup:
     if figure(result, "seconds") is not None:
         known["the whole run took"] = duration(result["seconds"])
     shown = {key: value for key, value in known.items() if value is not None}
-    how = element("ul", *(element("li", line) for line in HOW_TAKEN))
+    how = element("ul", *(element("li", line) for line in how_taken))
     return _section("how", "How the figures were taken", how, tables.facts(shown))

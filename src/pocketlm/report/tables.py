@@ -88,7 +88,7 @@ def candidates_table(result: Mapping[str, Any], metric: str, metric_title: str) 
 def _candidate(one: Mapping[str, Any], metric: str) -> list[Cell]:
     tag = "chosen" if one.get("chosen") else one.get("status", "")
     recipe = rows(one, "recipe")
-    name = _with_recipe(str(one.get("name", "")), recipe) if recipe else data(one.get("name", ""))
+    name = with_recipe(str(one.get("name", "")), recipe) if recipe else data(one.get("name", ""))
     family = element("span", data(one.get("family", "")), class_="family")
     reached = figure(one, "quality", metric)
     return [
@@ -104,7 +104,8 @@ def _candidate(one: Mapping[str, Any], metric: str) -> list[Cell]:
     ]
 
 
-def _with_recipe(name: str, recipe: Sequence[Mapping[str, Any]]) -> Markup:
+def with_recipe(name: str, recipe: Sequence[Mapping[str, Any]]) -> Markup:
+    """The name, which unfolds to the steps of its recipe."""
     steps = element("ol", *(element("li", data(step_text(step))) for step in recipe))
     return element("details", element("summary", data(name)), steps, title=recipe_summary(recipe))
 

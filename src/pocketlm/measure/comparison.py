@@ -1,0 +1,106 @@
+"""Several Pockets on the same labelled rows: what each reaches and costs here, and whether they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pocketlm.errors import UserError
+from pocketlm.measure.fresh import measure_pocket, measure_writing
+from pocketlm.measure.machine import describe
+from pocketlm.measure.paired import Difference, Judged, difference
+from pocketlm.measure.quality import answered, texts_for
+from pocketlm.outputs import Example
+from pocketlm.runtime.load import Pocket, load
+from pocketlm.tasks.prepare import read_labelled
+from pocketlm.tasks.scores import Scores
+from pocketlm.tasks.table import TASKS, Task
+
+
+@dataclass(frozen=True)
+class System:
+    """A Pocket with its scores and what a fresh process measured of it. recipe: of its passes, as its manifest has it.
+
+    Of one that writes, latency is that of a token.
+    """
+
+    name: str
+    scores: Scores
+    size_bytes: int
+    latency_p50_ms: float
+    latency_p95_ms: float
+    memory_bytes: int
+    recipe: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """differences: of the first system with each of the others, in order. data: what the rows were called. n: rows."""
+
+    task: str
+    metric: str
+    data: str
+    n: int
+    systems: tuple[System, ...]
+    differences: tuple[Difference, ...]
+    seed: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        about = {"task": self.task, "main_metric": self.metric, "data": self.data, "n": self.n, "seed": self.seed}
+        systems = [{**vars(one), "scores": one.scores.to_json(), "recipe": list(one.recipe)} for one in self.systems]
+        differences = [one.to_json() for one in self.differences]
+        return {**about, "systems": systems, "differences": differences, "environment": describe()}
+
+
+def compare(pockets: Sequence[str], data: str, columns: tuple[Any, ...] = (None, None), seed: int = 0) -> Comparison:
+    """The Pockets on the rows called `data`, read as `read_labelled` does with these columns.
+
+    Raises UserError for fewer than two Pockets or different tasks, and what reading a Pocket or rows raises.
+    """
+    if len(pockets) < 2:
+        raise UserError("compare needs two Pockets or more; `pocketlm evaluate` judges one")
+    models = [load(path) for path in pockets]
+    tasks = {path: model.task for path, model in zip(pockets, models, strict=True)}
+    if len(set(tasks.values())) > 1:
+        told = ", ".join(f"{path} does {task}" for path, task in tasks.items())
+        raise UserError(f"Pockets of one task can be compared; {told}")
+    task: Task = TASKS[models[0].task]
+    examples = read_labelled(data, task.name, *columns)
+    systems, judges = [], []
+    for name, path, model in zip(_names(pockets), pockets, models, strict=True):
+        scores, said = answered(model, examples, seed)
+        judges.append(_judge(task, model, examples, said))
+        systems.append(System(name, scores, **_costs(path, model, examples), recipe=_recipe(model)))
+    apart = [difference(task.main_metric, len(examples), judges[0], other, seed) for other in judges[1:]]
+    return Comparison(task.name, task.main_metric, data, len(examples), tuple(systems), tuple(apart), seed)
+
+
+def _names(pockets: Sequence[str]) -> list[str]:
+    """The files' names, or their paths where names are the same."""
+    short = [Path(path).stem for path in pockets]
+    return short if len(set(short)) == len(short) else list(pockets)
+
+
+def _judge(task: Task, model: Pocket, examples: Sequence[Example], said: Sequence[Any]) -> Judged:
+    def judged(places: Sequence[int]) -> float:
+        rows, answers = [examples[place] for place in places], [said[place] for place in places]
+        return task.figures(rows, answers, model.outputs)[task.main_metric]
+
+    return judged
+
+
+def _costs(path: str, model: Pocket, examples: Sequence[Example]) -> dict[str, Any]:
+    if model.writes:
+        taken = measure_writing(Path(path), 1)
+        spent = {f"latency_{name}_ms": taken[f"token_{name}_ms"] for name in ("p50", "p95")}
+    else:
+        taken = measure_pocket(Path(path), texts_for(model, examples))
+        spent = {f"latency_{name}_ms": taken[f"latency_{name}_ms"] for name in ("p50", "p95")}
+    return {"size_bytes": taken["size_bytes"], "memory_bytes": taken["memory_bytes"], **spent}
+
+
+def _recipe(model: Pocket) -> tuple[dict[str, Any], ...]:
+    return tuple(dict(step) for step in model.manifest.get("provenance", {}).get("recipe", ()))
