@@ -368,3 +368,19 @@ def test_with_few_rows_and_a_small_dev_the_encoder_stays_as_it_is(csv_file, teac
     solved = [one["recipe"][1] for one in result.data["candidates"]]
     assert [bool(step["words"]) for step in solved] == [True]
     assert all(one["status"] == "measured" for one in result.data["candidates"])
+
+
+def test_the_recipe_of_a_pocket_alone_gives_the_same_bytes(made, csv_file, tmp_path):
+    again = pocketlm.fit(str(csv_file), recipe=str(made.pocket), output=str(tmp_path / "m.pocket"), **SMALL)
+    assert again.pocket.read_bytes() == made.pocket.read_bytes()
+    assert len(again.data["candidates"]) == 1
+
+
+def test_a_recipe_that_cannot_be_followed_is_refused(csv_file, tmp_path):
+    wrong = tmp_path / "own.yaml"
+    wrong.write_text("- pass: hashed-ngram\n", "utf-8")
+    with pytest.raises(UserError, match="Did you mean 'hashed-ngrams'"):
+        pocketlm.fit(str(csv_file), recipe=str(wrong), output=str(tmp_path / "m.pocket"), **SMALL)
+    with pytest.raises(UserError, match="cannot be read"):
+        pocketlm.fit(str(csv_file), recipe=str(tmp_path / "no.yaml"), output=str(tmp_path / "m.pocket"), **SMALL)
+    assert not (tmp_path / "m.work").exists()

@@ -35,7 +35,7 @@ try:
     from pocketlm.modelling import fit_modeller
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import Prefixes
-    from pocketlm.search.candidates import Facts, candidates, fast_enough
+    from pocketlm.search.candidates import Candidate, Facts, candidates, fast_enough, given_recipe
     from pocketlm.search.sequential import Judge, Outcome, search
     from pocketlm.search.trial import Trial, run_trial
     from pocketlm.students.beside import BesideNgrams
@@ -80,14 +80,14 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         check_output(path, replace=job.force)
     if job.teacher:
         find_teacher(job.teacher)
+    own = given_recipe(job.recipe) if job.recipe else None
     job, prepared = _with_data(job, progress)
     rows = prepared.rows_learnt
     if job.augment != NONE:
         prepared = with_new_rows(job, prepared, progress)
     assert job.max_length is not None and job.variants is not None  # `for_task` has set them
     if any(output.kind == "text" for output in prepared.outputs):
-        story = fit_modeller if prepared.task.name == "generation" else fit_writer
-        return finished(story(job, prepared, progress, deadline), job, began)
+        return finished(_story(prepared, own)(job, prepared, progress, deadline), job, began)
     trained = job.teacher if job.teacher and is_keras(job.teacher) else None
     pretrained = load_pretrained(job.teacher) if job.teacher and not trained else None
     if pretrained is not None and not covers(pretrained, prepared, job, progress):
@@ -127,7 +127,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             context = replace(context, lesson=taught, taught_dev=heard.answers(context))
             more = heard.lesson(learnt_dev, variants)
         prefixes = Prefixes()
-        outcomes, judged = _search(job, prepared, teacher, context, work, prefixes)
+        outcomes, judged = _search(job, prepared, teacher, context, work, prefixes, own)
         chosen = judged.choose(outcomes)
         final = None if chosen is None else chosen.trial
         if final is not None and job.refit and not deadline.passed:
@@ -137,6 +137,13 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         progress.stage("measuring the chosen Pocket")
         result = conclude(job, prepared, teacher, outcomes, judged, chosen, final)
     return finished(result, job, began)
+
+
+def _story(prepared: Prepared, own: Recipe | None) -> Callable[[Job, Prepared, Progress, Deadline], dict[str, Any]]:
+    """How a model that writes is made. Raises RecipeError where a recipe is given."""
+    if own is not None:
+        raise RecipeError(f"recipe: models for {prepared.task.name} are not made by recipes of students")
+    return fit_modeller if prepared.task.name == "generation" else fit_writer
 
 
 def _with_data(job: Job, progress: Progress) -> tuple[Job, Prepared]:
@@ -223,9 +230,10 @@ def _seen(room: Classroom, pretrained: Pretrained | None) -> Seen:
 
 
 def _search(
-    job: Job, prepared: Prepared, teacher: Teacher | None, context: FitContext, work: WorkFolder, prefixes: Prefixes
-) -> tuple[list[Outcome], Judge]:
-    """Every candidate's outcome, and the judge who compares them."""
+    job: Job, prepared: Prepared, teacher: Teacher | None, context: FitContext, work: WorkFolder, prefixes: Prefixes,
+    own: Recipe | None,
+) -> tuple[list[Outcome], Judge]:  # fmt: skip
+    """Every candidate's outcome, and the judge who compares them. own: the one recipe that is tried, or None."""
     budget = job.budget
     judged = Judge(budget, prepared.task.main_metric, teacher.quality if teacher else None, len(prepared.dev))
 
@@ -248,9 +256,11 @@ def _search(
             return ""
         return f"untrained it already takes {found:.3g} ms, over {budget.max_latency:g} ms"
 
+    run = _runner(job, prepared, teacher, context, work, prefixes)
+    if own is not None:
+        return search([Candidate(own, 0)], run, lambda _: "", judged, context.progress, context.deadline), judged
     facts = Facts.of(context, len(student_pieces(context, None).counts))
     tried = fast_enough(candidates(facts, budget), partial(too_slow, share=ROOM))
-    run = _runner(job, prepared, teacher, context, work, prefixes)
     return search(tried, run, too_slow, judged, context.progress, context.deadline), judged
 
 

@@ -46,7 +46,7 @@ class Job:
     also: other languages or sources whose training rows are learnt from too, mixed with
     `mix_temperature`; "auto" for those, of the ones named or of data's siblings, that help. shots: so many rows of
     `data` are all there is beside its test; 0 for none. teacher_anyway: use the teacher though it does not cover the
-    language.
+    language. recipe: a YAML file with the one recipe to try, or a Pocket whose recipe it is.
     """
 
     data: str
@@ -85,6 +85,7 @@ class Job:
     shots: int | None = None
     mix_temperature: float = 5.0
     teacher_anyway: bool = False
+    recipe: str | None = None
     max_length: int | None = None
     focus: int | None = None
     time_limit: str | None = None

@@ -81,6 +81,9 @@ def command(
     teacher_anyway: Annotated[
         bool | None, _option("Use the teacher even if it does not cover the language.", "--teacher-anyway")
     ] = None,
+    recipe: Annotated[
+        str | None, _option("The one recipe to try: a YAML file with passes, or a Pocket whose recipe it is.")
+    ] = None,
     refit: Annotated[
         bool | None, _option("Train the chosen recipe again on train and dev.", "--refit/--no-refit")
     ] = None,

@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pocketlm.compress.audit import coverage
 from pocketlm.compress.context import Context
 from pocketlm.compress.journal import Journal, Promise, broken
@@ -20,7 +18,7 @@ from pocketlm.compress.words import follow
 from pocketlm.errors import NoEffect, RecipeError
 from pocketlm.measure.probe import peak_memory
 from pocketlm.model.pretrained import Model, fingerprint, settle
-from pocketlm.recipe.recipe import Recipe
+from pocketlm.recipe.recipe import Recipe, recipe_in
 from pocketlm.tables import pass_to_json
 
 logger = logging.getLogger(__name__)
@@ -29,20 +27,8 @@ NOT_ASKED = "not asked for"
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """The recipe in a YAML file: a list of passes, or a mapping with the key `steps`. Raises RecipeError."""
-    try:
-        value = yaml.safe_load(Path(path).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"recipe {path}: cannot be read: {' '.join(str(error).split())}") from None
-    name = str(path)
-    if isinstance(value, Mapping):
-        unknown = set(value) - {"steps", "name"}
-        if unknown or "steps" not in value:
-            raise RecipeError(f"recipe {path}: holds the keys steps and name; got {', '.join(map(str, value))}")
-        name, value = value.get("name", name), value["steps"]
-    if not isinstance(value, list):
-        raise RecipeError(f"recipe {path}: is a list of passes such as '- pass: gptq'; got {type(value).__name__}")
-    return Recipe.from_json(value, PASSES, name)
+    """The recipe for `compress` in a YAML file. Raises RecipeError."""
+    return recipe_in(path, PASSES)
 
 
 def compress(

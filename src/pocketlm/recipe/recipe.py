@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from pocketlm.errors import RecipeError
 from pocketlm.tables import Table, pass_from_json, pass_to_json
@@ -38,3 +41,22 @@ class Recipe:
         Raises RecipeError for unknown passes or settings.
         """
         return cls(tuple(pass_from_json(step, table) for step in steps), name)
+
+
+def recipe_in(path: str | Path, table: Table) -> Recipe:
+    """The recipe in a YAML file: a list of passes of `table`, or a mapping with the key `steps`. Raises RecipeError."""
+    try:
+        value = yaml.safe_load(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"recipe {path}: cannot be read: {' '.join(str(error).split())}") from None
+    name = str(path)
+    if isinstance(value, Mapping):
+        unknown = set(value) - {"steps", "name"}
+        if unknown or "steps" not in value:
+            raise RecipeError(f"recipe {path}: holds the keys steps and name; got {', '.join(map(str, value))}")
+        name, value = value.get("name", name), value["steps"]
+    if not isinstance(value, list):
+        raise RecipeError(
+            f"recipe {path}: is a list of passes such as '- pass: {next(iter(table))}'; got {type(value).__name__}"
+        )
+    return Recipe.from_json(value, table, name)

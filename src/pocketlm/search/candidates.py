@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from pocketlm.budget import Budget
-from pocketlm.recipe.recipe import Recipe
+from pocketlm.errors import RecipeError
+from pocketlm.pocket.format import read_pocket
+from pocketlm.recipe.recipe import Recipe, recipe_in
 from pocketlm.runtime.inputs import plain_text
 from pocketlm.search.embedders import embedders
 from pocketlm.students.beside import BesideNgrams
@@ -17,6 +20,7 @@ from pocketlm.students.convnet import SmallConvnet
 from pocketlm.students.distill import Distill
 from pocketlm.students.imitate import Imitate
 from pocketlm.students.ngrams import HashedNgrams
+from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.students.prune_rows import PruneRows
 from pocketlm.students.quantize import Quantize
 from pocketlm.students.solve import Solve, labelled
@@ -156,6 +160,16 @@ class Facts:
         """As many of the teacher's pieces as fit beside `rest` bytes, or 0 where too few do. size: None for any."""
         fitting = self.pieces if size is None else int((size - rest) / a_piece)
         return 0 if fitting < FEWEST_PIECES * self.pieces else min(fitting, self.pieces)
+
+
+def given_recipe(path: str) -> Recipe:
+    """The students' recipe in a YAML file, or of a Pocket. Raises RecipeError, PocketFileError."""
+    if not path.endswith(".pocket"):
+        return recipe_in(path, STUDENT_PASSES)
+    steps = read_pocket(Path(path)).manifest.get("provenance", {}).get("recipe")
+    if not steps:
+        raise RecipeError(f"{path}: says nothing of the recipe it was made by")
+    return Recipe.from_json(steps, STUDENT_PASSES, f"the recipe of {Path(path).name}")
 
 
 def candidates(facts: Facts, budget: Budget) -> list[Candidate]:
