@@ -48,9 +48,22 @@ bench: $(VENV)/dev
 	$(PIP) -e '.[bench]'
 	$(BIN)/python benchmarks/run.py --data "$(DATA)"
 
-# make bench-low-resource DATA=folder: the default fit beside TF-IDF with a linear SVM, hours; goes on where it stopped
+# make bench-low-resource DATA=folder MODELS=folder: the figures in docs/low-resource-benchmarks.md, a day or two; all
+# of them go on where they stopped
 bench-low-resource: $(VENV)/dev
-	$(BIN)/python benchmarks/low_resource.py --data "$(DATA)" --out benchmarks/results/low-resource.json
+	$(BIN)/python benchmarks/low_resource.py --data "$(DATA)" --sets masakhanews \
+		--out benchmarks/results/low_resource_news.json
+	$(BIN)/python benchmarks/low_resource.py --data "$(DATA)" --sets sib200 --seeds 1 --teacher "$(MODELS)/me5-small" \
+		--unlabelled 6000 --out benchmarks/results/low_resource_sib.json
+	$(BIN)/python benchmarks/low_resource.py --data "$(DATA)" --sets afrisenti --seeds 1 \
+		--teacher "$(MODELS)/me5-small" --out benchmarks/results/low_resource_afrisenti.json
+	$(BIN)/python benchmarks/few_shot.py --data "$(DATA)" --teacher "$(MODELS)/me5-small" \
+		--out benchmarks/results/few_shot.json
+	$(BIN)/python benchmarks/trim.py --data "$(DATA)" --teacher "$(MODELS)/me5-small" --out benchmarks/results/trim.json
+	$(BIN)/python benchmarks/cross_lingual.py --teacher "$(MODELS)/me5-small" --unlabelled --variants 2 \
+		--out benchmarks/results/cross_lingual.json
+	$(BIN)/python benchmarks/pretrain.py --data "$(DATA)" --models "$(MODELS)" --out benchmarks/results/pretrain.json
+	$(BIN)/python benchmarks/low_resource_page.py benchmarks/results
 
 # make bench-compression DATA=folder MODELS=folder: the figures in docs/compression-benchmarks.md
 bench-compression: $(VENV)/dev

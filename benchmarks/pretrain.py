@@ -104,7 +104,8 @@ def judged(reports: Mapping[str, Mapping[str, Any]], given: argparse.Namespace) 
     rows = {
         name: {
             "kind": report["kind"], "metric": report["metric"], "dev": report["dev"]["model"],
-            "test": bits_a_byte(load_model(report["output"]), test), "from": report["base"] or "nothing",
+            "test": bits_a_byte(load_model(report["output"]), test),
+            "from": Path(report["base"]).name if report["base"] else "nothing",
             **{key: report[key] for key in ("parameters", "pieces", "epochs", "seconds", "plan", "notes", "load")},
         }
         for name, report in reports.items()

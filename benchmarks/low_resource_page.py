@@ -1,0 +1,201 @@
+"""The figures of languages and data with few resources as docs/low-resource-benchmarks.md: low_resource_page.py FOLDER.
+
+FOLDER holds what low_resource.py wrote (low_resource_news.json, low_resource_sib.json, low_resource_afrisenti.json),
+and few_shot.json, trim.json, cross_lingual.json and pretrain.json of the scripts of those names; a part whose file is
+missing is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from few_shot import PEER, WAYS
+from low_resource import SETS, judged
+
+PAGE = Path(__file__).parents[1] / "docs" / "low-resource-benchmarks.md"
+# How much of a fit's gain is asked for, in points.
+BARS = {"masakhanews": 2, "sib200": 6, "afrisenti": 2}
+NAMES = {"masakhanews": "MasakhaNEWS", "sib200": "SIB-200", "afrisenti": "AfriSenti"}
+
+
+def taken(machine: dict[str, Any], script: str, dates: list[str]) -> str:
+    """By which command, when and where figures were taken."""
+    versions = ", ".join(f"{name} {one}" for name, one in machine["versions"].items())
+    when = " and ".join(dict.fromkeys((min(dates), max(dates))))
+    return (
+        f"Written by `python benchmarks/{script}` on {when}; {machine['cpu']} with {machine['vectors']}, "
+        f"{machine['cores']} cores; Python {machine['python']}; {versions}."
+    )
+
+
+def beside_linear(found: dict[str, Any]) -> list[str]:
+    """A set of low_resource.py."""
+    runs = found["languages"]
+    name = next(iter(runs)).partition("/")[0]
+    dates = [run["date"] for own in runs.values() for run in own]
+    seeds = max(len(own) for own in runs.values())
+    teacher = f"with {found['teacher']} as teacher" if found["teacher"] else "without a teacher"
+    more = f" and {found['unlabelled']:,} sentences of the language without labels" if found.get("unlabelled") else ""
+    lines = [
+        f"## {NAMES[name]}: the default fit beside a linear model", "",
+        taken(found["machine"], "low_resource.py", dates), "",
+        f"`fit` {teacher}{more}, within 1 ms and the size told; beside it a linear SVM on TF-IDF of words and "
+        "characters, from the same training and dev rows. Test rows are read once a run; the figure is "
+        f"{SETS[name].figure.replace('_', ' ')}, intervals are paired bootstraps over rows; {seeds} "
+        f"seed{'s' if seeds > 1 else ''}.", "",
+        "| language | size | Pocket | linear SVM | gain [95 %] | file | p50 |", "| --- " * 7 + "|",
+    ]  # fmt: skip
+    gains: dict[str, dict[str, list[float]]] = {}
+    for key, own in runs.items():
+        _, language, size = key.split("/")
+        result = judged(SETS[name], own)
+        gains.setdefault(size, {})[language] = result["gain"]
+        kilobytes, latency = (float(np.median([run[part] for run in own])) for part in ("size_bytes", "p50_ms"))
+        value, low, high = result["gain"]
+        lines.append(
+            f"| {language} | {size} | {result['ours'][0]:.1f} | {result['peer'][0]:.1f} | {value:+.1f} "
+            f"[{low:+.1f}, {high:+.1f}] | {kilobytes / 1e3:,.0f} kB | {latency:.2f} ms |"
+        )
+    lines.append("")
+    for size, by_language in gains.items():
+        mean = float(np.mean([one[0] for one in by_language.values()]))
+        lost = [language for language, one in by_language.items() if one[2] < 0]
+        below = [language for language, one in by_language.items() if one[0] < 0]
+        text = f"- {size}: {mean:+.2f} points on average over {len(by_language)} languages"
+        if size == "5MB":
+            text += f" (bar +{BARS[name]}: {'reached' if mean >= BARS[name] else 'missed'})"
+        text += f"; below the linear model: {', '.join(below) or 'none'}; surely: {', '.join(lost) or 'none'}."
+        lines.append(text)
+    return [*lines, ""]
+
+
+def by_rows(found: dict[str, Any]) -> list[str]:
+    """few_shot.py."""
+    runs = found["runs"]
+    lines = [
+        "## From 10 rows on", "", taken(found["machine"], "few_shot.py", [one["date"] for one in runs]), "",
+        f"Macro F1 on test, mean over languages, in brackets how many runs; {found['settings']['teacher']} is the "
+        f"encoder. \"default fit\" is a Pocket of at most {found['settings']['max_size']} and "
+        f"{found['settings']['max_latency']}, all others but the linear model are the whole encoder.", "",
+        f"| rows | {' | '.join(WAYS)} |", "| --- " * (1 + len(WAYS)) + "|",
+    ]  # fmt: skip
+    for rows in sorted({one["rows"] for one in runs}):
+        cells = []
+        for way in WAYS:
+            own = [one["f1_macro"] for one in runs if one["rows"] == rows and one["way"] == way]
+            cells.append(f"{100 * np.mean(own):.1f} ({len(own)})" if own else "")
+        lines.append(f"| {rows} | {' | '.join(cells)} |")
+    gain = gain_at(runs, 50)
+    if gain is not None:
+        reached = "reached" if gain >= 8 else "missed"
+        lines += ["", f"- the default fit over plain fine-tuning at 50 rows: {gain:+.1f} points (bar +8: {reached})."]
+    return [*lines, ""]
+
+
+def gain_at(runs: list[dict[str, Any]], rows: int) -> float | None:
+    """Points of macro F1 of the default fit over fine-tuning, mean over what both were run on."""
+    by_way: dict[str, dict[Any, float]] = {}
+    for one in runs:
+        if one["rows"] == rows:
+            by_way.setdefault(one["way"], {})[one["language"], one["seed"]] = one["f1_macro"]
+    own, peer = by_way.get("default fit", {}), by_way.get(PEER, {})
+    shared = set(own) & set(peer)
+    return 100 * float(np.mean([own[key] - peer[key] for key in shared])) if shared else None
+
+
+def trimmed(found: dict[str, Any]) -> list[str]:
+    """trim.py."""
+    runs = found["languages"]
+    lines = [
+        f"## {found['teacher']} trimmed to one language", "",
+        taken(found["machine"], "trim.py", [one["date"] for one in runs.values()]), "",
+        "The encoder with the pieces of one language alone; macro F1 on SIB-200's test of it fine-tuned, of the same "
+        "trimmed, and of the Pocket of a fit.", "",
+        "| language | bytes kept | equal outputs of covered texts | fine-tuned | trimmed | Pocket | of the fine-tuned "
+        "| file | p50 |", "| --- " * 9 + "|",
+    ]  # fmt: skip
+    for language, one in runs.items():
+        figures = " | ".join(f"{100 * one[key]:.1f}" for key in ("f1_fine_tuned", "f1_trimmed", "f1_pocket"))
+        lines.append(
+            f"| {language} | {one['share_of_bytes']:.1%} | {one['equal']} of {one['covered']} | {figures} | "
+            f"{one['kept']:.1%} | {one['size_bytes'] / 1e3:,.0f} kB | {one['p50_ms']:.2f} ms |"
+        )
+    kept = sum(one["kept"] >= 0.98 for one in runs.values())
+    return [*lines, "", f"- at least 98 % of the fine-tuned encoder's macro F1: {kept} of {len(runs)} languages.", ""]
+
+
+def smart_home(found: dict[str, Any]) -> list[str]:
+    """cross_lingual.py."""
+    arms: dict[str, dict[str, float]] = {}
+    for row in found["rows"]:
+        value = row["metrics"]["frame_accuracy"]["value"]
+        arms.setdefault(row["target"], {})[row["arm"]] = value
+    names = list(dict.fromkeys(row["arm"] for row in found["rows"]))
+    about = found["about"]
+    lines = [
+        "## Smart-home commands in other languages", "",
+        taken(about["machine"], "cross_lingual.py", [about["date"]]), "",
+        f"Frame accuracy on test of a Pocket of at most {about['settings']['max_size']}, learnt from 50 rows, from "
+        f"these beside {about['settings']['sources']}, and from the others alone.", "",
+        f"| language | {' | '.join(names)} |", "| --- " * (1 + len(names)) + "|",
+    ]  # fmt: skip
+    for target, own in arms.items():
+        cells = (f"{100 * own[name]:.1f}" if name in own else "" for name in names)
+        lines.append(f"| {target} | {' | '.join(cells)} |")
+    if "gain" in found["gains"]:
+        gain = 100 * found["gains"]["gain"]
+        reached = "reached" if gain >= 15 else "missed"
+        lines += ["", f"- beside others over 50 rows alone: {gain:+.1f} points (bar +15: {reached})."]
+    return [*lines, ""]
+
+
+def pretrained(found: dict[str, Any]) -> list[str]:
+    """pretrain.py."""
+    lines = [
+        "## Swahili from plain text", "", taken(found["environment"], "pretrain.py", [found["date"]]), "",
+        f"{found['minutes']:g} minutes and {found['threads']} thread a run; bits a byte of the test text (of masked "
+        "models by pseudo-likelihood, which is not to be held against the others').", "",
+        "| model | kind | weights | test [95 %] |", "| --- | --- | --- | --- |",
+    ]  # fmt: skip
+    for name, one in found["runs"].items():
+        test = one["test"]
+        lines.append(
+            f"| {name} | {one['kind']} | {one['parameters']:,} | {test['value']:.3f} [{test['low']:.3f}, "
+            f"{test['high']:.3f}] |"
+        )
+    counted = ", ".join(f"{name} {value:.3f}" for name, value in found["counting"].items())
+    lines += ["", f"Beside them: {counted}."]
+    for kind, one in found["verdicts"].items():
+        sure = "intervals apart" if one["sure"] else "not surely"
+        word = "beats" if one["gain"] > 0 else "does not beat"
+        lines.append(f"- {kind}: {one['base']} {word} {one['nothing']} ({one['gain']:+.3f} bits, {sure}).")
+    return [*lines, ""]
+
+
+PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+    "low_resource_sib": beside_linear, "low_resource_news": beside_linear, "low_resource_afrisenti": beside_linear,
+    "few_shot": by_rows, "trim": trimmed, "cross_lingual": smart_home, "pretrain": pretrained,
+}  # fmt: skip
+
+
+def page(found: dict[str, dict[str, Any]]) -> str:
+    """The whole page. found: by the name of a part."""
+    head = ["# Benchmarks of languages and data with few resources", "",
+            "All is chosen on training and dev rows; test rows are read once a run.", ""]  # fmt: skip
+    return "\n".join([*head, *(line for name, part in PARTS.items() if name in found for line in part(found[name]))])
+
+
+def main(folder: Path) -> None:
+    """Write the page of what the folder holds."""
+    files = {name: folder / f"{name}.json" for name in PARTS}
+    found = {name: json.loads(one.read_text("utf-8")) for name, one in files.items() if one.is_file()}
+    PAGE.write_text(page(found), "utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,58 @@
+"""The page of low resources says what was found, whether bars were reached, and nothing of what was not run."""
+
+import pytest
+from low_resource_page import gain_at, page
+
+MACHINE = {"cpu": "a processor", "vectors": "AVX2", "cores": 2, "python": "3.11", "versions": {"torch": "2"}}
+GOLD = ["a", "b"] * 20
+
+
+def run(said, size=1_000):
+    return {"seed": 0, "date": "2026-01-02", "gold": GOLD, "peer": ["a"] * 40, "said": said, "size_bytes": size,
+            "p50_ms": 0.5, "seconds": 3.0}  # fmt: skip
+
+
+def linear(said):
+    runs = {"sib200/swh_Latn/5MB": [run(said)], "sib200/swh_Latn/300kB": [run(GOLD)]}
+    return {"teacher": "e5", "unlabelled": 6000, "machine": MACHINE, "languages": runs}
+
+
+@pytest.mark.parametrize(("said", "words"), [(GOLD, "(bar +6: reached)"), (["b"] * 40, "(bar +6: missed)")])
+def test_bars_are_held_against_the_mean_gain(said, words):
+    made = page({"low_resource_sib": linear(said)})
+    assert words in made and "6,000 sentences" in made and "## From 10 rows" not in made
+
+
+def test_the_gain_of_the_default_is_over_what_both_were_run_on():
+    rows = [
+        {"language": language, "rows": 50, "seed": 0, "way": way, "f1_macro": value, "date": "2026-01-02"}
+        for language, way, value in (
+            ("a", "default fit", 0.6), ("a", "fine-tuning", 0.4), ("b", "fine-tuning", 0.1), ("a", "linear", 0.2),
+        )
+    ]  # fmt: skip
+    assert gain_at(rows, 50) == pytest.approx(20)
+    assert gain_at(rows, 10) is None
+    settings = {"teacher": "e5", "max_size": "5MB", "max_latency": "1ms"}
+    made = page({"few_shot": {"runs": rows, "machine": MACHINE, "settings": settings}})
+    assert "+20.0 points (bar +8: reached)" in made
+
+
+def test_trimming_transfer_and_pretraining_have_their_parts():
+    figures = {"f1_fine_tuned": 0.7, "f1_trimmed": 0.7, "f1_pocket": 0.69}
+    language = {**figures, "kept": 0.986, "share_of_bytes": 0.2, "equal": 9, "covered": 9, "size_bytes": 9, "p50_ms": 1,
+                "date": "2026-01-02"}  # fmt: skip
+    rows = [{"target": "sv", "seed": 0, "arm": arm, "metrics": {"frame_accuracy": {"value": value}}}
+            for arm, value in (("50 rows alone", 0.2), ("50 rows and others", 0.4))]  # fmt: skip
+    about = {"machine": MACHINE, "date": "2026-01-02", "settings": {"max_size": "1MB", "sources": "en,de"}}
+    test = {"value": 1.7, "low": 1.6, "high": 1.8}
+    made = page({
+        "trim": {"teacher": "e5", "machine": MACHINE, "languages": {"swh": language}},
+        "cross_lingual": {"rows": rows, "about": about, "gains": {"gain": 0.2}},
+        "pretrain": {
+            "environment": MACHINE, "date": "2026-01-02", "minutes": 30.0, "threads": 1, "counting": {"lzma": 2.0},
+            "runs": {"new": {"kind": "masked", "parameters": 9, "test": test}},
+            "verdicts": {"masked": {"base": "old", "nothing": "new", "gain": 0.1, "sure": True}},
+        },
+    })  # fmt: skip
+    for words in ("1 of 1 languages", "(bar +15: reached)", "old beats new", "1.700 [1.600, 1.800]", "lzma 2.000"):
+        assert words in made
