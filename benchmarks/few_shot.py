@@ -31,7 +31,7 @@ from low_resource import SETS, Rows, keep, peer, read
 import pocketlm
 from pocketlm.augmenting import with_new_rows
 from pocketlm.errors import BudgetMissed
-from pocketlm.job import FEW_SHOT, Job
+from pocketlm.job import Job
 from pocketlm.measure.machine import describe
 from pocketlm.model.encoder import load_pretrained, teacher_model
 from pocketlm.model.task_model import TaskModel
@@ -41,6 +41,7 @@ from pocketlm.tasks.metrics import macro, single_counts
 from pocketlm.tasks.prepare import Prepared, prepare
 from pocketlm.train.contrastive import contrastive_start
 from pocketlm.train.few_shot import CONTRAST, STRENGTHS, school
+from pocketlm.train.few_shot import WAYS as ALL
 from pocketlm.train.heads import fit_head
 from pocketlm.train.teach import answers, fine_tune
 from pocketlm.train.teacher import Classroom
@@ -126,7 +127,7 @@ def self_training(lot: Lot) -> list[str]:
     model = lot.encoder(prepared)
     room = Classroom(
         prepared.task, prepared.outputs, prepared.train, prepared.dev, "", lot.length, lot.seed,
-        WorkFolder(lot.folder / "work"), Silent(), Deadline(), FEW_SHOT, lot.others,
+        WorkFolder(lot.folder / "work"), Silent(), Deadline(), ALL, lot.others,
     )  # fmt: skip
     school(room, model, lot.folder, Deadline())
     return lot.said(model)

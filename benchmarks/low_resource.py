@@ -78,8 +78,8 @@ def read(folder: Path, about: Set, split: str) -> Rows:
     return [(" ".join(row[name] or "" for name in about.text), row[about.label]) for row in rows]
 
 
-def unlabelled(data: Path, name: str, language: str, count: int, seed: int, dev: bool) -> list[str]:
-    """At most `count` sentences of the language from elsewhere, then some training texts of the set's others."""
+def own_sentences(data: Path, name: str, language: str, count: int, seed: int) -> list[str]:
+    """At most `count` sentences of the language from elsewhere."""
     own = data / name / language
     found: list[str] = []
     for place in MORE[language[:3]]:
@@ -93,10 +93,14 @@ def unlabelled(data: Path, name: str, language: str, count: int, seed: int, dev:
         found += [one for one in cut if len(one.split()) >= FEWEST]
     found = list(dict.fromkeys(found))
     np.random.default_rng(seed).shuffle(found)
+    return found[:count]
+
+
+def unlabelled(data: Path, name: str, language: str, count: int, seed: int, dev: bool) -> list[str]:
+    """At most `count` sentences of the language from elsewhere, then some training texts of the set's others."""
+    found = own_sentences(data, name, language, count, seed)
     others = (one.name for one in sorted((data / name).iterdir()) if one.is_dir() and one.name != language)
-    return found[:count] + [
-        text for one in others for text, _ in rows_of(data / name / one, SETS[name], seed, dev)[0][::4]
-    ]
+    return found + [text for one in others for text, _ in rows_of(data / name / one, SETS[name], seed, dev)[0][::4]]
 
 
 def rows_of(folder: Path, about: Set, seed: int, dev: bool) -> tuple[Rows, Rows, Rows]:
@@ -256,6 +260,7 @@ def run_language(
         work = given.out.with_suffix(".work")
         shutil.rmtree(work, ignore_errors=True)
         more = unlabelled(given.data, name, language, given.unlabelled, seed, given.dev) if given.unlabelled else []
+        own_count = len(own_sentences(given.data, name, language, given.unlabelled, seed)) if more else 0
         train, dev, held = rows_of(folder, about, seed, given.dev)
         texts, gold, said = [text for text, _ in held], [label for _, label in held], None
         for size in given.sizes:
@@ -266,6 +271,7 @@ def run_language(
             settings = {"max_size": size, "max_latency": given.latency, "teacher": given.teacher, "seed": seed}
             own = ours(train, dev, others, more, texts, settings, work)
             today = datetime.date.today().isoformat()
+            own |= {"own_sentences": own_count, "others_texts": len(more) - own_count}
             runs.append({"seed": seed, "date": today, "gold": gold, "peer": said[0], "peer_seconds": said[1], **own})
             found = judged(about, runs[-1:])
             print(name, language, size, seed, own["chosen"], f"{own['seconds']:.0f} s", found, flush=True)

@@ -135,7 +135,7 @@ def verdicts(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
         test = {side: rows[name]["test"] for side, name in best.items()}
         found[kind] = {
             **best, "test": test, "gain": test["nothing"]["value"] - test["base"]["value"],
-            "sure": test["base"]["high"] < test["nothing"]["low"],
+            "sure": test["base"]["high"] < test["nothing"]["low"] or test["nothing"]["high"] < test["base"]["low"],
         }  # fmt: skip
     return found
 

@@ -5,7 +5,8 @@
 FOLDER holds sib200/ and, for more text of a language, the sets that low_resource.py names. Of each language: the bytes
 of the encoder before and after `trim-vocabulary` on its text, whether outputs on covered test texts are equal to the
 bit, macro F1 on test of the whole encoder fine-tuned and of the same trimmed, and of the Pocket of a fit within
---max-size and --max-latency. Test rows are read once by each. What is done is kept in FILE; the same command goes on.
+--max-size and --max-latency (which learns from dev at the end, by which the encoder chose its epoch). Test rows are
+read once by each. What is done is kept in FILE; the same command goes on.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from few_shot import macro_f1
-from low_resource import SETS, Rows, keep, ours, read, unlabelled
+from low_resource import SETS, Rows, keep, ours, own_sentences, read, unlabelled
 from tokenizers import Tokenizer
 
 from pocketlm.compress.trim_vocabulary import TrimVocabulary
@@ -92,7 +93,8 @@ def run(given: argparse.Namespace, language: str, folder: Path) -> dict[str, Any
         name: read(given.data / "sib200" / language, SETS["sib200"], name) for name in ("train", "dev", "test")
     }
     more = unlabelled(given.data, "sib200", language, given.unlabelled, 0, False)
-    own = [text for text, _ in (*splits["train"], *splits["dev"])] + more[: given.unlabelled]
+    own = [text for text, _ in (*splits["train"], *splits["dev"])]
+    own += own_sentences(given.data, "sib200", language, given.unlabelled, 0)
     texts, gold = [text for text, _ in splits["test"]], [label for _, label in splits["test"]]
     whole = load_model(Path(given.teacher))
     small, about = trimmed(whole, own, folder)

@@ -21,7 +21,7 @@ from pocketlm.pocket.format import check_output
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.report.html import write_report
-from pocketlm.runtime.inputs import BagInputs, plain_text
+from pocketlm.runtime.inputs import BagInputs, StackedInputs, plain_text
 from pocketlm.runtime.unsure import single_output
 from pocketlm.tables import did_you_mean
 from pocketlm.tasks.prepare import Prepared, prepare
@@ -39,12 +39,13 @@ try:
     from pocketlm.search.sequential import Judge, Outcome, search
     from pocketlm.search.trial import Trial, run_trial
     from pocketlm.students.beside import BesideNgrams
+    from pocketlm.students.lexicon import LEXICON_VERSION
     from pocketlm.students.pieces import student_pieces
     from pocketlm.students.solve import Solve
     from pocketlm.train.context import FitContext
     from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
     from pocketlm.train.few_shot import ways_for
-    from pocketlm.train.frozen import Seen
+    from pocketlm.train.frozen import SEEN_VERSION, Seen
     from pocketlm.train.keras_teacher import is_keras
     from pocketlm.train.lesson import in_windows, join, lesson
     from pocketlm.train.teacher import (
@@ -124,7 +125,9 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             variants = 0 if room.frozen else job.variants
             rounds = max(min(1, variants), round(variants * rows / len(prepared.train)))
             taught = heard.lesson(learnt, rounds, prepared.unlabelled, seen=True)
-            context = replace(context, lesson=taught, taught_dev=heard.answers(context))
+            # a teacher that stays as it is has said nothing that students learnt: they are not to be like it
+            said = None if room.frozen else heard.answers(context)
+            context = replace(context, lesson=taught, taught_dev=said)
             more = heard.lesson(learnt_dev, variants)
         prefixes = Prefixes()
         outcomes, judged = _search(job, prepared, teacher, context, work, prefixes, own)
@@ -226,7 +229,8 @@ def _seen(room: Classroom, pretrained: Pretrained | None) -> Seen:
     """Vectors by the encoder as it was pretrained, kept from run to run."""
     if pretrained is None:
         return Seen()
-    return Seen(room.work.step("seen", {"model": pretrained.digest, "max_length": room.max_length}).folder / "seen.npz")
+    key = {"version": SEEN_VERSION, "model": pretrained.digest, "max_length": room.max_length}
+    return Seen(room.work.step("seen", key).folder / "seen.npz")
 
 
 def _search(
@@ -243,8 +247,9 @@ def _search(
         beside = next((step for step in recipe.steps if isinstance(step, BesideNgrams)), None)
         model = model if beside is None else beside(model, context)
         solve = next((step for step in recipe.steps if isinstance(step, Solve)), None)
-        if solve is not None and isinstance(model.inputs, BagInputs):
-            model.inputs.ngrams = replace(model.inputs.ngrams, lead=max((0, *solve.leads)))
+        read = model.inputs.ngrams if isinstance(model.inputs, StackedInputs) else model.inputs
+        if solve is not None and isinstance(read, BagInputs):
+            read.ngrams = replace(read.ngrams, lead=max((0, *solve.leads)))
         return untrained_latency(model, context)
 
     def too_slow(recipe: Recipe, share: float = HOPELESS) -> str:
@@ -274,7 +279,8 @@ def _runner(
         "teacher": teacher.key if teacher else None, "data": prepared.data_hash, "seed": job.seed,
         "texts": digest([plain_text(text) for text in context.lesson.texts]),
         "taught": context.lesson.taught is not None, **({"parallel": True} if prepared.parallel else {}),
-        "max_length": job.max_length, "focus": job.focus, "pocketlm": __version__, "head": head,
+        "max_length": job.max_length, "frozen": context.frozen, "lexicon": LEXICON_VERSION,
+        "focus": job.focus, "pocketlm": __version__, "head": head,
     }  # fmt: skip
 
     def run(recipe: Recipe) -> Trial:

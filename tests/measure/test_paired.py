@@ -31,20 +31,28 @@ def test_a_difference_of_means_has_the_interval_that_its_rows_give():
 
 
 def test_a_figure_that_is_no_mean_is_counted_anew():
-    values = np.random.default_rng(0).normal(size=60)
+    right = np.random.default_rng(0).random((2, 60)) < np.array([[0.9], [0.4]])
 
-    def largest(places):
-        return float(max(values[place] for place in places))
+    def squared(own):
+        return lambda places: float(np.mean(own[list(places)]) ** 2)
 
-    found = difference("largest", 60, largest, lambda places: largest(places) - 0.5)
-    assert found.gain.value == found.gain.low == found.gain.high == pytest.approx(0.5, abs=1e-6)
-    assert found.p_value is None and "real" in str(found)
+    found = difference("squared", 60, *(squared(own) for own in right))
+    shares = right.mean(axis=1)
+    assert found.gain.value == pytest.approx(shares[0] ** 2 - shares[1] ** 2, abs=1e-6)
+    assert found.gain.low < found.gain.value < found.gain.high
+    assert found.p_value is None and found.real
 
 
 def test_the_same_answers_do_not_differ():
     own = mean_of([1.0, 0.0, 1.0])
     found = difference("accuracy", 3, own, own)
     assert not found.real and found.p_value == 1 and "no sure difference" in str(found)
+
+
+def test_too_few_rows_are_no_evidence():
+    assert not difference("accuracy", 3, mean_of([1.0] * 3), mean_of([0.0] * 3)).real
+    few = difference("accuracy", 40, mean_of([1.0] * 40), mean_of([0.0] * 3 + [1.0] * 37))
+    assert few.gain.value > 0 and few.p_value == 0.25 and not few.real
 
 
 def test_no_rows_are_refused():

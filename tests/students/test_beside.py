@@ -208,3 +208,12 @@ def test_a_recipe_of_labels_begins_anew_on_more_rows(tuned):
     again = run_recipe(recipe, replace(tuned, lesson=more, searched=tuned), prefixes=prefixes)
     anew = run_recipe(recipe, replace(tuned, lesson=more))
     assert torch.equal(again.model.module.table, anew.model.module.table)
+
+
+def test_students_that_began_alike_keep_what_was_chosen_then(tuned):
+    begun = (HashedNgrams(buckets=2**12, width=0, hidden=False, min_texts=1, dropout=0.0), Solve(words=50))
+    prefixes = Prefixes()
+    first, second = (
+        run_recipe(Recipe((*begun, PruneRows(rows=rows))), tuned, prefixes=prefixes).recipe for rows in (200, 300)
+    )
+    assert len(first.steps[1].shares) == 1 and first.steps[1] == second.steps[1]

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from helpers import make_context
 from scipy.sparse import random as random_rows
 
 from pocketlm.errors import RecipeError
 from pocketlm.outputs import texts_of
+from pocketlm.progress import Silent
 from pocketlm.students.least_squares import products
 from pocketlm.students.lexicon import (
     WIDTH,
@@ -19,7 +21,8 @@ from pocketlm.students.lexicon import (
 )
 from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.solve import Solve, features, unit_rows
-from pocketlm.train.frozen import pooled_vectors
+from pocketlm.train.frozen import Seen, pooled_vectors
+from pocketlm.train.lesson import Lesson
 from pocketlm.train.teach import ask
 
 LINEAR = {"buckets": 2**12, "width": 0, "hidden": False, "min_texts": 1, "dropout": 0.0}
@@ -117,3 +120,21 @@ def test_without_an_encoder_there_is_no_meaning(context):
         ONE(HashedNgrams(**LINEAR)(None, context), replace(context, teacher=None))
     with pytest.raises(ValueError, match="words"):
         Solve(words=-1)
+
+
+def test_vectors_are_asked_for_once_and_kept(context, tmp_path):
+    path = tmp_path / "seen.npz"
+    first = Seen(path).of(context.teacher, ["a lamp", "a door"], Silent())
+    again = Seen(path)
+    silent = replace(context.teacher, module=None)  # it is not asked
+    np.testing.assert_array_equal(again.of(silent, ["a door", "a lamp"], Silent()), first[::-1])
+    path.write_bytes(path.read_bytes()[:100])
+    np.testing.assert_allclose(Seen(path).of(context.teacher, ["a lamp", "a door"], Silent()), first, atol=1e-5)
+
+
+def test_texts_without_words_still_have_meaning(context):
+    texts = tuple(f"{place % 7} {place % 5}" for place in range(40))
+    labels = {"label": [place % 2 for place in range(40)]}
+    digits = replace(context, lesson=Lesson(texts, labels))
+    model = ONE(HashedNgrams(**LINEAR)(None, digits), digits)
+    assert torch.isfinite(model.module.table).all()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketlm.errors import UserError
-from pocketlm.measure.fresh import measure_pocket, measure_writing
+from pocketlm.measure.fresh import measure_pocket
 from pocketlm.measure.machine import describe
 from pocketlm.measure.paired import Difference, Judged, difference
 from pocketlm.measure.quality import answered, texts_for
@@ -18,13 +18,13 @@ from pocketlm.tasks.prepare import read_labelled
 from pocketlm.tasks.scores import Scores
 from pocketlm.tasks.table import TASKS, Task
 
+# Tasks whose figures are no sums over rows that can be drawn one by one.
+UNPAIRED = ("similarity", "retrieval", "translation", "generation")
+
 
 @dataclass(frozen=True)
 class System:
-    """A Pocket with its scores and what a fresh process measured of it. recipe: of its passes, as its manifest has it.
-
-    Of one that writes, latency is that of a token.
-    """
+    """A Pocket with its scores and what a fresh process measured of it. recipe: its passes, as its manifest says."""
 
     name: str
     scores: Scores
@@ -58,12 +58,15 @@ class Comparison:
 def compare(pockets: Sequence[str], data: str, columns: tuple[Any, ...] = (None, None), seed: int = 0) -> Comparison:
     """The Pockets on the rows called `data`, read as `read_labelled` does with these columns.
 
-    Raises UserError for fewer than two Pockets or different tasks, and what reading a Pocket or rows raises.
+    Raises UserError for fewer than two Pockets, different tasks, or one of UNPAIRED, and what reading Pockets or rows
+    raises.
     """
     if len(pockets) < 2:
         raise UserError("compare needs two Pockets or more; `pocketlm evaluate` judges one")
     models = [load(path) for path in pockets]
     tasks = {path: model.task for path, model in zip(pockets, models, strict=True)}
+    if tasks[pockets[0]] in UNPAIRED:
+        raise UserError(f"{pockets[0]}: Pockets for {tasks[pockets[0]]} are judged by `pocketlm evaluate`, one by one")
     if len(set(tasks.values())) > 1:
         told = ", ".join(f"{path} does {task}" for path, task in tasks.items())
         raise UserError(f"Pockets of one task can be compared; {told}")
@@ -73,7 +76,9 @@ def compare(pockets: Sequence[str], data: str, columns: tuple[Any, ...] = (None,
     for name, path, model in zip(_names(pockets), pockets, models, strict=True):
         scores, said = answered(model, examples, seed)
         judges.append(_judge(task, model, examples, said))
-        systems.append(System(name, scores, **_costs(path, model, examples), recipe=_recipe(model)))
+        taken = measure_pocket(Path(path), texts_for(model, examples))
+        costs = {key: taken[key] for key in ("size_bytes", "latency_p50_ms", "latency_p95_ms", "memory_bytes")}
+        systems.append(System(name, scores, **costs, recipe=_recipe(model)))
     apart = [difference(task.main_metric, len(examples), judges[0], other, seed) for other in judges[1:]]
     return Comparison(task.name, task.main_metric, data, len(examples), tuple(systems), tuple(apart), seed)
 
@@ -90,16 +95,6 @@ def _judge(task: Task, model: Pocket, examples: Sequence[Example], said: Sequenc
         return task.figures(rows, answers, model.outputs)[task.main_metric]
 
     return judged
-
-
-def _costs(path: str, model: Pocket, examples: Sequence[Example]) -> dict[str, Any]:
-    if model.writes:
-        taken = measure_writing(Path(path), 1)
-        spent = {f"latency_{name}_ms": taken[f"token_{name}_ms"] for name in ("p50", "p95")}
-    else:
-        taken = measure_pocket(Path(path), texts_for(model, examples))
-        spent = {f"latency_{name}_ms": taken[f"latency_{name}_ms"] for name in ("p50", "p95")}
-    return {"size_bytes": taken["size_bytes"], "memory_bytes": taken["memory_bytes"], **spent}
 
 
 def _recipe(model: Pocket) -> tuple[dict[str, Any], ...]:

@@ -19,28 +19,32 @@ from pocketlm.tasks.scores import Figure
 # Resamples where a figure is a mean over rows, and where it has to be counted anew for each.
 RESAMPLES, COUNTED_RESAMPLES = 2_000, 200
 
+# With fewer rows no difference is called real.
+FEWEST_ROWS = 10
 # The figure of a system on the rows at these places.
 Judged = Callable[[Sequence[int]], float]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more of a metric the first has than the second, with its 95 % interval.
+    """How much more of a metric the first has than the second, with its 95 % interval. rows: it is of.
 
-    p_value: of McNemar's exact test, that both are right equally often; None where rows are not just right or wrong.
-    won, lost: rows that only the first, and only the second, gets right.
+    p_value: of McNemar's exact test, that both are right equally often; None where the metric is not the share of rows
+    that are right. won, lost: rows that only the first, and only the second, gets right.
     """
 
     metric: str
     gain: Figure
+    rows: int
     p_value: float | None = None
     won: int | None = None
     lost: int | None = None
 
     @property
     def real(self) -> bool:
-        """Whether the whole interval is on one side of 0."""
-        return self.gain.low > 0 or self.gain.high < 0
+        """Whether the whole interval is on one side of 0, McNemar's test agrees, and rows are not all too few."""
+        apart = self.gain.low > 0 or self.gain.high < 0
+        return apart and self.rows >= FEWEST_ROWS and (self.p_value is None or self.p_value < 0.05)
 
     def __str__(self) -> str:
         sure = "a real difference" if self.real else "no sure difference"
@@ -61,7 +65,8 @@ def difference(metric: str, rows: int, first: Judged, second: Judged, seed: int 
     whole = first(range(rows)), second(range(rows))
     each = np.array([[judged([place]) for place in range(rows)] for judged in (first, second)])
     value, random = whole[0] - whole[1], np.random.default_rng(seed)
-    if np.allclose(each.mean(axis=1), whole, atol=1e-6):
+    is_mean = np.allclose(each.mean(axis=1), whole, atol=1e-6)
+    if is_mean:
         apart = each[0] - each[1]
         drawn = random.multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES) @ apart / rows
     else:
@@ -69,11 +74,11 @@ def difference(metric: str, rows: int, first: Judged, second: Judged, seed: int 
         drawn = np.array([first(own) - second(own) for own in places])
     low, high = np.quantile(drawn, (0.025, 0.975))
     gain = Figure(round(value, 6), round(float(low), 6), round(float(high), 6))
-    if not np.isin(each, (0.0, 1.0)).all():
-        return Difference(metric, gain)
+    if not is_mean or not np.isin(each, (0.0, 1.0)).all():
+        return Difference(metric, gain, rows)
     right = each == 1
     won, lost = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-    return Difference(metric, gain, mcnemar(won, lost), won, lost)
+    return Difference(metric, gain, rows, mcnemar(won, lost), won, lost)
 
 
 def mcnemar(won: int, lost: int) -> float:

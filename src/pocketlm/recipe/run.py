@@ -67,20 +67,20 @@ def weight_bytes(model: TaskModel | None) -> int:
 class Prefixes:
     """Students after the first two passes, which recipes of one job often share; the last few are kept."""
 
-    kept: dict[str, tuple[TaskModel, tuple[PassRecord, ...]]] = field(default_factory=dict)
+    kept: dict[str, tuple[TaskModel, tuple[PassRecord, ...], tuple[Any, ...]]] = field(default_factory=dict)
     passes: int = 2
     most: int = 3
 
-    def find(self, recipe: Recipe) -> tuple[TaskModel, tuple[PassRecord, ...]] | None:
-        """A copy of the student these passes made before, with its records."""
+    def find(self, recipe: Recipe) -> tuple[TaskModel, tuple[PassRecord, ...], tuple[Any, ...]] | None:
+        """A copy of the student these passes made before, with its records, and the passes with what they chose."""
         found = self.kept.get(digest(recipe.to_json()[: self.passes]))
-        return None if found is None else (found[0].copy(), found[1])
+        return None if found is None else (found[0].copy(), *found[1:])
 
-    def keep(self, recipe: Recipe, model: TaskModel, records: Sequence[PassRecord]) -> None:
-        """Remember a copy of the student after the first passes of `recipe`."""
+    def keep(self, recipe: Recipe, model: TaskModel, records: Sequence[PassRecord], steps: Sequence[Any]) -> None:
+        """Remember a copy of the student after the first passes of `recipe`. steps: these, with what they chose."""
         while len(self.kept) >= self.most:
             self.kept.pop(next(iter(self.kept)))
-        self.kept[digest(recipe.to_json()[: self.passes])] = (model.copy(), tuple(records))
+        self.kept[digest(recipe.to_json()[: self.passes])] = (model.copy(), tuple(records), tuple(steps))
 
 
 def run_recipe(
@@ -94,14 +94,14 @@ def run_recipe(
     imitated = 1 + max((place for place, step in enumerate(recipe.steps) if isinstance(step, Imitate)), default=-1)
     if imitated or any(isinstance(step, Solve) and step.words for step in recipe.steps):
         context = replace(context.as_pretrained, searched=context.searched)
-    first = (context.searched or context).as_pretrained if imitated else context
+    first = context.searched.as_pretrained if imitated and context.searched is not None else context
     if not imitated and context.searched is not None:
         prefixes = None  # they learnt from fewer rows
     found = prefixes.find(recipe) if prefixes is not None else None
     model: TaskModel | None = None if found is None else found[0]
     records: list[PassRecord] = [] if found is None else list(found[1])
     quality: float | None = records[-1].quality_after if records else None
-    steps = list(recipe.steps)
+    steps = [*(found[2] if found is not None else ()), *recipe.steps[len(records) :]]
     for place in range(len(records), len(recipe.steps)):
         step = recipe.steps[place]
         checkpoint = None if folder is None else folder / f"{place}-{step.name}.checkpoint"
@@ -125,6 +125,6 @@ def run_recipe(
         )
         quality = after
         if prefixes is not None and len(records) == prefixes.passes < len(recipe.steps):
-            prefixes.keep(recipe, model, records)
+            prefixes.keep(recipe, model, records, steps[: prefixes.passes])
     assert model is not None
     return Built(replace(recipe, steps=steps), model, export(model, context), tuple(records))

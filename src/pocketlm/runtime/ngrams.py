@@ -65,8 +65,9 @@ class Ngrams:
             raise ValueError(f"lead is a number of words, at least 0, got {self.lead}")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, as the manifest holds it."""
-        return asdict(self)
+        """Plain data, as the manifest holds it; a lead of none is not told, so that older readers know all of it."""
+        about = asdict(self)
+        return about if self.lead else {name: value for name, value in about.items() if name != "lead"}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Ngrams:

@@ -206,7 +206,9 @@ def _linears(facts: Facts, budget: Budget) -> list[Candidate]:
     read = [most for most in READ if most < READ_ON * facts.words] if timed and facts.words > READ[0] else [READ[-1]]
     ladder = "linear" if len(read) > 1 else ""
     return [
-        replace(_linear(facts, max(SMALLEST_BAG, size), words, most), ladder=ladder) for size in sizes for most in read
+        replace(_linear(facts, max(SMALLEST_BAG, size), words, most), ladder=f"{ladder} {size}" if ladder else "")
+        for size in sizes
+        for most in read
     ]
 
 

@@ -21,8 +21,12 @@ from pocketlm.runtime.ngrams import ngram_words
 from pocketlm.students.least_squares import Floats, Sparse
 from pocketlm.train.context import FitContext
 
-# Dimensions of the vectors that are learnt: the first principal ones of the encoder's.
-WIDTH = 128
+# Change this when what is learnt changes: students that were remembered are then made anew.
+LEXICON_VERSION = 1
+# Dimensions of the vectors that are learnt, at most: the first principal ones of the encoder's.
+WIDTH = 384
+# N-grams that get vectors, at most, those of most words and texts; and dimensions solved at once, which bound memory.
+MOST_FEATURES, BLOCK = 300_000, 128
 # λ, where x and v have unit length and mean square length 1; more steps than these fit what is chance.
 PENALTY, STEPS = 0.1, 15
 # Texts read, at most: labelled ones first.
@@ -64,19 +68,29 @@ def seen_vectors(words: Sequence[str], texts: Sequence[Text], context: FitContex
     vectors = np.concatenate(parts)
     directions = np.linalg.eigh(vectors.T @ vectors)[1][:, ::-1][:, :WIDTH]
     vectors = vectors @ directions
-    scaled: Floats = vectors / np.sqrt(np.square(vectors).sum(axis=1).mean())
+    scaled: Floats = vectors / np.sqrt(max(1e-12, float(np.square(vectors).sum(axis=1).mean())))
     return scaled
 
 
 def learn_lexicon(rows: Sparse, vectors: Floats, penalty: float = PENALTY, steps: int = STEPS) -> Floats:
     """M, (features, width), by conjugate gradients on the normal equations (Hestenes and Stiefel 1952).
 
-    rows: (texts, features), each of unit length. vectors: (texts, width). A feature of one text alone gets zeros.
+    rows: (texts, features), each of unit length. vectors: (texts, width). A feature of one text alone gets zeros, as do
+    those beyond MOST_FEATURES.
     """
     often = np.bincount(rows.indices, minlength=rows.shape[1])
-    shared = np.flatnonzero(often > 1)
+    shared = np.sort(np.argsort(-often, kind="stable")[: min(MOST_FEATURES, int((often > 1).sum()))])
     own = rows[:, shared].astype(np.float32)
     turned = own.T.tocsr()
+    whole = np.zeros((rows.shape[1], vectors.shape[1]), np.float32)
+    for begin in range(0, vectors.shape[1], BLOCK):
+        block = slice(begin, begin + BLOCK)
+        whole[shared, block] = _solved(own, turned, vectors[:, block], penalty, steps)
+    return whole
+
+
+def _solved(own: Sparse, turned: Sparse, vectors: Floats, penalty: float, steps: int) -> Floats:
+    """The map for some dimensions. turned: `own` transposed."""
     rest = turned @ vectors
     found, step = np.zeros_like(rest), rest.copy()
     energy = np.square(rest).sum(axis=0)
@@ -89,6 +103,5 @@ def learn_lexicon(rows: Sparse, vectors: Floats, penalty: float = PENALTY, steps
         before, energy = energy, np.square(rest).sum(axis=0)
         step *= energy / np.maximum(before, 1e-30)
         step += rest
-    whole = np.zeros((rows.shape[1], vectors.shape[1]), np.float32)
-    whole[shared] = found
-    return whole
+    solved: Floats = found
+    return solved

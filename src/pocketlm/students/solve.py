@@ -50,9 +50,9 @@ class Solve:
     each of a sample, is left out in turn with all that repeat it. prior: of a label's share, added to its scores.
     leads: `Ngrams.lead` of long texts; the one is taken whose held-out labels have the best weighted F1, () leaves it.
     words: so many of the lesson's, which with its texts teach n-grams what they mean to the teacher as it was
-    pretrained (`students.lexicon`); 0 for none. shares: of a stack, or with words, mean squared lengths of the vectors
-    where that of n-grams is 1; the one is taken that says dev's labels best, since what was learnt from is seen better
-    than other texts. A stack's encoder stays as it is.
+    pretrained (`students.lexicon`), with the first rarity alone; 0 for none, and a stack has none. shares: of a stack,
+    or with words, mean squared lengths of the vectors where that of n-grams is 1; the one is taken that says dev's
+    labels best, since what was learnt from is seen better than other texts. A stack's encoder stays as it is.
     """
 
     name: ClassVar[str] = "solve"
@@ -83,7 +83,8 @@ class Solve:
     def with_held_out(self, model: TaskModel | None, context: FitContext) -> tuple[TaskModel, Floats | None]:
         """The solved model, and the logits (labelled texts, all labels) of each text by the others; None for many."""
         encoder, bag = (None, model) if model is None or not isinstance(model.module, StackModule) else unstack(model)
-        if bag is None or not isinstance(bag.module, BagModule) or not solvable(bag.module, context.outputs):
+        counted = bag is not None and isinstance(bag.inputs, BagInputs)
+        if bag is None or not counted or not solvable(bag.module, context.outputs):
             raise RecipeError(
                 "solve works on texts with one label an output; put it after hashed-ngrams with width 0, hidden false, "
                 "or after beside-ngrams"
@@ -128,7 +129,7 @@ class Solve:
                 whole = weighted(beside(unit_rows(rows, best.importance), vectors, best.share), weights)
                 table = whole.T @ solve_by_steps(whole, targets * weights[:, None], best.penalty)
                 best = self._judged(best, table, replace(best, table=table).scores(*unseen), right, shares)
-        _store(bag.module, best, rows)
+        _store(module, best, rows)
         if sight is not None:
             sight.store(best.table[rows.shape[1] :] * np.float32(np.sqrt(best.share)))
             model = model.settled(shares=(best.share,))
@@ -137,17 +138,20 @@ class Solve:
     def _find_lead(self, bag: TaskModel, texts: Sequence[Text], labels: Labels, outputs: Sequence[Output]) -> None:
         """Let the beginning of long texts count as much as is best for labels that are held out, by n-grams alone."""
         assert isinstance(bag.inputs, BagInputs)
-        sample = np.linspace(0, len(texts) - 1, min(len(texts), MOST_ROWS)).astype(int)
+        first, _, counts = distinct(features(bag, texts), labels)
+        some = np.linspace(0, len(first) - 1, min(len(first), MOST_ROWS)).astype(int)
+        sample, weights = first[some], np.sqrt(counts[some])
         read = [texts[place] for place in sample]
         words = min(bag.inputs.max_words, float(np.mean([len(ngram_words(plain_text(text))) for text in read])))
         leads = [lead for lead in self.leads if LONG * lead <= words]
-        if len(leads) < 2:
+        if not leads:
             return
         plain, figures = bag.inputs.ngrams, []
         for lead in leads:
             bag.inputs.ngrams = replace(plain, lead=lead)
+            if len(leads) == 1:
+                return
             rows = features(bag, read)
-            weights = np.ones(len(read), np.float32)
             own = {name: numbers[sample] for name, numbers in labels.items()}
             seen = _Rows(rows, np.zeros((len(read), 0), np.float32), own, weights)
             importance = rarity(rows) ** np.float32(next(iter(self.rarities), 1.0))
@@ -283,7 +287,8 @@ class _Meaning:
         importance: Floats = module.importance.numpy()
         if asked.rarities:
             importance = rarity(read) ** np.float32(asked.rarities[0])
-        taught = vstack((unit_rows(features(bag, words), importance), unit_rows(read, importance))).tocsr()
+        parts = [unit_rows(rows, importance) for rows in ([features(bag, words)] if words else []) + [read]]
+        taught = vstack(parts).tocsr()
         context.progress.stage(f"learning what n-grams mean from {len(words):,} words and {len(texts):,} texts")
         lexicon = learn_lexicon(taught, seen_vectors(words, texts, context))
         vectors = unit_rows(rows, importance) @ lexicon
@@ -327,10 +332,15 @@ def _targets(labels: Labels, outputs: Sequence[Output]) -> tuple[Floats, dict[st
     return np.concatenate([_hot(labels[name], len(own)) - own for name, own in shares.items()], axis=1), shares
 
 
-def solvable(module: BagModule, outputs: Sequence[Output]) -> bool:
-    """Whether the table's columns are the labels' own scores, and every output is one label of several."""
+def solvable(module: nn.Module, outputs: Sequence[Output]) -> bool:
+    """Whether a table's columns are the labels' own scores, and every output is one label of several."""
     sizes = sum(output.size for output in outputs)
-    return not module.hidden and module.table.shape[1] == sizes and all(one.kind == "single" for one in outputs)
+    return (
+        isinstance(module, BagModule)
+        and not module.hidden
+        and module.table.shape[1] == sizes
+        and all(one.kind == "single" for one in outputs)
+    )
 
 
 def rarity(rows: Sparse) -> Floats:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -23,8 +25,14 @@ from pocketlm.runtime.vectors import Floats
 from pocketlm.train.lesson import tensors
 from pocketlm.train.loop import gains_from_bf16
 
+logger = logging.getLogger(__name__)
+
 # Pieces in a batch, padding included: short texts go by the hundred.
 BATCH_PIECES = 4_096
+# Change this when vectors change; those that were kept are then asked for anew.
+SEEN_VERSION = 1
+# Texts after which vectors are written, so that work which is stopped goes on from there.
+KEPT_AT_ONCE = 8_192
 # Of two languages that are compared: texts of each, and pieces read of a text.
 TEXTS_COMPARED, PIECES_COMPARED = 300, 64
 
@@ -61,15 +69,21 @@ class Seen:
         self.path = path
         self._found: dict[Text, Floats] = {}
         if path is not None and path.is_file():
-            with np.load(path, allow_pickle=False) as stored:
-                self._found = dict(zip(json.loads(str(stored["texts"])), stored["vectors"], strict=True))
+            try:
+                with np.load(path, allow_pickle=False) as stored:
+                    self._found = dict(zip(json.loads(str(stored["texts"])), stored["vectors"], strict=True))
+            except (OSError, ValueError, KeyError, BadZipFile):
+                logger.warning("%s: cannot be read; its vectors are asked for anew", path)
 
     def of(self, model: TaskModel, texts: Sequence[Text], progress: Progress) -> Floats:
         """The vectors of these texts, as `pooled_vectors` has them: (texts, width)."""
         if new := [text for text in dict.fromkeys(texts) if text not in self._found]:
             progress.stage(f"asking how the teacher sees {len(new):,} words and texts")
-            self._found.update(zip(new, pooled_vectors(model, new), strict=True))
-            self._keep()
+            for begin in range(0, len(new), KEPT_AT_ONCE):
+                some = new[begin : begin + KEPT_AT_ONCE]
+                self._found.update(zip(some, pooled_vectors(model, some), strict=True))
+                self._keep()
+                progress.step(begin + len(some), len(new))
         return np.stack([self._found[text] for text in texts])
 
     def _keep(self) -> None:
