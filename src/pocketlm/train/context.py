@@ -28,8 +28,8 @@ class FitContext:
     checkpoints: folder for what a pass needs to resume; None where it need not. focus: pieces that students read of
     a long context; None for all. mixup: as `Objective` has it. seen: vectors of texts by the encoder as it was
     pretrained, kept for the next student that learns from them. frozen: whether the teacher is the encoder as it was
-    pretrained, with a head. searched: where a chosen recipe runs again on more rows, the context it was chosen in, whose
-    texts are all that `imitate` learns from.
+    pretrained, with a head. searched: where a chosen recipe runs again on more rows, the context it was chosen in,
+    whose texts are all that `imitate` learns from.
     """
 
     task: Task
