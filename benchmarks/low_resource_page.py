@@ -7,15 +7,15 @@ missing is left out.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import few_shot
 import numpy as np
-from few_shot import PEER, WAYS
 from low_resource import SETS, judged
+from tasks_page import held
 
 PAGE = Path(__file__).parents[1] / "docs" / "low-resource-benchmarks.md"
 # How much of a fit's gain is asked for, in points.
@@ -87,14 +87,8 @@ def by_rows(found: dict[str, Any]) -> list[str]:
         f"encoder. \"default fit\" is a Pocket of at most {found['settings']['max_size']} and "
         f"{found['settings']['max_latency']} that learns beside training rows of another language and texts without "
         "labels, as transfer and self-training do; all others but the linear model are the whole encoder.", "",
-        f"| rows | {' | '.join(WAYS)} |", "| --- " * (1 + len(WAYS)) + "|",
+        *few_shot.table(runs).splitlines(),
     ]  # fmt: skip
-    for rows in sorted({one["rows"] for one in runs}):
-        cells = []
-        for way in WAYS:
-            own = [one["f1_macro"] for one in runs if one["rows"] == rows and one["way"] == way]
-            cells.append(f"{100 * np.mean(own):.1f} ({len(own)})" if own else "")
-        lines.append(f"| {rows} | {' | '.join(cells)} |")
     gain = gain_at(runs, 50)
     if gain is not None:
         reached = "reached" if gain >= 8 else "missed"
@@ -108,7 +102,7 @@ def gain_at(runs: list[dict[str, Any]], rows: int) -> float | None:
     for one in runs:
         if one["rows"] == rows:
             by_way.setdefault(one["way"], {})[one["language"], one["seed"]] = one["f1_macro"]
-    own, peer = by_way.get("default fit", {}), by_way.get(PEER, {})
+    own, peer = by_way.get("default fit", {}), by_way.get(few_shot.PEER, {})
     shared = set(own) & set(peer)
     return 100 * float(np.mean([own[key] - peer[key] for key in shared])) if shared else None
 
@@ -195,12 +189,5 @@ def page(found: dict[str, dict[str, Any]]) -> str:
     return "\n".join([*head, *(line for name, part in PARTS.items() if name in found for line in part(found[name]))])
 
 
-def main(folder: Path) -> None:
-    """Write the page of what the folder holds."""
-    files = {name: folder / f"{name}.json" for name in PARTS}
-    found = {name: json.loads(one.read_text("utf-8")) for name, one in files.items() if one.is_file()}
-    PAGE.write_text(page(found), "utf-8")
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    PAGE.write_text(page(held(Path(sys.argv[1]), PARTS)), "utf-8")

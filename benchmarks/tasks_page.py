@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -155,12 +155,11 @@ def page(found: dict[str, dict[str, Any]]) -> str:
     return "\n".join([*head, *(line for name, part in PARTS.items() if name in found for line in part(found[name]))])
 
 
-def main(folder: Path) -> None:
-    """Write the page of what the folder holds."""
-    files = {name: folder / f"{name}.json" for name in PARTS}
-    found = {name: json.loads(one.read_text("utf-8")) for name, one in files.items() if one.is_file()}
-    PAGE.write_text(page(found), "utf-8")
+def held(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The figures of these names that a folder holds."""
+    files = {name: folder / f"{name}.json" for name in names}
+    return {name: json.loads(one.read_text("utf-8")) for name, one in files.items() if one.is_file()}
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    PAGE.write_text(page(held(Path(sys.argv[1]), PARTS)), "utf-8")

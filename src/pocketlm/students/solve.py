@@ -138,19 +138,19 @@ class Solve:
     def _find_lead(self, bag: TaskModel, texts: Sequence[Text], labels: Labels, outputs: Sequence[Output]) -> None:
         """Let the beginning of long texts count as much as is best for labels that are held out, by n-grams alone."""
         assert isinstance(bag.inputs, BagInputs)
-        first, _, counts = distinct(features(bag, texts), labels)
-        some = np.linspace(0, len(first) - 1, min(len(first), MOST_ROWS)).astype(int)
-        sample, weights = first[some], np.sqrt(counts[some])
-        read = [texts[place] for place in sample]
-        words = min(bag.inputs.max_words, float(np.mean([len(ngram_words(plain_text(text))) for text in read])))
-        leads = [lead for lead in self.leads if LONG * lead <= words]
-        if not leads:
-            return
+        some = texts[:: max(1, len(texts) // MOST_ROWS)] if self.leads else []
+        words = float(np.mean([len(ngram_words(plain_text(text))) for text in some] or [0]))
+        leads = [lead for lead in self.leads if LONG * lead <= min(bag.inputs.max_words, words)]
         plain, figures = bag.inputs.ngrams, []
+        if len(leads) < 2:
+            bag.inputs.ngrams = replace(plain, lead=leads[0]) if leads else plain
+            return
+        first, _, counts = distinct(features(bag, texts), labels)
+        places = np.linspace(0, len(first) - 1, min(len(first), MOST_ROWS)).astype(int)
+        sample, weights = first[places], np.sqrt(counts[places])
+        read = [texts[place] for place in sample]
         for lead in leads:
             bag.inputs.ngrams = replace(plain, lead=lead)
-            if len(leads) == 1:
-                return
             rows = features(bag, read)
             own = {name: numbers[sample] for name, numbers in labels.items()}
             seen = _Rows(rows, np.zeros((len(read), 0), np.float32), own, weights)
