@@ -79,10 +79,11 @@ def test_vectors_are_the_teachers_centred_apart(context):
     np.testing.assert_allclose(own @ own.T * ratio, given @ given.T, atol=1e-2 * np.abs(given @ given.T).max())
 
 
-def test_weights_on_what_n_grams_mean_are_weights_of_n_grams(context):
-    """The bag says what kernel regression on n-grams beside their vectors says."""
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_weights_on_what_n_grams_mean_are_weights_of_n_grams(context, power):
+    """The bag says what kernel regression on n-grams beside their vectors says, whatever rare ones tell of labels."""
     start = HashedNgrams(**LINEAR)(None, context)
-    solved = ONE(start.copy(), context)
+    solved = replace(ONE, rarities=(power,))(start.copy(), context)
     texts, words = lexicon_texts(context), lexicon_words(context.lesson.texts, 300)
     from scipy.sparse import vstack
 
@@ -91,11 +92,9 @@ def test_weights_on_what_n_grams_mean_are_weights_of_n_grams(context):
     importance = rarity(features(start, texts))
     read = [unit_rows(features(start, some), importance) for some in (words, texts)]
     lexicon = learn_lexicon(vstack(read).tocsr(), seen_vectors(words, texts, context))
-    rows = [
-        unit_rows(features(start, some), importance)
-        for some in (context.lesson.texts, texts_of(context.dev, context.outputs))
-    ]
-    views = [own @ lexicon for own in rows]
+    both = context.lesson.texts, texts_of(context.dev, context.outputs)
+    views = [unit_rows(features(start, some), importance) @ lexicon for some in both]
+    rows = [unit_rows(features(start, some), importance**power) for some in both]
     mean = views[0].mean(axis=0)
     scale = 1 / np.sqrt(np.square(views[0] - mean).sum(axis=1).mean())
     views = [(view - mean) * scale for view in views]

@@ -224,7 +224,7 @@ def _linear(facts: Facts, size: int, words: int, read: int) -> Candidate:
     student = HashedNgrams(
         buckets, width=0, hidden=False, rows=max(rows, most), min_texts=1, dropout=0.0, max_words=read
     )
-    solve = Solve(rarities=(1.0,), words=words, shares=LEXICON_SHARES) if words else Solve()
+    solve = Solve(words=words, shares=LEXICON_SHARES) if words else Solve()
     steps = (student, solve, PruneRows(rows=rows), replace(solve, rarities=(), leads=()), Quantize(bits=bits))
     name = f"linear n-grams ≤ {rows:,}{' that mean what words mean' if words else ''}, {bits} bit"
     name += f", {read} words read" if read < READ[-1] else ""

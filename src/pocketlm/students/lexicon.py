@@ -22,7 +22,7 @@ from pocketlm.students.least_squares import Floats, Sparse
 from pocketlm.train.context import FitContext
 
 # Change this when what is learnt changes: students that were remembered are then made anew.
-LEXICON_VERSION = 1
+LEXICON_VERSION = 2
 # Dimensions of the vectors that are learnt, at most: the first principal ones of the encoder's.
 WIDTH = 384
 # N-grams that get vectors, at most, those of most words and texts; and dimensions solved at once, which bound memory.

@@ -50,7 +50,7 @@ class Solve:
     each of a sample, is left out in turn with all that repeat it. prior: of a label's share, added to its scores.
     leads: `Ngrams.lead` of long texts; the one is taken whose held-out labels have the best weighted F1, () leaves it.
     words: so many of the lesson's, which with its texts teach n-grams what they mean to the teacher as it was
-    pretrained (`students.lexicon`), with the first rarity alone; 0 for none, and a stack has none. shares: of a stack,
+    pretrained (`students.lexicon`); 0 for none, and a stack has none. shares: of a stack,
     or with words, mean squared lengths of the vectors where that of n-grams is 1; the one is taken that says dev's
     labels best, since what was learnt from is seen better than other texts. A stack's encoder stays as it is.
     """
@@ -102,8 +102,7 @@ class Solve:
         if encoder is not None:
             sight = _Sight.of(encoder, [texts[place] for place in first])
         elif self.words:
-            sight = _Meaning.of(bag, rows, self, context)
-            given = [sight.importance]
+            sight = _Meaning.of(bag, rows, self.words, context)
         vectors = np.zeros((len(first), 0), np.float32) if sight is None else sight.vectors
         few = rows.shape[0] <= MOST_ROWS
         sample = np.linspace(0, rows.shape[0] - 1, min(rows.shape[0], MOST_ROWS)).astype(int)
@@ -265,36 +264,36 @@ class _Sight:
 class _Meaning:
     """How n-grams see texts that have vectors of their own: centred, of mean squared length 1 over the rows given.
 
-    importance: (features,). lexicon: (features, width).
+    importance: of n-grams to these vectors, (features,), which is not that to the labels. length: of the rows given,
+    so weighted, on average. lexicon: (features, width).
     """
 
     bag: TaskModel
     importance: Floats
+    length: np.float32
     lexicon: Floats
     mean: Floats
     scale: np.float32
     vectors: Floats
 
     @classmethod
-    def of(cls, bag: TaskModel, rows: Sparse, asked: Solve, context: FitContext) -> _Meaning:
-        """Learnt from the lesson's words and texts; rows: of the labelled texts, (texts, features)."""
+    def of(cls, bag: TaskModel, rows: Sparse, words: int, context: FitContext) -> _Meaning:
+        """Learnt from at most so many words of the lesson and its texts; rows: of labelled texts, (texts, features)."""
         from scipy.sparse import vstack
 
         texts = lexicon_texts(context)
-        words = lexicon_words(context.lesson.texts, asked.words)
+        single = lexicon_words(context.lesson.texts, words)
         read = features(bag, texts)
-        module: Any = bag.module
-        importance: Floats = module.importance.numpy()
-        if asked.rarities:
-            importance = rarity(read) ** np.float32(asked.rarities[0])
-        parts = [unit_rows(rows, importance) for rows in ([features(bag, words)] if words else []) + [read]]
+        importance = rarity(read)
+        parts = [unit_rows(rows, importance) for rows in ([features(bag, single)] if single else []) + [read]]
         taught = vstack(parts).tocsr()
-        context.progress.stage(f"learning what n-grams mean from {len(words):,} words and {len(texts):,} texts")
-        lexicon = learn_lexicon(taught, seen_vectors(words, texts, context))
+        context.progress.stage(f"learning what n-grams mean from {len(single):,} words and {len(texts):,} texts")
+        lexicon = learn_lexicon(taught, seen_vectors(single, texts, context))
         vectors = unit_rows(rows, importance) @ lexicon
         mean = vectors.mean(axis=0)
         scale = np.float32(1 / np.sqrt(max(1e-12, float(np.square(vectors - mean).sum(axis=1).mean()))))
-        return cls(bag, importance, lexicon, mean, scale, (vectors - mean) * scale)
+        length = _weighted_lengths(rows, importance).mean()
+        return cls(bag, importance, length, lexicon, mean, scale, (vectors - mean) * scale)
 
     def see(self, texts: Sequence[Text]) -> Floats:
         """Vectors of other texts."""
@@ -305,7 +304,9 @@ class _Meaning:
     def store(self, table: Floats) -> None:
         """Add to the n-grams' weights what these scores of their vectors are: (width, labels of all outputs)."""
         module: Any = self.bag.module
-        module.table += torch.from_numpy(self.lexicon @ (table * self.scale))
+        # a row is read with its importance to the labels, not with that to the vectors
+        again = self.importance / self.length / np.maximum(module.importance.numpy(), 1e-12)
+        module.table += torch.from_numpy((self.lexicon @ (table * self.scale)) * again[:, None])
         shift = torch.from_numpy(np.asarray((self.mean * self.scale) @ table, np.float32))
         at = 0
         for head in module.heads.values():
@@ -354,7 +355,7 @@ def unit_rows(rows: Sparse, importance: Floats) -> Sparse:
     """The rows with features weighted by their importance, each row of unit length."""
     scaled = rows.copy()
     scaled.data = rows.data * importance[rows.indices]
-    scaled.data = scaled.data / np.repeat(_lengths(scaled), np.diff(scaled.indptr))
+    scaled.data = scaled.data / np.repeat(_weighted_lengths(rows, importance), np.diff(scaled.indptr))
     return scaled
 
 
@@ -424,17 +425,16 @@ def _hot(numbers: NDArray[np.int64], labels: int) -> Floats:
     return found
 
 
-def _lengths(rows: Sparse) -> Floats:
-    squares = np.asarray(rows.multiply(rows).sum(axis=1), np.float32).ravel()
+def _weighted_lengths(rows: Sparse, importance: Floats) -> Floats:
+    """Lengths of rows with features weighted by their importance: (rows,)."""
+    squares = np.asarray(rows.multiply(rows) @ np.square(importance), np.float32).ravel()
     found: Floats = np.sqrt(np.maximum(squares, 1e-12)).astype(np.float32)
     return found
 
 
 def _store(module: BagModule, best: _Try, rows: Sparse) -> None:
     """Table, importance and heads; vectors are not of unit length in the runtime, but on average they are."""
-    scaled = rows.copy()
-    scaled.data = rows.data * best.importance[rows.indices]
-    module.importance = torch.from_numpy(best.importance / _lengths(scaled).mean())
+    module.importance = torch.from_numpy(best.importance / _weighted_lengths(rows, best.importance).mean())
     table = best.table[: rows.shape[1]]
     module.table = nn.Parameter(torch.from_numpy(np.ascontiguousarray(table, np.float32)))
     at = 0
