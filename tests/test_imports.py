@@ -11,7 +11,20 @@ import pocketlm
 
 SOURCE = Path(pocketlm.__file__).parent
 LAYERS = [
-    {"__init__", "errors", "units", "tables", "scripts", "budget", "outputs", "progress", "job", "pocket", "runtime"},
+    {
+        "__init__",
+        "errors",
+        "units",
+        "tables",
+        "knobs",
+        "scripts",
+        "budget",
+        "outputs",
+        "progress",
+        "job",
+        "pocket",
+        "runtime",
+    },
     {"data", "model"},
     {"tasks"},
     {"train", "measure", "check"},

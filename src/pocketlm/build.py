@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,10 @@ try:
     from pocketlm.modelling import fit_modeller
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import Prefixes
-    from pocketlm.search.candidates import Candidate, Facts, candidates, fast_enough, given_recipe
-    from pocketlm.search.sequential import Judge, Outcome, search
+    from pocketlm.search.facts import Facts
+    from pocketlm.search.judge import Judge, Outcome
+    from pocketlm.search.space import Space, check_settings, fast_enough, given_recipe
+    from pocketlm.search.study import Exploration, Plan
     from pocketlm.search.trial import Trial, run_trial
     from pocketlm.students.beside import BesideNgrams
     from pocketlm.students.lexicon import LEXICON_VERSION
@@ -48,6 +50,7 @@ try:
     from pocketlm.train.frozen import SEEN_VERSION, Seen
     from pocketlm.train.keras_teacher import is_keras
     from pocketlm.train.lesson import in_windows, join, lesson
+    from pocketlm.train.loop import Pace
     from pocketlm.train.teacher import (
         Classroom,
         Teacher,
@@ -82,6 +85,8 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     if job.teacher:
         find_teacher(job.teacher)
     own = given_recipe(job.recipe) if job.recipe else None
+    rivals = [given_recipe(one) for one in job.compete]
+    check_settings(job.set)
     job, prepared = _with_data(job, progress)
     rows = prepared.rows_learnt
     if job.augment != NONE:
@@ -130,7 +135,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             context = replace(context, lesson=taught, taught_dev=said)
             more = heard.lesson(learnt_dev, variants)
         prefixes = Prefixes()
-        outcomes, judged = _search(job, prepared, teacher, context, work, prefixes, own)
+        outcomes, judged = _search(job, prepared, teacher, context, work, prefixes, [own] if own else rivals)
         chosen = judged.choose(outcomes)
         final = None if chosen is None else chosen.trial
         if final is not None and job.refit and not deadline.passed:
@@ -235,9 +240,9 @@ def _seen(room: Classroom, pretrained: Pretrained | None) -> Seen:
 
 def _search(
     job: Job, prepared: Prepared, teacher: Teacher | None, context: FitContext, work: WorkFolder, prefixes: Prefixes,
-    own: Recipe | None,
+    rivals: list[Recipe],
 ) -> tuple[list[Outcome], Judge]:  # fmt: skip
-    """Every candidate's outcome, and the judge who compares them. own: the one recipe that is tried, or None."""
+    """Every candidate's outcome, and the judge who compares them. rivals: recipes that someone gave."""
     budget = job.budget
     judged = Judge(budget, prepared.task.main_metric, teacher.quality if teacher else None, len(prepared.dev))
 
@@ -265,18 +270,42 @@ def _search(
         return slower(recipe, HOPELESS) if recipe.family.startswith("small-") else ""
 
     run = _runner(job, prepared, teacher, context, work, prefixes)
-    if own is not None:
-        return search([Candidate(own, 0)], run, lambda _: "", judged, context.progress, context.deadline), judged
     facts = Facts.of(context, len(student_pieces(context, None).counts))
-    tried = fast_enough(candidates(facts, budget), partial(slower, share=ROOM))
-    return search(tried, run, too_slow, judged, context.progress, context.deadline), judged
+    space = Space(facts, budget, job.set)
+    # all that a study's trials depend on, but not how many there are
+    name = digest({**run.depends, "budget": budget.to_json(), "set": job.set, "alone": bool(job.recipe)})[:16]
+    storage = job.storage or f"sqlite:///{work.path.resolve()}/study.db"
+    plan = Plan(0 if job.recipe else job.trials, job.add_trials, storage, name, job.seed)
+    explored = Exploration(
+        space, lambda: [] if job.recipe else fast_enough(space.starts, partial(slower, share=ROOM)),
+        run, too_slow, judged, plan, rivals,
+    )  # fmt: skip
+    return explored.outcomes_of(context.progress, context.deadline), judged
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """What trains, exports and measures a recipe in a context, or remembers that it did.
+
+    depends: all that what becomes of a recipe depends on. head: what the manifest says beside the model.
+    """
+
+    context: FitContext
+    work: WorkFolder
+    depends: dict[str, Any]
+    head: dict[str, Any]
+    prefixes: Prefixes
+
+    def __call__(self, recipe: Recipe, pace: Pace | None = None) -> Trial:
+        step = self.work.step("student", {**self.depends, "recipe": recipe.to_json()})
+        return run_trial(recipe, self.context, step, self.head, self.prefixes, pace)
 
 
 def _runner(
     job: Job, prepared: Prepared, teacher: Teacher | None, context: FitContext, work: WorkFolder,
     prefixes: Prefixes, trained_on: tuple[str, ...] = ("train",),
-) -> Callable[[Recipe], Trial]:  # fmt: skip
-    """What trains, exports and measures a recipe in this context, or remembers that it did."""
+) -> _Runner:  # fmt: skip
+    """What runs recipes in this context."""
     head = _manifest_head(job, prepared, teacher, trained_on)
     depends = {
         "teacher": teacher.key if teacher else None, "data": prepared.data_hash, "seed": job.seed,
@@ -286,14 +315,10 @@ def _runner(
         "focus": job.focus, "pocketlm": __version__, "head": head,
     }  # fmt: skip
 
-    def run(recipe: Recipe) -> Trial:
-        step = work.step("student", {**depends, "recipe": recipe.to_json()})
-        return run_trial(recipe, context, step, head, prefixes)
-
-    return run
+    return _Runner(context, work, depends, head, prefixes)
 
 
-def _refit(chosen: Trial, run: Callable[[Recipe], Trial], judged: Judge) -> Trial:
+def _refit(chosen: Trial, run: _Runner, judged: Judge) -> Trial:
     """The chosen recipe trained on dev as well, where it still keeps the limits; no row helps to choose any more.
 
     Its dev figures stay those of the student that had not seen dev.

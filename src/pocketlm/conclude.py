@@ -17,7 +17,7 @@ from pocketlm.outputs import texts_of
 from pocketlm.pocket.format import read_pocket, write_pocket
 from pocketlm.report.commands import sample_words
 from pocketlm.runtime.load import Pocket, load
-from pocketlm.search.sequential import TRADE_OFF, Judge, Outcome
+from pocketlm.search.judge import TRADE_OFF, Judge, Outcome
 from pocketlm.search.trial import Trial
 from pocketlm.tasks.lost import lost_examples
 from pocketlm.tasks.prepare import Prepared

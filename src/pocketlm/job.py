@@ -46,7 +46,10 @@ class Job:
     also: other languages or sources whose training rows are learnt from too, mixed with
     `mix_temperature`; "auto" for those, of the ones named or of data's siblings, that help. shots: so many rows of
     `data` are all there is beside its test; 0 for none. teacher_anyway: use the teacher though it does not cover the
-    language. recipe: a YAML file with the one recipe to try, or a Pocket whose recipe it is.
+    language. recipe: a YAML file with the one recipe to try, or a Pocket whose recipe it is. compete: more recipes,
+    that compete with those searched. set: what settings of the search may be, such as "quantize.bits=4,8". trials:
+    recipes that are tried; None for those of rules of thumb and some around them. add_trials: so many more than a
+    search tried before. storage: where the study of the search is kept, a database URL; None for a file in `work`.
     """
 
     data: str
@@ -86,6 +89,11 @@ class Job:
     mix_temperature: float = 5.0
     teacher_anyway: bool = False
     recipe: str | None = None
+    compete: tuple[str, ...] = ()
+    set: tuple[str, ...] = ()
+    trials: int | None = None
+    add_trials: int | None = None
+    storage: str | None = None
     max_length: int | None = None
     focus: int | None = None
     time_limit: str | None = None
@@ -105,6 +113,7 @@ class Job:
             if self.few_shot not in ("auto", "none") and way.strip() not in FEW_SHOT:
                 known = ["auto", "none", *FEW_SHOT]
                 raise RecipeError(f"few-shot: {way!r} is none of {', '.join(known)}.{did_you_mean(way.strip(), known)}")
+        _check_counts(trials=self.trials, add_trials=self.add_trials)
         if self.shots is not None and self.shots < 0:
             raise RecipeError(f"shots is a number of rows, at least 0, got {self.shots}")
         if self.shots == 0 and not self.also:
@@ -158,6 +167,13 @@ class Result:
     def met(self) -> bool:
         """Whether the Pocket meets every limit that was set."""
         return bool(self.data["status"] != "missed")
+
+
+def _check_counts(**counts: int | None) -> None:
+    """Raise RecipeError for a number of recipes below 1."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise RecipeError(f"{name} is a number of recipes to try, at least 1; got {count}")
 
 
 def job_from_mapping(value: Mapping[str, Any], where: str = "job") -> Job:

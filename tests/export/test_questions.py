@@ -11,7 +11,8 @@ from pocketlm.errors import DataError
 from pocketlm.export.pocket import export
 from pocketlm.runtime.load import load
 from pocketlm.runtime.question import Question
-from pocketlm.search.candidates import Facts, candidates
+from pocketlm.search.facts import Facts
+from pocketlm.search.space import Space
 from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.train.teach import answers, ask
 
@@ -86,8 +87,8 @@ def test_wrong_questions_are_refused_in_one_line(made):
 def test_only_readers_are_tried_for_questions(context):
     facts = Facts.of(context, 200)
     assert facts.asking
-    tried = candidates(facts, Budget.parse("200kB"))
+    tried = Space(facts, Budget.parse("200kB")).starts
     assert tried
     assert {one.recipe.family for one in tried} == {"small-transformer"}
     assert all(one.recipe.steps[1].temperature == 2 for one in tried)
-    assert not candidates(facts, Budget.parse("10kB"))
+    assert not Space(facts, Budget.parse("10kB")).starts

@@ -5,7 +5,8 @@ from helpers import make_context
 
 from pocketlm.budget import Budget
 from pocketlm.recipe.recipe import Recipe
-from pocketlm.search.candidates import Facts, candidates
+from pocketlm.search.facts import Facts
+from pocketlm.search.space import Space
 from pocketlm.students.distill import Distill
 from pocketlm.students.passes import STUDENT_PASSES
 
@@ -35,7 +36,7 @@ def test_distilled_students_keep_the_geometry(name, context):
 def test_candidates_fit_what_is_allowed():
     facts = Facts(20_000, 128, False, 5_000, 384, 6, 12, 1536, vectors=True)
     for size in (60_000, 300_000, 1_500_000, 6_000_000):
-        found = candidates(facts, Budget(max_size=size))
+        found = Space(facts, Budget(max_size=size)).starts
         assert found
         assert all(one.expected_bytes <= size for one in found)
     families = {one.recipe.family for one in found}
@@ -43,5 +44,5 @@ def test_candidates_fit_what_is_allowed():
     largest = max(found, key=lambda one: one.expected_bytes)
     assert largest.recipe.family == "small-transformer"
     assert largest.expected_bytes > 4_000_000
-    for one in candidates(facts, Budget()):
+    for one in Space(facts, Budget()).starts:
         assert isinstance(one.recipe, Recipe)

@@ -84,6 +84,24 @@ def command(
     recipe: Annotated[
         str | None, _option("The one recipe to try: a YAML file with passes, or a Pocket whose recipe it is.")
     ] = None,
+    compete: Annotated[
+        list[str] | None, _option("One more recipe that competes: a YAML file or a Pocket; several times.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        _option(
+            "What settings of the search may be, such as quantize.bits=4,8 distill.rate=1e-4..1e-3 "
+            "search.family=bag,linear; several times.",
+            "--set",
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None, _option("Recipes to try; without it those of rules of thumb and some around them.")
+    ] = None,
+    add_trials: Annotated[int | None, _option("So many more than the search tried before.")] = None,
+    storage: Annotated[
+        str | None, _option("Database URL where the study of the search is kept, such as postgresql://...")
+    ] = None,
     refit: Annotated[
         bool | None, _option("Train the chosen recipe again on train and dev.", "--refit/--no-refit")
     ] = None,
@@ -116,7 +134,8 @@ def command(
     Interrupted, the same command goes on where it stopped. Exit code 3: nothing met the budget.
     """
     names = {one.name for one in fields(Job)} - {"data"}
-    given = {name: value for name, value in called.params.items() if name in names and value is not None}
+    params = {name.rstrip("_"): value for name, value in called.params.items()}
+    given = {name: value for name, value in params.items() if name in names and value is not None}
     job = read_job(Path(data), given) if data.endswith((".yaml", ".yml")) else job_from_mapping({"data": data, **given})
     from pocketlm.build import Result, fit
 

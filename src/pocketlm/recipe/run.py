@@ -12,9 +12,11 @@ from pocketlm.export.pocket import Exported, export
 from pocketlm.model.task_model import TaskModel
 from pocketlm.pocket.work import digest
 from pocketlm.recipe.recipe import Recipe
+from pocketlm.students.distill import Distill
 from pocketlm.students.imitate import Imitate
 from pocketlm.students.solve import Solve
 from pocketlm.train.context import FitContext
+from pocketlm.train.loop import Pace
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,16 @@ class Prefixes:
 
 
 def run_recipe(
-    recipe: Recipe, context: FitContext, folder: Path | None = None, prefixes: Prefixes | None = None
-) -> Built:
+    recipe: Recipe, context: FitContext, folder: Path | None = None, prefixes: Prefixes | None = None,
+    pace: Pace | None = None,
+) -> Built:  # fmt: skip
     """The student of `recipe`, exported and proved.
 
     folder: for checkpoints, so that it can resume. prefixes: students that began alike, to start from. What imitates
     learns from no label: where the recipe was chosen before and runs again on more rows, it is still what it was then.
+    pace: of the recipe's first `distill`. Raises Paused where it says not to go on.
     """
+    trained = next((place for place, step in enumerate(recipe.steps) if isinstance(step, Distill)), None)
     imitated = 1 + max((place for place, step in enumerate(recipe.steps) if isinstance(step, Imitate)), default=-1)
     if imitated or any(isinstance(step, Solve) and step.words for step in recipe.steps):
         context = replace(context.as_pretrained, searched=context.searched)
@@ -106,7 +111,8 @@ def run_recipe(
         step = recipe.steps[place]
         checkpoint = None if folder is None else folder / f"{place}-{step.name}.checkpoint"
         before, began = (model.parameters if model else 0, weight_bytes(model)), time.monotonic()
-        model = step(model, replace(first if place < imitated else context, checkpoints=checkpoint))
+        given = first if place < imitated else context
+        model = step(model, replace(given, checkpoints=checkpoint, pace=pace if place == trained else None))
         steps[place] = replace(step, **model.spec.settled)
         model = model.settled()
         after = context.figure(model) if place else None

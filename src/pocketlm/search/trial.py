@@ -22,6 +22,7 @@ from pocketlm.runtime.load import load
 from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.tasks.table import Task
 from pocketlm.train.context import FitContext
+from pocketlm.train.loop import Pace
 
 POCKET = "student.pocket"
 # Latency is taken over at most so many dev texts.
@@ -43,16 +44,20 @@ class Trial:
         return Recipe.from_json(self.details["recipe"], STUDENT_PASSES, self.recipe.name)
 
 
-def run_trial(recipe: Recipe, context: FitContext, step: Step, head: Mapping[str, Any], prefixes: Prefixes) -> Trial:
+def run_trial(
+    recipe: Recipe, context: FitContext, step: Step, head: Mapping[str, Any], prefixes: Prefixes,
+    pace: Pace | None = None,
+) -> Trial:  # fmt: skip
     """The candidate measured now, or as it was measured before where `step` is done.
 
-    head: what the manifest says beside the model. prefixes: students that recipes of this job share.
+    head: what the manifest says beside the model. prefixes: students that recipes of this job share. pace: as
+    `run_recipe` has it; raises Paused as it does.
     """
     done = step.result
     pocket = step.folder / POCKET
     if done is None or not pocket.is_file():
         began = time.monotonic()
-        built = run_recipe(recipe, context, step.folder, prefixes)
+        built = run_recipe(recipe, context, step.folder, prefixes, pace)
         exported = built.exported
         manifest = {
             **head,

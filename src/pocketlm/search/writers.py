@@ -23,7 +23,7 @@ from pocketlm.recipe.shapes import Sizes, code_ratio, least_bytes, shapes
 from pocketlm.recipe.shrink import best_cut, healed
 from pocketlm.runtime.likelihood import likelihoods
 from pocketlm.runtime.load import load
-from pocketlm.search.sequential import TEST_FIGURES_BYTES, TRADE_OFF
+from pocketlm.search.judge import TEST_FIGURES_BYTES, TRADE_OFF
 from pocketlm.tasks.answers import Predictions
 from pocketlm.tasks.prepare import Prepared
 from pocketlm.train.likelihood import bare_tokenizer, foresee

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import torch
 
+from pocketlm.knobs import Whole, knob
 from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.model.transformer import Shape, SmallEncoder
 from pocketlm.students.pieces import student_pieces
@@ -22,10 +23,10 @@ class SmallConvnet:
     """`depth` convolutions of `width`, each reading `reach` pieces on both sides; rank: of the embeddings."""
 
     name: ClassVar[str] = "small-convnet"
-    depth: int = 2
-    width: int = 128
-    reach: int = 1
-    rank: int = 64
+    depth: int = knob(2, Whole(1, 4))
+    width: int = knob(128, Whole(64, 256, 32))
+    reach: int = knob(1, Whole(1, 3))
+    rank: int = knob(64, Whole(32, 128, 16))
     pieces: int | None = None
     dropout: float = 0.1
 

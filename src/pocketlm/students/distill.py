@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pocketlm.errors import RecipeError
+from pocketlm.knobs import Choice, Real, knob
 from pocketlm.model.bag import BagModule
 from pocketlm.model.task_model import TaskModel
 from pocketlm.train.context import FitContext
@@ -26,11 +27,11 @@ class Distill:
 
     name: ClassVar[str] = "distill"
     epochs: int = 30
-    rate: float = 5e-3
+    rate: float = knob(5e-3, Real(1e-4, 2e-2, log=True))
     batch_size: int = 128
-    alpha: float = 0.9
-    beta: float = 0.0
-    temperature: float = 8.0
+    alpha: float = knob(0.9, Real(0.3, 1.0))
+    beta: float = knob(0.0, Choice((0.0, 0.3, 1.0, 3.0)))
+    temperature: float = knob(8.0, Real(1.0, 16.0, log=True))
     patience: int = 10
     decay: float = 0.0
 
@@ -66,5 +67,6 @@ class Distill:
         train(
             model, context.lesson, objective, schedule, context.watched,
             seed=context.seed, checkpoint=context.checkpoints, progress=context.progress, deadline=context.deadline,
+            pace=context.pace,
         )  # fmt: skip
         return model

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketlm.errors import RecipeError
+from pocketlm.knobs import Real, knob
 from pocketlm.model.encoder import EncoderModule
 from pocketlm.model.readout import Readout
 from pocketlm.model.task_model import TaskModel
@@ -38,7 +39,7 @@ class Imitate:
 
     name: ClassVar[str] = "imitate"
     epochs: int = 20
-    rate: float = 1e-3
+    rate: float = knob(1e-3, Real(1e-4, 1e-2, log=True))
     batch_size: int = 32
     patience: int = 10
     decay: float = 0.01

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from pocketlm.knobs import Choice, Whole, knob
 from pocketlm.model.bag import BagModule
 from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.runtime.inputs import BagInputs
@@ -30,17 +31,17 @@ class HashedNgrams:
     """
 
     name: ClassVar[str] = "hashed-ngrams"
-    buckets: int = 2**18
-    width: int = 64
-    hidden: bool = True
+    buckets: int = knob(2**18, Choice((2**16, 2**18, 2**20)))
+    width: int = knob(64, Whole(16, 160, 16))
+    hidden: bool = knob(True, Choice((True, False)))
     rows: int = 60_000
     min_texts: int = 2
     char_min: int = 2
-    char_max: int = 5
-    word_max: int = 2
+    char_max: int = knob(5, Whole(3, 6))
+    word_max: int = knob(2, Whole(1, 3))
     window: int = 2
     dropout: float = 0.1
-    max_words: int = 512
+    max_words: int = knob(512, Choice((48, 96, 192, 320, 512)))
 
     def __post_init__(self) -> None:
         if self.width < 0 or self.rows < 1:

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 import torch
 
 from pocketlm.errors import RecipeError
+from pocketlm.knobs import Choice, knob
 from pocketlm.model.bag import BagModule
 from pocketlm.model.task_model import TaskModel
 from pocketlm.runtime.packed import quantize_rows
@@ -29,7 +30,7 @@ class Quantize:
     """
 
     name: ClassVar[str] = "quantize"
-    bits: Literal[4, 8] = 8
+    bits: Literal[4, 8] = knob(8, Choice((4, 8)))
     epochs: int = 0
     rate: float = 5e-4
     max_loss: float = 0.005

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pocketlm.errors import RecipeError
+from pocketlm.knobs import Choice, knob
 from pocketlm.model.bag import BagModule
 from pocketlm.model.stack import StackModule, unstack
 from pocketlm.model.task_model import TaskModel
@@ -61,7 +62,7 @@ class Solve:
     balances: tuple[float, ...] = (0.0, 0.5)
     prior: float = 0.5
     leads: tuple[int, ...] = (0, 16, 32)
-    words: int = 0
+    words: int = knob(0, Choice((0, 20_000)))
     shares: tuple[float, ...] = (0.03, 0.1, 0.3)
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pocketlm.knobs import Choice, Whole, knob
 from pocketlm.model.bag import BagModule
 from pocketlm.model.encoder import EncoderModule
 from pocketlm.model.readout import pool
@@ -27,9 +28,9 @@ class StaticEmbeddings:
     """A bag of piece vectors of `width`; pieces: at most so many."""
 
     name: ClassVar[str] = "static-embeddings"
-    width: int = 96
+    width: int = knob(96, Whole(32, 256, 16))
     pieces: int | None = None
-    hidden: bool = True
+    hidden: bool = knob(True, Choice((True, False)))
     window: int = 2
     dropout: float = 0.1
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pocketlm.knobs import Whole, knob
 from pocketlm.model.encoder import EncoderModule
 from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.model.transformer import Shape, SmallEncoder, TransformerLayer
@@ -58,11 +59,11 @@ class SmallTransformer:
     """
 
     name: ClassVar[str] = "small-transformer"
-    depth: int = 2
+    depth: int = knob(2, Whole(1, 12))
     width: int | None = None
-    heads: int = 4
-    ffn: int = 384
-    rank: int = 96
+    heads: int = knob(4, Whole(1, 16))
+    ffn: int = knob(384, Whole(64, 4096, log=True))
+    rank: int = knob(96, Whole(32, 256, 16))
     pieces: int | None = None
     dropout: float = 0.1
 

@@ -15,6 +15,7 @@ from pocketlm.runtime.decode import Prediction
 from pocketlm.tasks.table import Task
 from pocketlm.train.frozen import Seen
 from pocketlm.train.lesson import Lesson
+from pocketlm.train.loop import Pace
 from pocketlm.train.teach import DevFigure, Likeness
 
 
@@ -25,7 +26,8 @@ class FitContext:
     lesson: training (and unlabelled) texts, with the teacher's outputs where there is a teacher.
     dev: examples that choose; test examples are never here. teacher: the fine-tuned encoder.
     taught_dev: the teacher's answers on dev, where it is listened to.
-    checkpoints: folder for what a pass needs to resume; None where it need not. focus: pieces that students read of
+    checkpoints: folder for what a pass needs to resume; None where it need not. pace: asked after each epoch of a
+    student's first training whether to go on. focus: pieces that students read of
     a long context; None for all. mixup: as `Objective` has it. seen: vectors of texts by the encoder as it was
     pretrained, kept for the next student that learns from them. frozen: whether the teacher is the encoder as it was
     pretrained, with a head. searched: where a chosen recipe runs again on more rows, the context it was chosen in,
@@ -42,6 +44,7 @@ class FitContext:
     seed: int = 0
     taught_dev: Sequence[Prediction] | None = None
     checkpoints: Path | None = None
+    pace: Pace | None = None
     focus: int | None = None
     mixup: float = 0.0
     seen: Seen = field(default_factory=Seen)

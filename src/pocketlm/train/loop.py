@@ -71,6 +71,18 @@ class History:
     ended: str = "all epochs done"
 
 
+class Paused(Exception):  # noqa: N818  (it is no error)
+    """Training stopped where its pace said so; it goes on from its checkpoint. figure: the best on dev until then."""
+
+    def __init__(self, figure: float) -> None:
+        super().__init__(f"paused at {figure:.4f} on dev")
+        self.figure = figure
+
+
+# Whether to go on after so many of all epochs, with the best figure on dev until then.
+Pace = Callable[[int, int, float], bool]
+
+
 @dataclass(frozen=True)
 class Course:
     """What a module goes through. steps: batches of an epoch, about. batches: those of an epoch, by its number.
@@ -103,10 +115,11 @@ def train(
     progress: Progress | None = None,
     deadline: Deadline | None = None,
     checkpoint_seconds: float = 90.0,
+    pace: Pace | None = None,
 ) -> History:
     """Train `model.module` in place and leave it with its best epoch's weights.
 
-    evaluate: the figure to raise, on dev. checkpoint and the others: as `study` has them.
+    evaluate: the figure to raise, on dev. checkpoint and the others: as `study` has them. Raises Paused as it does.
     """
     encoded = model.inputs.encode(given.texts)
     course = Course(
@@ -118,7 +131,7 @@ def train(
     )
     return study(
         course, schedule, seed=seed, checkpoint=checkpoint, progress=progress, deadline=deadline,
-        checkpoint_seconds=checkpoint_seconds,
+        checkpoint_seconds=checkpoint_seconds, pace=pace,
     )  # fmt: skip
 
 
@@ -131,12 +144,14 @@ def study(
     progress: Progress | None = None,
     deadline: Deadline | None = None,
     checkpoint_seconds: float = 90.0,
+    pace: Pace | None = None,
 ) -> History:
     """Train `course.module` in place and leave it with its best weights.
 
     checkpoint: a file written after an epoch when checkpoint_seconds have passed since the last one (it holds four
     times the weights, and more where epochs are averaged); where it exists training goes on from it and ends with the
     same weights as an uninterrupted run. Time that was spent before counts: a deadline is that of the whole training.
+    pace: asked after every epoch but the last. Raises Paused where it says not to go on, with the checkpoint written.
     """
     progress = progress or Silent()
     run = _Run(course, schedule, deadline or Deadline())
@@ -164,6 +179,9 @@ def study(
         if deadline.passed:
             run.history.ended = "time was up"
             break
+        if pace and epoch + 1 < schedule.epochs and not pace(epoch + 1, schedule.epochs, run.history.best):
+            run.save(checkpoint)
+            raise Paused(run.history.best)
     run.finish()
     return run.history
 

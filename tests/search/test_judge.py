@@ -1,21 +1,15 @@
-"""Choosing between measured candidates, and the order and sizes of those that are tried."""
+"""Choosing between measured candidates."""
 
 from pathlib import Path
 
 import pytest
 
 from pocketlm.budget import Budget, Measurement
-from pocketlm.errors import PocketLMError
-from pocketlm.progress import Deadline, Silent
 from pocketlm.recipe.recipe import Recipe
-from pocketlm.search.candidates import Candidate, Facts, candidates
-from pocketlm.search.sequential import TEST_FIGURES_BYTES, Judge, search
+from pocketlm.search.judge import TEST_FIGURES_BYTES, Judge, Outcome
 from pocketlm.search.trial import Trial
 from pocketlm.students.distill import Distill
 from pocketlm.students.ngrams import HashedNgrams
-from pocketlm.students.passes import STUDENT_PASSES
-
-FACTS = Facts(texts=10_000, labels=77, tagging=False, pieces=2_500, width=384, layers=6, heads=12, ffn=1536)
 
 
 def trial(name, accuracy, size, latency=0.1, fidelity=None):
@@ -24,14 +18,13 @@ def trial(name, accuracy, size, latency=0.1, fidelity=None):
     return Trial(Recipe((HashedNgrams(), Distill()), name), Path("x"), measured, {"seconds": 1.0})
 
 
-def searched(trials, budget, teacher=None, **options):
-    judge = Judge(budget, "accuracy", teacher, dev_rows=options.pop("dev_rows", 1_000_000))
-    tried = [Candidate(one.recipe, 0) for one in trials]
-    by_name = {one.recipe.name: one for one in trials}
-    outcomes = search(
-        tried, lambda recipe: by_name[recipe.name], options.pop("too_slow", lambda recipe: ""), judge, Silent(),
-        options.pop("deadline", Deadline()),
-    )  # fmt: skip
+def searched(trials, budget, teacher=None, dev_rows=1_000_000):
+    judge = Judge(budget, "accuracy", teacher, dev_rows)
+    outcomes = []
+    for one in trials:
+        verdict = judge.verdict(one)
+        why = "; ".join(str(limit) for limit in verdict.limits if not limit.holds)
+        outcomes.append(Outcome(one.recipe, "measured", why, one, verdict))
     return judge.choose(outcomes), outcomes
 
 
@@ -84,48 +77,7 @@ def test_room_is_left_for_the_test_figures():
     assert not searched([tight], Budget.parse(max_size="100kB"))[0].met
 
 
-def test_a_floor_on_quality_alone_ends_the_search_at_the_first_that_reaches_it():
-    found, outcomes = searched([SMALL, MIDDLE, LARGE], Budget.parse(min_quality="0.95"), {"accuracy": 0.95})
-    assert found.recipe.name == "middle"
-    assert [one.status for one in outcomes] == ["measured", "measured", "skipped"]
-
-
 def test_a_floor_leaves_a_margin_for_a_small_dev_set():
     budget = Budget.parse(min_quality="accuracy>=0.919")
     assert searched([MIDDLE, LARGE], budget, dev_rows=10**9)[0].recipe.name == "middle"
     assert searched([MIDDLE, LARGE], budget, dev_rows=1_000)[0].recipe.name == "large"
-
-
-def test_failures_slow_ones_and_late_ones_are_said():
-    def run(recipe):
-        raise PocketLMError("does not export")
-
-    judge = Judge(Budget(), "accuracy", None, 100)
-    tried = [Candidate(one.recipe, 0) for one in (SMALL, MIDDLE)]
-    outcomes = search(
-        tried, run, lambda recipe: "too slow" if recipe.name == "middle" else "", judge, Silent(), Deadline()
-    )
-    assert [(one.status, one.why) for one in outcomes] == [("failed", "does not export"), ("skipped", "too slow")]
-    assert judge.choose(outcomes) is None
-    _, late = searched([SMALL, MIDDLE], Budget(), deadline=Deadline.after(0))
-    assert [one.status for one in late] == ["measured", "skipped"]
-
-
-@pytest.mark.parametrize("size", ["20kB", "100kB", "300kB", "2MB", "40MB"])
-def test_candidates_fit_and_come_from_cheap_to_dear(size):
-    budget = Budget.parse(max_size=size)
-    tried = candidates(FACTS, budget)
-    assert tried
-    assert all(one.expected_bytes <= budget.max_size for one in tried)
-    encoders = [one.recipe.family.startswith("small-") for one in tried]
-    assert encoders == sorted(encoders)
-
-
-def test_without_a_limit_every_family_is_tried():
-    families = {one.recipe.family for one in candidates(FACTS, Budget())}
-    assert families == {"hashed-ngrams", "static-embeddings", "small-convnet", "small-transformer"}
-
-
-def test_recipes_round_trip():
-    for one in candidates(FACTS, Budget()):
-        assert Recipe.from_json(one.recipe.to_json(), STUDENT_PASSES, one.recipe.name) == one.recipe

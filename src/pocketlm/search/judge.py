@@ -1,21 +1,14 @@
-"""Try candidates from cheap to dear, and choose."""
+"""What became of candidates, and which of them is chosen."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from pocketlm.budget import Budget, Verdict
-from pocketlm.errors import PocketLMError
-from pocketlm.progress import Deadline, Progress
 from pocketlm.recipe.recipe import Recipe
-from pocketlm.search.candidates import Candidate
 from pocketlm.search.trial import Trial
-from pocketlm.units import format_latency, format_size
-
-logger = logging.getLogger(__name__)
 
 # Without a budget: the smallest Pocket within this share of the best quality is the best trade-off.
 TRADE_OFF = 0.01
@@ -28,7 +21,7 @@ class Outcome:
     """What became of a candidate. verdict: against the budget, on dev."""
 
     recipe: Recipe
-    status: Literal["measured", "skipped", "failed"]
+    status: Literal["measured", "skipped", "failed", "paused"]
     why: str
     trial: Trial | None = None
     verdict: Verdict | None = None
@@ -117,51 +110,3 @@ def _fidelity(outcome: Outcome) -> float:
 def _size(outcome: Outcome) -> int:
     assert outcome.trial is not None
     return outcome.trial.measurement.size_bytes
-
-
-def search(
-    tried: Sequence[Candidate],
-    run: Callable[[Recipe], Trial],
-    too_slow: Callable[[Recipe], str],
-    judge: Judge,
-    progress: Progress,
-    deadline: Deadline,
-) -> list[Outcome]:
-    """The outcome of every candidate, in order.
-
-    run: trains, exports and measures. too_slow: why an untrained student already misses the latency allowed, or "".
-    """
-    outcomes: list[Outcome] = []
-    for place, candidate in enumerate(tried, 1):
-        recipe = candidate.recipe
-        if deadline.passed and any(one.trial for one in outcomes):
-            outcomes.append(Outcome(recipe, "skipped", "time was up"))
-            continue
-        progress.stage(f"candidate {place}/{len(tried)}: {recipe.name}")
-        outcome = _try(recipe, run, too_slow, judge)
-        outcomes.append(outcome)
-        logger.info("%s: %s", recipe.name, outcome.why)
-        best = judge.choose(outcomes)
-        if best is not None and best.trial is not None:
-            measured = best.trial.measurement
-            progress.best(
-                f"{best.recipe.name}: {judge.metric} {judge.quality(best):.4f}, {format_size(measured.size_bytes)}, "
-                f"{format_latency(measured.latency_p50_ms)}"
-            )
-        if outcome.met and judge.first_is_enough:
-            outcomes += [Outcome(one.recipe, "skipped", "a smaller one reaches the quality") for one in tried[place:]]
-            break
-    return outcomes
-
-
-def _try(recipe: Recipe, run: Callable[[Recipe], Trial], too_slow: Callable[[Recipe], str], judge: Judge) -> Outcome:
-    reason = too_slow(recipe)
-    if reason:
-        return Outcome(recipe, "skipped", reason)
-    try:
-        trial = run(recipe)
-    except PocketLMError as error:
-        return Outcome(recipe, "failed", str(error))
-    verdict = judge.verdict(trial)
-    missed = "; ".join(str(limit) for limit in verdict.limits if not limit.holds)
-    return Outcome(recipe, "measured", missed or "meets the budget", trial, verdict)

@@ -1,0 +1,152 @@
+"""What a setting of a pass may be in a search: declared beside its default, as `depth: int = knob(2, Whole(1, 6))`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from pocketlm.errors import RecipeError
+from pocketlm.tables import did_you_mean
+
+_KEY = "pocketlm.knob"
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from low to high, both included. step: between two of them. log: even in its logarithm."""
+
+    low: int
+    high: int
+    step: int = 1
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high or self.step < 1 or (self.log and (self.low < 1 or self.step != 1)):
+            raise ValueError(f"a range goes up, in steps of at least 1, and a logarithmic one from 1 on: {self}")
+
+    def nearest(self, value: Any) -> int:
+        """The allowed value nearest to this one."""
+        step: int = round((value - self.low) / self.step)
+        return self.low + self.step * max(0, min((self.high - self.low) // self.step, step))
+
+    def narrowed(self, values: Sequence[Any]) -> Choice:
+        """Only these. Raises ValueError for one that is no whole number in the range."""
+        for value in values:
+            if not isinstance(value, int) or isinstance(value, bool) or not self.low <= value <= self.high:
+                raise ValueError(f"{value!r} is no whole number from {self.low} to {self.high}")
+        return Choice(tuple(values))
+
+    def between(self, low: Any, high: Any) -> Whole:
+        """Only from low to high. Raises ValueError where these are no part of the range."""
+        if not all(isinstance(one, int) for one in (low, high)) or not self.low <= low <= high <= self.high:
+            raise ValueError(f"{low}..{high} is no part of {self.low}..{self.high}")
+        return Whole(low, high, self.step, self.log)
+
+
+@dataclass(frozen=True)
+class Real:
+    """A number from low to high. log: even in its logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low <= self.high < math.inf or (self.log and self.low <= 0):
+            raise ValueError(f"a range goes up, and a logarithmic one from above 0: {self}")
+
+    def nearest(self, value: Any) -> float:
+        """The allowed value nearest to this one."""
+        return min(self.high, max(self.low, float(value)))
+
+    def narrowed(self, values: Sequence[Any]) -> Choice:
+        """Only these. Raises ValueError for one that is no number in the range."""
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+                raise ValueError(f"{value!r} is no number from {self.low:g} to {self.high:g}")
+        return Choice(tuple(float(value) for value in values))
+
+    def between(self, low: Any, high: Any) -> Real:
+        """Only from low to high. Raises ValueError where these are no part of the range."""
+        if not all(isinstance(one, int | float) for one in (low, high)) or not self.low <= low <= high <= self.high:
+            raise ValueError(f"{low}..{high} is no part of {self.low:g}..{self.high:g}")
+        return Real(float(low), float(high), self.log)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values: texts, numbers, True, False or None."""
+
+    values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("there is nothing to choose from")
+
+    def nearest(self, value: Any) -> Any:
+        """This value where it is one of them, else of numbers the nearest, else the first."""
+        if value in self.values:
+            return value
+        numbers = [one for one in self.values if isinstance(one, int | float) and not isinstance(one, bool)]
+        if numbers and isinstance(value, int | float) and not isinstance(value, bool):
+            return min(numbers, key=lambda one: abs(one - value))
+        return self.values[0]
+
+    def narrowed(self, values: Sequence[Any]) -> Choice:
+        """Only these. Raises ValueError for one that is none of them."""
+        for value in values:
+            if value not in self.values:
+                shown = [str(one) for one in self.values]
+                raise ValueError(f"{value!r} is none of {', '.join(shown)}.{did_you_mean(value, shown)}")
+        return Choice(tuple(values))
+
+    def between(self, low: Any, high: Any) -> Choice:
+        """Those from low to high. Raises ValueError where there is none."""
+        try:
+            return Choice(tuple(one for one in self.values if low <= one <= high))
+        except (TypeError, ValueError):
+            raise ValueError(f"none of {', '.join(map(str, self.values))} is from {low} to {high}") from None
+
+
+Knob = Whole | Real | Choice
+
+
+def knob(default: Any, allowed: Knob) -> Any:
+    """A field of a pass with this default, which a search may set to what is allowed."""
+    return field(default=default, metadata={_KEY: allowed})
+
+
+def knobs_of(kind: Any) -> dict[str, Knob]:
+    """{setting: what it may be} of a pass or its class: those fields that were declared with `knob`."""
+    return {one.name: one.metadata[_KEY] for one in fields(kind) if _KEY in one.metadata}
+
+
+def parse_setting(text: str) -> tuple[str, tuple[Any, ...] | slice]:
+    """("quantize.bits", (4, 8)) of "quantize.bits=4,8", and a slice(low, high) of "distill.rate=1e-4..1e-2".
+
+    Raises RecipeError for another form.
+    """
+    name, equals, given = text.partition("=")
+    name, given = name.strip(), given.strip()
+    if not equals or "." not in name or not given:
+        raise RecipeError(f"set {text!r}: write PASS.SETTING=VALUE, several with commas, or LOW..HIGH for a range")
+    if ".." in given:
+        low, _, high = given.partition("..")
+        return name, slice(_value(low), _value(high))
+    return name, tuple(_value(one) for one in given.split(","))
+
+
+def _value(text: str) -> Any:
+    """A number, true, false, none, or the text itself."""
+    text = text.strip()
+    named = {"true": True, "false": False, "none": None}
+    if text.lower() in named:
+        return named[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,84 @@
+"""What the sizes and the choice of students depend on: the data, the teacher, and what is asked of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pocketlm.runtime.inputs import plain_text
+from pocketlm.students.solve import labelled
+from pocketlm.train.context import FitContext
+
+# Where every word is a label too, a sixth of the texts teaches as much.
+TAGGING_SHARE = 6
+# An encoder keeps at least this share of the pieces that the texts and their variants use; others are spelt out.
+FEWEST_PIECES = 0.4
+# Texts whose length is looked at.
+SAMPLED = 1_000
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What sizes depend on.
+
+    texts: of the lesson. labels: over all outputs, or a vector's dimensions. pieces: of the trimmed vocabulary. asking:
+    whether questions are answered from contexts. max_length: pieces read at once. single: whether every output is one
+    label of several. taught: whether a teacher is listened to. frozen: whether it is an encoder as it was pretrained.
+    labelled: texts that have every label. encoder: whether there is a pretrained one. words: of a text, on average.
+    """
+
+    texts: int
+    labels: int
+    tagging: bool
+    pieces: int
+    width: int
+    layers: int
+    heads: int
+    ffn: int
+    vectors: bool = False
+    asking: bool = False
+    max_length: int = 64
+    single: bool = False
+    taught: bool = False
+    frozen: bool = False
+    labelled: int = 0
+    encoder: bool = False
+    words: float = 0.0
+
+    @classmethod
+    def of(cls, context: FitContext, pieces: int) -> Facts:
+        """The facts of a job."""
+        config: Any = None if context.pretrained is None else context.pretrained.config
+        some = context.lesson.texts[:SAMPLED]
+        single = all(output.kind == "single" for output in context.outputs)
+        return cls(
+            len(context.lesson),
+            sum(output.size for output in context.outputs),
+            context.tagging,
+            pieces,
+            getattr(config, "hidden_size", 192),
+            getattr(config, "num_hidden_layers", getattr(config, "n_layers", 2)),
+            getattr(config, "num_attention_heads", 6),
+            getattr(config, "intermediate_size", 384),
+            context.vectors,
+            context.asking,
+            context.max_length,
+            single,
+            context.lesson.taught is not None,
+            context.frozen,
+            len(labelled(context.lesson, context.outputs)[0]) if single else 0,
+            context.pretrained is not None,
+            float(np.mean([len(plain_text(text).split()) for text in some])) if single and some else 0.0,
+        )
+
+    def epochs(self, seen: int) -> int:
+        """Epochs after which `seen` texts were seen, within reason."""
+        seen = seen // TAGGING_SHARE if self.tagging else seen
+        return max(2, min(60, round(seen / max(1, self.texts))))
+
+    def fitting_pieces(self, size: int | None, rest: int, a_piece: int) -> int:
+        """As many of the teacher's pieces as fit beside `rest` bytes, or 0 where too few do. size: None for any."""
+        fitting = self.pieces if size is None else int((size - rest) / a_piece)
+        return 0 if fitting < FEWEST_PIECES * self.pieces else min(fitting, self.pieces)

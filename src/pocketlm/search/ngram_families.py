@@ -1,0 +1,160 @@
+"""Students of hashed n-grams: linear ones that are solved, and bags of vectors that are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from pocketlm.budget import Budget
+from pocketlm.knobs import Choice, Knob, Whole
+from pocketlm.search.facts import Facts
+from pocketlm.search.family import FRAME, Family, Filled, Start, Steps
+from pocketlm.students.distill import Distill
+from pocketlm.students.ngrams import HashedNgrams
+from pocketlm.students.prune_rows import PruneRows
+from pocketlm.students.quantize import Quantize
+from pocketlm.students.solve import Solve
+
+# A linear bag keeps every n-gram of some thousand rows in so many bytes; its table has a column a label before pruning.
+LARGEST_LINEAR = 5_000_000
+LINEAR_WEIGHTS = 30_000_000
+# From so many bytes on its weights have 8 bits, and its n-grams more buckets.
+ROOMY = 700_000
+# Linear n-grams of so many labelled rows learn from a teacher what so many words mean, and how much that tells; of more
+# rows the labels say it themselves.
+LEXICON_ROWS, LEXICON_WORDS, LEXICON_SHARES = 8_000, 20_000, (0.03, 0.1, 0.3, 1.0)
+# Words that linear n-grams read of long texts, of which the most are read that time allows; texts have many times their
+# mean number at most.
+READ, READ_ON = (48, 96, 192, 320, 512), 3
+
+# Bags beyond this gain nothing more; a transformer makes better use of the bytes. Vectors need more dimensions.
+LARGEST_BAG, LARGEST_TABLE = 1_600_000, 3_000_000
+SMALLEST_BAG = 12_000
+BAG_BITS: Final = 4
+# Texts that a bag sees in all, epochs times rows, and one that gives vectors, in batches of so many.
+BAG_TEXTS, TABLE_TEXTS, TABLE_BATCH = 1_200_000, 500_000, 256
+# A bag begins with so many times the rows it will keep, as far as the texts fill them, and keeps so many at most.
+ROWS_BEFORE_PRUNING, MOST_ROWS = 5, 60_000
+TABLE_ROWS_BEFORE, MOST_TABLE_ROWS = 2, 40_000
+# Bytes of a row's place in the map of kept buckets and of its scale; and what a zip leaves of its weights.
+A_PLACE, ZIPPED = 3.1, {4: 0.9, 8: 0.97}
+
+
+def _linear_starts(facts: Facts, budget: Budget) -> list[Start]:
+    """Filling the bytes allowed; without a limit, a small, a middle and a large one."""
+    sizes = (60_000, 250_000, 1_000_000) if budget.max_size is None else (min(LARGEST_LINEAR, budget.max_size),)
+    ladder = "linear" if len(read_of(facts, budget)) > 1 else ""
+    return [
+        Start(_linear(facts, max(SMALLEST_BAG, size), most), max(SMALLEST_BAG, size), f"{ladder} {size}" * bool(ladder))
+        for size in sizes
+        for most in read_of(facts, budget)
+    ]
+
+
+def read_of(facts: Facts, budget: Budget) -> list[int]:
+    """How many words of a text may be read: several where texts are long and time is short."""
+    if budget.max_latency is None or facts.words <= READ[0]:
+        return [READ[-1]]
+    return [most for most in READ if most < READ_ON * facts.words]
+
+
+def _linear(facts: Facts, size: int, read: int) -> Steps:
+    roomy = size >= ROOMY
+    buckets = 2**20 if roomy else 2**18
+    student = HashedNgrams(buckets, width=0, hidden=False, rows=buckets, min_texts=1, dropout=0.0, max_words=read)
+    solve = Solve(words=LEXICON_WORDS, shares=LEXICON_SHARES) if may_mean(facts) else Solve()
+    again = replace(solve, rarities=(), leads=())
+    return student, solve, PruneRows(), again, Quantize(bits=8 if roomy else BAG_BITS)
+
+
+def may_mean(facts: Facts) -> bool:
+    """Whether an encoder may tell n-grams what words mean."""
+    return facts.encoder and facts.labelled <= LEXICON_ROWS
+
+
+def _linear_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
+    student, solve, pruned, again, stored = steps
+    size = LARGEST_LINEAR if size is None else size
+    rest = FRAME + facts.labels * (facts.labels + 16)
+    a_row = 0.95 * facts.labels * stored.bits / 8 + A_PLACE
+    rows = max(64, int((size * 0.97 - rest) / a_row))
+    most = min(student.buckets, LINEAR_WEIGHTS // facts.labels)
+    filled = (
+        replace(student, rows=max(rows, most)), solve, replace(pruned, rows=rows),
+        replace(solve, rarities=(), leads=()), stored,
+    )  # fmt: skip
+    name = f"linear n-grams ≤ {rows:,}{' that mean what words mean' if solve.words else ''}, {stored.bits} bit"
+    name += f", {student.max_words} words read" if student.max_words < READ[-1] else ""
+    return Filled(filled, min(round(rows * a_row + rest), size), name)
+
+
+def _linear_knobs(facts: Facts) -> Mapping[str, Knob | None]:
+    most = LEXICON_WORDS if may_mean(facts) else 0
+    read = tuple(one for one in READ if one < READ_ON * facts.words)
+    return {
+        "hashed-ngrams.width": None, "hashed-ngrams.hidden": None,
+        "hashed-ngrams.max_words": Choice(read) if len(read) > 1 else None,
+        "solve.words": Choice((0, most)) if most else None,
+    }  # fmt: skip
+
+
+def _bag_starts(facts: Facts, budget: Budget) -> list[Start]:
+    """Filling the bytes allowed; without a limit, a small, a middle and a large one."""
+    if facts.vectors:
+        sizes = (100_000, 400_000, 1_500_000) if budget.max_size is None else (min(budget.max_size, LARGEST_TABLE),)
+        return [Start(_table(facts, size), size) for size in sizes]
+    sizes = (60_000, 250_000, 1_000_000)
+    if budget.max_size is not None:
+        sizes = (max(SMALLEST_BAG, min(LARGEST_BAG, budget.max_size)),)
+    return [Start(_bag(facts, size), size) for size in sizes]
+
+
+def _bag(facts: Facts, size: int) -> Steps:
+    epochs = facts.epochs(BAG_TEXTS)
+    taught = Distill(epochs=epochs, rate=5e-3, patience=epochs)
+    student = HashedNgrams(width=48 if size < 60_000 else 64 if size < 700_000 else 96)
+    return student, taught, PruneRows(), taught, Quantize(bits=BAG_BITS, epochs=max(2, epochs // 3), rate=1e-3)
+
+
+def _table(facts: Facts, size: int) -> Steps:
+    """A bag whose sum is the vector: wide, without a hidden layer; larger batches show it more neighbours."""
+    width = min(facts.labels, 48 if size < 60_000 else 64 if size < 300_000 else 96 if size < 1_000_000 else 128)
+    epochs = facts.epochs(TABLE_TEXTS)
+    taught = Distill(epochs, rate=5e-3, batch_size=TABLE_BATCH, alpha=1.0, patience=epochs)
+    last = Quantize(bits=BAG_BITS, epochs=max(2, epochs // 3), rate=1e-3)
+    return HashedNgrams(width=width, hidden=False), taught, PruneRows(), taught, last
+
+
+def heads_bytes(facts: Facts, width: int) -> int:
+    """Of a bag's heads and, where it tags, of the matrix that reads a word, its neighbours and the text."""
+    if facts.vectors:
+        return facts.labels * (width + 18)
+    context = max(width, 64)
+    return facts.labels * (context + 18) + (6 * width * context if facts.tagging else 0)
+
+
+def _bag_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
+    student, taught, pruned, again, stored = steps
+    size = LARGEST_BAG if size is None else size
+    before, most = (TABLE_ROWS_BEFORE, MOST_TABLE_ROWS) if facts.vectors else (ROWS_BEFORE_PRUNING, MOST_ROWS)
+    heads = heads_bytes(facts, student.width)
+    a_row = ZIPPED[stored.bits] * student.width * stored.bits / 8 + A_PLACE
+    rows = max(64, min(most, int((size * 0.97 - FRAME - heads) / a_row)))
+    filled = replace(student, rows=min(most, before * rows)), taught, replace(pruned, rows=rows), again, stored
+    name = f"n-grams ≤ {rows:,}×{student.width}, {stored.bits} bit"
+    return Filled(filled, round(rows * a_row + heads + FRAME), name)
+
+
+def _bag_knobs(facts: Facts) -> Mapping[str, Knob | None]:
+    own: dict[str, Knob | None] = {"distill.beta": None, "hashed-ngrams.max_words": None}
+    if facts.vectors:
+        own |= {"hashed-ngrams.hidden": None, "distill.alpha": None}
+        own["hashed-ngrams.width"] = Whole(16, facts.labels - facts.labels % 16, 16) if facts.labels >= 16 else None
+    if not facts.taught:
+        own |= {"distill.alpha": None, "distill.temperature": None}
+    return own
+
+
+LINEAR = Family("linear", _linear_starts, _linear_filled, _linear_knobs, 0)
+BAG = Family("bag", _bag_starts, _bag_filled, _bag_knobs, 0)

@@ -1,0 +1,238 @@
+"""Students of subword pieces: static embeddings, convolutions, transformers cut out of the teacher, and stacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pocketlm.budget import Budget
+from pocketlm.knobs import Knob, Whole
+from pocketlm.search.facts import Facts
+from pocketlm.search.family import FRAME, GRAPH, Family, Filled, Start, Steps
+from pocketlm.search.ngram_families import LINEAR_WEIGHTS, heads_bytes
+from pocketlm.students.beside import BesideNgrams
+from pocketlm.students.convnet import SmallConvnet
+from pocketlm.students.distill import Distill
+from pocketlm.students.imitate import Imitate
+from pocketlm.students.prune_rows import PruneRows
+from pocketlm.students.quantize import Quantize
+from pocketlm.students.solve import Solve
+from pocketlm.students.static import StaticEmbeddings
+from pocketlm.students.transformer import SmallTransformer
+
+# Texts a student sees in all, epochs times rows; and one that gives vectors, in batches of so many.
+STATIC_TEXTS, STATIC_VECTOR_TEXTS, STATIC_VECTOR_BATCH = 300_000, 500_000, 256
+ENCODER_TEXTS, ENCODER_VECTOR_TEXTS, ENCODER_VECTOR_BATCH = 290_000, 120_000, 64
+# A reader has nearly all of its teacher and less to learn, which a higher rate would undo.
+READER_TEXTS = 100_000
+READING_RATE = 2e-4
+# Softer shares teach which label is like which; of two places of a text none is like the other.
+READING_TEMPERATURE = 2.0
+# Texts that a student of vectors sees in all, buckets of the n-grams beside it, their share of the bytes allowed, and
+# what they take where many are allowed.
+IMITATED_TEXTS = 120_000
+BESIDE_BUCKETS = 2**18
+BESIDE_SHARE, BESIDE_BYTES = 0.4, 1_500_000
+# Bytes of a piece in the tokenizer's own file.
+A_PIECE = 10
+# Transformers that give vectors, from small to large: layers, one of so many heads and units, rank of the embeddings.
+VECTOR_LADDER = ((1, 2, 4, 64), (2, 2, 4, 64), (2, 1, 2, 96), (3, 1, 2, 96), (4, 1, 2, 96), (6, 1, 1, 256))
+
+
+def _static_starts(facts: Facts, budget: Budget) -> list[Start]:
+    """A vector a piece; of texts that become vectors themselves of as many dimensions as fit."""
+    if not facts.vectors:
+        epochs = facts.epochs(STATIC_TEXTS)
+        steps = StaticEmbeddings(width=96), Distill(epochs, rate=3e-3, patience=epochs), Quantize(bits=8, epochs=2)
+        return [Start(steps, budget.max_size)]
+    epochs = facts.epochs(STATIC_VECTOR_TEXTS)
+    taught = Distill(epochs, rate=3e-3, batch_size=STATIC_VECTOR_BATCH, alpha=1.0, patience=epochs)
+    for width in (256, 192, 128, 96, 64, 48):
+        steps = StaticEmbeddings(width=min(width, facts.labels), hidden=False), taught, Quantize(bits=8, epochs=2)
+        if _static_filled(steps, facts, budget.max_size):
+            return [Start(steps, budget.max_size)]
+    return []
+
+
+def _static_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
+    student, taught, stored = steps
+    rest, a_piece = heads_bytes(facts, student.width) + FRAME, student.width * stored.bits // 8 + 2 + 6
+    pieces = facts.fitting_pieces(size, rest, a_piece)
+    if not pieces:
+        return None
+    filled = replace(student, pieces=pieces), taught, stored
+    return Filled(filled, rest + pieces * a_piece, f"static embeddings {student.width}, {stored.bits} bit")
+
+
+def _static_knobs(facts: Facts) -> Mapping[str, Knob | None]:
+    own: dict[str, Knob | None] = {"distill.beta": None, **_untaught(facts)}
+    if facts.vectors:
+        own |= {"static-embeddings.hidden": None, "distill.alpha": None}
+        most = facts.labels - facts.labels % 16
+        own["static-embeddings.width"] = Whole(32, min(256, most), 16) if most >= 32 else None
+    return own
+
+
+def _untaught(facts: Facts) -> dict[str, Knob | None]:
+    """What says nothing where there is no teacher to learn from."""
+    return {} if facts.taught or facts.vectors or facts.asking else {
+        "distill.alpha": None, "distill.beta": None, "distill.temperature": None
+    }  # fmt: skip
+
+
+def _encoder(student: Any, facts: Facts) -> Steps:
+    """The student, its training, and how it is stored."""
+    if facts.vectors:
+        epochs = facts.epochs(ENCODER_VECTOR_TEXTS)
+        taught = Distill(epochs, rate=5e-4, batch_size=ENCODER_VECTOR_BATCH, alpha=1.0, beta=1.0, decay=0.01)
+        return replace(student, dropout=0.0), replace(taught, patience=max(4, epochs // 3)), Quantize(bits=8)
+    epochs = facts.epochs(READER_TEXTS if facts.asking else ENCODER_TEXTS)
+    taught = Distill(
+        epochs, rate=READING_RATE if facts.asking else 5e-4, batch_size=32, beta=1.0, decay=0.01,
+        patience=max(4, epochs // 3), temperature=READING_TEMPERATURE if facts.asking else 8.0,
+    )  # fmt: skip
+    return student, taught, Quantize(bits=8)
+
+
+def _filled(steps: Steps, facts: Facts, size: int | None, weights: int, name: str) -> Filled | None:
+    """With as many of the teacher's pieces as fit. weights: of its matrices, in int8."""
+    student, bits = steps[0], steps[-1].bits
+    # matrices (a zip takes a little off), the heads, the graph's own nodes; then embeddings and tokenizer
+    rest = weights + facts.labels * (facts.width + 18) + GRAPH + FRAME
+    if facts.asking:  # long texts have many places, stored in 16 bits
+        rest += 2 * facts.max_length * student.rank
+    a_piece = student.rank * bits // 8 + A_PIECE
+    pieces = facts.fitting_pieces(size, rest, a_piece)
+    if not pieces:
+        return None
+    name += f", {bits} bit embeddings" if bits < 8 else ""
+    return Filled((replace(student, pieces=pieces), *steps[1:]), round(rest + pieces * a_piece), name)
+
+
+def _convnet_starts(facts: Facts, budget: Budget) -> list[Start]:
+    student = SmallConvnet(2, 192, 1, 96) if facts.vectors else SmallConvnet(2, 128, 1, 64)
+    return [Start(_encoder(student, facts), budget.max_size)]
+
+
+def _convnet_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
+    own = steps[0]
+    weights = own.depth * (2 * own.reach + 1) * own.width**2 + min(own.rank, own.width) * own.width
+    return _filled(steps, facts, size, weights, f"convnet {own.depth}×{own.width}")
+
+
+def _transformer_starts(facts: Facts, budget: Budget) -> list[Start]:
+    """The largest of a ladder that fits, or all that fit where time is limited, too; without a limit, two."""
+    made = [one for one in _ladder(facts, budget.max_size) if _transformer_filled(one.steps, facts, budget.max_size)]
+    if budget.max_latency is not None and not facts.vectors:
+        ladder = "" if facts.asking else "transformer"
+        return [replace(one, ladder=ladder) for one in made]
+    if budget.max_size is None and made:
+        return [made[2], made[-1]] if facts.asking else [made[0], *made[2:3]]
+    return made[-1:]
+
+
+def _ladder(facts: Facts, size: int | None) -> list[Start]:
+    """Transformers from small to large.
+
+    What a question asks for is found by layers that attend to all of the context: there units go first, then layers,
+    then heads.
+    """
+    half, whole = max(1, facts.heads // 2), {"depth": facts.layers, "heads": facts.heads}
+    ladder: list[Mapping[str, int]]
+    if facts.vectors:
+        ladder = [
+            {"depth": depth, "heads": max(1, facts.heads // heads), "ffn": max(1, facts.ffn // units), "rank": rank}
+            for depth, heads, units, rank in VECTOR_LADDER
+            if depth <= facts.layers
+        ]
+    elif facts.asking:
+        ladder = [
+            {"depth": 1, "heads": half, "ffn": facts.ffn // 2, "rank": 64},
+            {"depth": 2, "heads": half, "ffn": facts.ffn // 2, "rank": 96},
+            {"depth": max(1, facts.layers // 2), "heads": facts.heads, "ffn": facts.ffn // 2, "rank": 128},
+            {**whole, "ffn": facts.ffn // 4, "rank": 192},
+            {**whole, "ffn": facts.ffn // 2, "rank": 192},
+            {**whole, "ffn": facts.ffn * 3 // 4, "rank": 192},
+            {**whole, "ffn": facts.ffn, "rank": 256},
+        ]
+    else:
+        ladder = [
+            {"depth": 1, "heads": 4, "ffn": 256, "rank": 64},
+            {"depth": 2, "heads": 4, "ffn": 256, "rank": 64},
+            {"depth": 3, "heads": 4, "ffn": 256, "rank": 96},
+            {"depth": 3, "heads": 6, "ffn": 512, "rank": 128},
+            {"depth": min(6, facts.layers), "heads": facts.heads, "ffn": facts.ffn, "rank": 256},
+        ]
+    return [
+        Start(_encoder(SmallTransformer(**{**sizes, "heads": min(sizes["heads"], facts.heads)}), facts), size)
+        for sizes in ladder
+    ]
+
+
+def _transformer_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
+    own, head_width = steps[0], facts.width // facts.heads
+    layer = 4 * facts.width * own.heads * head_width + 2 * facts.width * own.ffn
+    name = f"transformer {own.depth} layers, {own.heads} heads, ffn {own.ffn}"
+    return _filled(steps, facts, size, own.depth * layer + own.rank * facts.width, name)
+
+
+def _transformer_knobs(facts: Facts) -> Mapping[str, Knob | None]:
+    own: dict[str, Knob | None] = {
+        "small-transformer.depth": Whole(1, max(2, facts.layers)),
+        "small-transformer.heads": Whole(1, facts.heads),
+        "small-transformer.ffn": Whole(min(64, facts.ffn), max(facts.ffn, 512), log=True),
+        **_untaught(facts),
+    }
+    return own | ({"distill.alpha": None} if facts.vectors else {})
+
+
+def _convnet_knobs(facts: Facts) -> Mapping[str, Knob | None]:
+    return _untaught(facts) | ({"distill.alpha": None} if facts.vectors else {})
+
+
+def _stack_starts(facts: Facts, budget: Budget) -> list[Start]:
+    """Encoders that see texts as the teacher does, each with linear n-grams beside it that learn the labels with it."""
+    size = budget.max_size
+    made = [Start(_stack(one.steps[0], facts), size) for one in _ladder(facts, size)]
+    made = [replace(one, size=all_.expected_bytes) for one in made if (all_ := _stack_filled(one.steps, facts, size))]
+    if budget.max_latency is not None:
+        return [replace(one, ladder="stack") for one in made]
+    return [made[0], *made[2:3]] if size is None and made else made[-1:]
+
+
+def _stack(student: SmallTransformer, facts: Facts) -> Steps:
+    return (
+        replace(student, dropout=0.0), Imitate(facts.epochs(IMITATED_TEXTS)), BesideNgrams(BESIDE_BUCKETS), Solve(),
+        PruneRows(), Solve(rarities=(), leads=()), Quantize(bits=8),
+    )  # fmt: skip
+
+
+def _stack_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
+    student, taught, beside, solve, pruned, again, stored = steps
+    own = BESIDE_BYTES if size is None else min(BESIDE_BYTES, round(BESIDE_SHARE * size))
+    inner = _transformer_filled((student, stored), facts, None if size is None else size - own)
+    if inner is None:
+        return None
+    rows = max(64, int((own - facts.labels * 16) / (0.95 * facts.labels + 3.1)))
+    most = min(beside.buckets, LINEAR_WEIGHTS // facts.labels)
+    filled = (
+        inner.steps[0],
+        taught,
+        replace(beside, rows=max(rows, most)),
+        solve,
+        replace(pruned, rows=rows),
+        again,
+        stored,
+    )
+    return Filled(filled, inner.expected_bytes + own, f"{inner.name} beside linear n-grams ≤ {rows:,}")
+
+
+def _stack_knobs(facts: Facts) -> Mapping[str, Knob | None]:
+    return {**_transformer_knobs(facts), "solve.words": None, "quantize.bits": None}
+
+
+STATIC = Family("static", _static_starts, _static_filled, _static_knobs, 0)
+CONVNET = Family("convnet", _convnet_starts, _convnet_filled, _convnet_knobs, 1)
+TRANSFORMER = Family("transformer", _transformer_starts, _transformer_filled, _transformer_knobs, 2)
+STACK = Family("stack", _stack_starts, _stack_filled, _stack_knobs, 2)

@@ -1,0 +1,263 @@
+"""What a search may try: students of every family that suits a job, with the settings their passes declare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pocketlm.budget import Budget
+from pocketlm.errors import RecipeError
+from pocketlm.knobs import Choice, Knob, Real, Whole, knobs_of, parse_setting
+from pocketlm.pocket.format import read_pocket
+from pocketlm.recipe.recipe import Recipe, recipe_in
+from pocketlm.search.facts import Facts
+from pocketlm.search.family import Candidate, Family, Start, Steps, value_in, with_values
+from pocketlm.search.ngram_families import BAG, LINEAR
+from pocketlm.search.piece_families import CONVNET, STACK, STATIC, TRANSFORMER
+from pocketlm.students.passes import STUDENT_PASSES
+from pocketlm.tables import did_you_mean
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+FAMILIES = (LINEAR, BAG, STATIC, CONVNET, TRANSFORMER, STACK)
+# Fewer texts than these teach a network with random weights less than n-grams know, where no teacher helps it.
+FEW_TEXTS = 3_000
+# Bytes to fill: at least this share of what a rule of thumb fills, and without a limit at most so many times as many.
+LEAST_SHARE, UNLIMITED = 0.1, 2
+# Learning rates: so many times smaller or larger than by a rule of thumb.
+RATES = 4.0
+# The name under which a search's own choices are set: the family, and the bytes to fill.
+OWN = "search"
+
+
+def families_for(facts: Facts) -> tuple[Family, ...]:
+    """Those that can do the task, and that so many rows can teach."""
+    if facts.vectors:
+        return BAG, STATIC, CONVNET, TRANSFORMER
+    if facts.asking:
+        return (TRANSFORMER,)
+    if not facts.single:
+        return BAG, STATIC, CONVNET, TRANSFORMER
+    if facts.frozen or (not facts.taught and facts.texts < FEW_TEXTS):
+        return (LINEAR,)
+    return FAMILIES if facts.taught else FAMILIES[:-1]
+
+
+class Space:
+    """The candidates of a job.
+
+    narrowed: texts such as "quantize.bits=4,8", "distill.rate=1e-4..1e-3" or "search.family=bag,linear" (see
+    `parse_setting`): a setting that is a knob varies within them, any other is what they say. Raises RecipeError for
+    names and values that there are not.
+    """
+
+    def __init__(self, facts: Facts, budget: Budget, narrowed: Sequence[str] = ()) -> None:
+        self.facts, self.budget = facts, budget
+        self._set = dict(parse_setting(one) for one in narrowed)
+        families = families_for(facts)
+        self.families = {one.name: one for one in self._chosen(families)}
+        self._check()
+
+    def _chosen(self, families: Sequence[Family]) -> list[Family]:
+        wanted = self._set.get(f"{OWN}.family")
+        if wanted is None:
+            return list(families)
+        try:
+            names = Choice(tuple(one.name for one in families)).narrowed(_listed(wanted)).values
+        except ValueError as error:
+            raise RecipeError(f"set {OWN}.family: {error}") from None
+        return [one for one in families if one.name in names]
+
+    def _check(self) -> None:
+        """Raise RecipeError for a setting that no pass of any family here has, or a value it cannot have."""
+        known = {f"{OWN}.family", f"{OWN}.size"}
+        for family in self.families.values():
+            for start in family.starts(self.facts, Budget()):
+                known |= {f"{step.name}.{one.name}" for step in start.steps for one in fields(step)}
+        for name in self._set:
+            if name not in known:
+                near = did_you_mean(name, sorted(known))
+                raise RecipeError(f"set {name}: no pass of a student tried here has this setting.{near}")
+
+    @cached_property
+    def starts(self) -> list[Candidate]:
+        """Candidates by rules of thumb, cheap ones first."""
+        found = []
+        for family in self.families.values():
+            for start in family.starts(self.facts, self.budget):
+                free = self._free(family, start.steps)
+                values = {name: knob.nearest(value_in(start.steps, name)) for name, knob in free.items()}
+                made = self.candidate(family.name, start.size, values, start)
+                if made is not None:
+                    found.append(replace(made, ladder=start.ladder))
+        return sorted(found, key=lambda one: (self.families[one.family].order, one.expected_bytes))
+
+    @cached_property
+    def knobs(self) -> dict[str, dict[str, Knob]]:
+        """{family: {"size" or "pass.setting": what it may be}}, of the families that have room in the budget."""
+        found: dict[str, dict[str, Knob]] = {}
+        for name, family in self.families.items():
+            sizes = [one.size for one in self.starts if one.family == name]
+            if sizes:
+                most = max(sizes) if self.budget.max_size is not None else round(UNLIMITED * max(sizes))
+                least = min(round(most * LEAST_SHARE), *sizes)
+                found[name] = {"size": self._within(f"{OWN}.size", Whole(max(1, least), most, log=True))}
+                found[name] |= self._free(family, family.starts(self.facts, self.budget)[-1].steps)
+        return found
+
+    def _free(self, family: Family, steps: Steps) -> dict[str, Knob]:
+        """The knobs of these steps, with rates around those of the rule of thumb, narrowed as was asked."""
+        free = family.free(steps, self.facts)
+        for name, allowed in free.items():
+            if name.endswith(".rate") and isinstance(allowed, Real):
+                usual = value_in(steps, name)
+                free[name] = allowed.between(max(allowed.low, usual / RATES), min(allowed.high, usual * RATES))
+        return {name: self._within(name, allowed) for name, allowed in free.items()}
+
+    def _within(self, name: str, allowed: Knob) -> Knob:
+        wanted = self._set.get(name)
+        return allowed if wanted is None else _within(name, allowed, wanted)
+
+    def candidate(
+        self, family: str, size: int | None, values: Mapping[str, Any], start: Start | None = None
+    ) -> Candidate | None:
+        """The recipe with these settings, filled to `size` bytes; None where it has no room there.
+
+        start: what other settings are taken from; by default the last rule of thumb of the family.
+        """
+        kind = self.families[family]
+        base = start or kind.starts(self.facts, self.budget)[-1]
+        try:
+            steps = with_values(base.steps, {**self._pinned(kind, base.steps), **values})
+        except ValueError:
+            return None
+        allowed = self.budget.max_size
+        # where its pieces need more than was asked for, as many are taken as there may be
+        filled = kind.filled(steps, self.facts, size) or kind.filled(steps, self.facts, allowed)
+        if filled is None or (allowed is not None and filled.expected_bytes > allowed):
+            return None
+        recipe = Recipe(filled.steps, name=filled.name)
+        return Candidate(recipe, filled.expected_bytes, "", family, size or filled.expected_bytes, dict(values))
+
+    def params(self, candidate: Candidate) -> dict[str, Any]:
+        """The candidate as a study's parameters: "family", and its settings under the family's name."""
+        own = {"size": candidate.size, **candidate.values}
+        knobs = self.knobs[candidate.family]
+        found = {f"{candidate.family}/{name}": knob.nearest(own[name]) for name, knob in knobs.items() if _varies(knob)}
+        return {"family": candidate.family, **found} if len(self.knobs) > 1 else found
+
+    def suggested(self, trial: Trial) -> Candidate | None:
+        """The candidate that a study's trial asks for, or None where it has no room."""
+        names = list(self.knobs)
+        family = trial.suggest_categorical("family", names) if len(names) > 1 else names[0]
+        return self._built(family, lambda name, knob: _suggest(trial, f"{family}/{name}", knob))
+
+    def asked(self, params: Mapping[str, Any]) -> Candidate | None:
+        """The candidate with these parameters of a study; None where it has no room, or they are of another space."""
+        family = params.get("family", next(iter(self.knobs)))
+        try:
+            return self._built(family, lambda name, knob: params[f"{family}/{name}"])
+        except KeyError:
+            return None
+
+    def _built(self, family: str, value: Callable[[str, Knob], Any]) -> Candidate | None:
+        values = {
+            name: value(name, knob) if _varies(knob) else knob.nearest(_first(knob))
+            for name, knob in self.knobs[family].items()
+        }
+        size = int(values.pop("size"))
+        return self.candidate(family, size, values)
+
+    def _pinned(self, family: Family, steps: Steps) -> dict[str, Any]:
+        """Settings that were set and are no knobs. Raises RecipeError for several values."""
+        free = family.free(steps, self.facts)
+        own = {step.name for step in steps}
+        found = {}
+        for name, wanted in self._set.items():
+            if name in free or name.partition(".")[0] not in own:
+                continue
+            if isinstance(wanted, slice) or len(wanted) != 1:
+                raise RecipeError(f"set {name}: is no knob of a search here; give it one value")
+            found[name] = wanted[0]
+        return found
+
+
+def check_settings(narrowed: Sequence[str]) -> None:
+    """Raise RecipeError for a setting that no pass of a student has, or a value it cannot have; see `Space`."""
+    for one in narrowed:
+        name, wanted = parse_setting(one)
+        kind, _, setting = name.partition(".")
+        own: dict[str, Knob | None] = {"family": Choice(tuple(one.name for one in FAMILIES)), "size": None}
+        if kind != OWN:
+            if kind not in STUDENT_PASSES:
+                names = [OWN, *STUDENT_PASSES]
+                raise RecipeError(f"set {name}: {kind!r} is none of {', '.join(names)}.{did_you_mean(kind, names)}")
+            pass_ = STUDENT_PASSES[kind]
+            own = {**dict.fromkeys(one.name for one in fields(pass_)), **knobs_of(pass_)}
+        if setting not in own:
+            near = did_you_mean(setting, list(own))
+            raise RecipeError(f"set {name}: {kind} has the settings {', '.join(own)}.{near}")
+        allowed = own[setting]
+        if allowed is not None:
+            _within(name, allowed, wanted)
+
+
+def _within(name: str, allowed: Knob, wanted: tuple[Any, ...] | slice) -> Knob:
+    """The knob with only what is wanted. Raises RecipeError where it cannot have that."""
+    try:
+        return allowed.between(wanted.start, wanted.stop) if isinstance(wanted, slice) else allowed.narrowed(wanted)
+    except ValueError as error:
+        raise RecipeError(f"set {name}: {error}") from None
+
+
+def _first(knob: Knob) -> Any:
+    return knob.values[0] if isinstance(knob, Choice) else knob.low
+
+
+def _varies(knob: Knob) -> bool:
+    """Whether there is more than one value."""
+    return len(knob.values) > 1 if isinstance(knob, Choice) else knob.low < knob.high
+
+
+def _suggest(trial: Trial, name: str, knob: Knob) -> Any:
+    if isinstance(knob, Choice):
+        return trial.suggest_categorical(name, knob.values)
+    if isinstance(knob, Whole):
+        return trial.suggest_int(name, knob.low, knob.high, step=knob.step, log=knob.log)
+    return trial.suggest_float(name, knob.low, knob.high, log=knob.log)
+
+
+def _listed(wanted: tuple[Any, ...] | slice) -> tuple[Any, ...]:
+    if isinstance(wanted, slice):
+        raise ValueError("is a list of names")
+    return wanted
+
+
+def fast_enough(tried: Sequence[Candidate], too_slow: Callable[[Recipe], str]) -> list[Candidate]:
+    """The candidates without those of a ladder that is slower than allowed or has a larger one that is not.
+
+    The smallest of a ladder stays where all are too slow, so that the reader of a report is told.
+    """
+    found: list[Candidate] = []
+    for one in tried:
+        rungs = [other for other in tried if one.ladder and other.ladder == one.ladder]
+        if not rungs:
+            found.append(one)
+        elif one is rungs[0]:
+            fast = (rung for rung in reversed(rungs) if not too_slow(rung.recipe))
+            found.append(next(fast, one))
+    return found
+
+
+def given_recipe(path: str) -> Recipe:
+    """The students' recipe in a YAML file, or of a Pocket. Raises RecipeError, PocketFileError."""
+    if not path.endswith(".pocket"):
+        return recipe_in(path, STUDENT_PASSES)
+    steps = read_pocket(Path(path)).manifest.get("provenance", {}).get("recipe")
+    if not steps:
+        raise RecipeError(f"{path}: says nothing of the recipe it was made by")
+    return Recipe.from_json(steps, STUDENT_PASSES, f"the recipe of {Path(path).name}")

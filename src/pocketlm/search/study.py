@@ -1,0 +1,284 @@
+"""The search: recipes asked of Optuna, trained a little, and wholly where they promise much, and measured.
+
+Rules of thumb come first; what they were measured to reach and to cost tells a sampler where to look on (a
+tree-structured Parzen estimator of several figures at once, Ozaki et al. 2022, doi:10.1613/jair.1.13188, which keeps to
+the budget's limits). A third of its training shows of most students whether they are worth the rest, as in successive
+halving (Li et al. 2020, arXiv:1810.05934); those that are left then can be gone on with. The study is written down trial
+by trial: whoever opens it again goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import optuna
+from optuna.trial import TrialState
+
+from pocketlm.errors import PocketLMError
+from pocketlm.pocket.work import digest
+from pocketlm.progress import Deadline, Progress
+from pocketlm.recipe.recipe import Recipe
+from pocketlm.search.family import Candidate
+from pocketlm.search.judge import Judge, Outcome
+from pocketlm.search.space import Space
+from pocketlm.search.trial import Trial
+from pocketlm.train.loop import Pace, Paused
+from pocketlm.units import format_latency, format_size
+
+logger = logging.getLogger(__name__)
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+optuna.logging.disable_default_handler()
+
+# Quality, bytes, milliseconds, and bytes of memory.
+DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize", "minimize")
+# A student is looked at after this share of its first training; of those that take at most so many times its bytes,
+# it goes on if it is among the best part. Fewer than so many tell nothing.
+RUNG, ALIKE, PART, FEWEST = 1 / 3, 1.1, 1 / 2, 3
+# Recipes that are tried around the rules of thumb where nobody says how many.
+AROUND = 6
+# So many times the trials that are wanted may be asked for: some have no room, and some were tried before.
+ASKED = 20
+
+Run = Callable[[Recipe, Pace | None], Trial]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """trials: in all, with the rules of thumb; None for AROUND more than these. more: than were tried before.
+
+    storage: where the study is kept, a URL as SQLAlchemy has them; None for memory. name: of the study there. sampler:
+    "tpe", or "random" to compare with, which knows no rules of thumb.
+    """
+
+    trials: int | None = None
+    more: int | None = None
+    storage: str | None = None
+    name: str = "study"
+    seed: int = 0
+    sampler: Literal["tpe", "random"] = "tpe"
+
+
+@dataclass
+class Rungs:
+    """What students reached after a part of their training: (bytes expected, figure on dev) of each."""
+
+    seen: list[tuple[int, float]] = field(default_factory=list)
+
+    def promising(self, size: int, figure: float) -> bool:
+        """Whether a student of so many bytes is worth the rest of its training."""
+        rivals = [other for own, other in self.seen if own <= ALIKE * size]
+        better = sum(other > figure for other in rivals)
+        return len(rivals) < FEWEST or better < PART * len(rivals)
+
+    def pace(self, candidate: Candidate, always: bool, noted: Callable[[float], None]) -> Pace:
+        """Asked after each epoch. always: go on whatever is reached. noted: told the figure."""
+
+        def goes_on(epoch: int, epochs: int, figure: float) -> bool:
+            if epoch != math.ceil(RUNG * epochs):
+                return True
+            promising = always or self.promising(candidate.expected_bytes, figure)
+            self.seen.append((candidate.expected_bytes, figure))
+            noted(figure)
+            return promising
+
+        return goes_on
+
+
+class Exploration:
+    """A study of one job.
+
+    run: trains, exports and measures a recipe at a pace, or remembers that it did. too_slow: why an untrained student
+    already misses the latency allowed, or "". starts: candidates by rules of thumb, asked for where the study is new.
+    own: recipes that compete.
+    """
+
+    def __init__(
+        self, space: Space, starts: Callable[[], Sequence[Candidate]], run: Run, too_slow: Callable[[Recipe], str], judge: Judge,
+        plan: Plan, own: Sequence[Recipe] = (),
+    ) -> None:  # fmt: skip
+        self.space, self.run, self.too_slow, self.judge, self.plan = space, run, too_slow, judge, plan
+        self.own = own
+        self.rungs = Rungs()
+        self.outcomes: dict[str, Outcome] = {}
+        self.study = self._opened(starts)
+        begun = [one.user_attrs.get("start") for one in self.study.get_trials(deepcopy=False)]
+        self.starts = [one for params in begun if params and (one := space.asked(params))]
+
+    def _opened(self, starts: Callable[[], Sequence[Candidate]]) -> optuna.Study:
+        """The study, as far as it came, with what was running when it stopped asked for again."""
+        study = optuna.create_study(
+            storage=self.plan.storage,
+            study_name=self.plan.name,
+            directions=list(DIRECTIONS),
+            load_if_exists=True,
+        )
+        if not study.trials and self.plan.sampler == "tpe":
+            for start in starts():
+                params = self.space.params(start)
+                study.enqueue_trial(params, user_attrs={"start": params})
+        for dead in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            study.tell(dead.number, state=TrialState.FAIL)
+            study.enqueue_trial(dead.params, user_attrs={"again": "start" in dead.user_attrs})
+        return study
+
+    def _recall(self) -> int:
+        """Note what earlier runs came to, and ask again for students that were left and look promising now: how many."""
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
+        for done in trials:
+            candidate, about = self.space.asked(done.params), done.user_attrs
+            if "rung" in about:
+                self.rungs.seen.append((about["bytes"], about["rung"]))
+            if candidate is None or "recipe" not in about:
+                continue
+            if about.get("status") == "measured":
+                self._note(candidate.recipe, self._tried(candidate.recipe, None))
+            elif "status" in about:
+                self._note(candidate.recipe, Outcome(candidate.recipe, about["status"], about["why"]))
+        again = {}
+        for done in trials:
+            candidate, about = self.space.asked(done.params), done.user_attrs
+            left = None if candidate is None else self.outcomes.get(_key(candidate.recipe))
+            if left is not None and left.status == "paused" and self.rungs.promising(about["bytes"], about["rung"]):
+                again[_key(left.recipe)] = done
+        for done in again.values():
+            self.study.enqueue_trial(done.params, user_attrs={"again": False})
+        return len(again)
+
+    @property
+    def wanted(self) -> int:
+        """Trials in all."""
+        if self.plan.more is not None:
+            return len(self.outcomes) + self.plan.more
+        known = len(self.starts) + len(self.own)
+        return known + AROUND if self.plan.trials is None else self.plan.trials
+
+    def outcomes_of(self, progress: Progress, deadline: Deadline) -> list[Outcome]:
+        """The outcome of every recipe, once."""
+        for recipe in self.own:
+            if not deadline.passed:
+                progress.stage(f"the recipe {recipe.name}")
+                self._note(recipe, self._tried(recipe, None))
+        left = self._recall()
+        wanted, asked = self.wanted, 0
+        while (left > asked or len(self.outcomes) < wanted) and asked < ASKED * max(1, wanted) and not self._enough:
+            if deadline.passed and any(one.trial for one in self.outcomes.values()):
+                break
+            asked += 1
+            self._ask(progress, wanted)
+        return [*self.outcomes.values(), *self._not_reached()]
+
+    @property
+    def _enough(self) -> bool:
+        """Whether the smallest that reaches a floor was found, and only that was asked for."""
+        return self.judge.first_is_enough and any(one.met for one in self.outcomes.values())
+
+    def _not_reached(self) -> list[Outcome]:
+        """Rules of thumb that were not tried."""
+        why = "a smaller one reaches the quality" if self._enough else "time was up"
+        why = "so many trials were wanted" if len(self.outcomes) >= self.wanted and not self._enough else why
+        return [Outcome(one.recipe, "skipped", why) for one in self.starts if _key(one.recipe) not in self.outcomes]
+
+    def _ask(self, progress: Progress, wanted: int) -> None:
+        """One trial: asked for, tried, told."""
+        self.study.sampler = self._sampler()
+        trial = self.study.ask()
+        candidate = self.space.suggested(trial)
+        if candidate is None:
+            self._refuse(trial, "there is no room for it", {"size": 1.0})
+            return
+        key = _key(candidate.recipe)
+        trial.set_user_attr("recipe", candidate.recipe.name)
+        trial.set_user_attr("bytes", candidate.expected_bytes)
+        if key in self.outcomes and self.outcomes[key].status != "paused":
+            self._told(trial, self.outcomes[key])
+            return
+        progress.stage(f"trial {len(self.outcomes) + 1}/{wanted}: {candidate.recipe.name}")
+        always = "start" in trial.user_attrs or bool(trial.user_attrs.get("again"))
+        pace = self.rungs.pace(candidate, always, lambda figure: trial.set_user_attr("rung", figure))
+        if slow := self.too_slow(candidate.recipe):
+            self._note(candidate.recipe, Outcome(candidate.recipe, "skipped", slow))
+            self._refuse(trial, slow, {"latency": 1.0})
+            return
+        outcome = self._tried(candidate.recipe, pace)
+        self._note(candidate.recipe, outcome)
+        self._told(trial, outcome)
+        self._show(progress)
+
+    def _tried(self, recipe: Recipe, pace: Pace | None) -> Outcome:
+        try:
+            trial = self.run(recipe, pace)
+        except Paused as paused:
+            why = f"left after a third of its training, at {paused.figure:.4f} on dev: others of its size are better"
+            return Outcome(recipe, "paused", why)
+        except PocketLMError as error:
+            return Outcome(recipe, "failed", str(error))
+        verdict = self.judge.verdict(trial)
+        missed = "; ".join(str(limit) for limit in verdict.limits if not limit.holds)
+        return Outcome(recipe, "measured", missed or "meets the budget", trial, verdict)
+
+    def _note(self, recipe: Recipe, outcome: Outcome) -> None:
+        self.outcomes[_key(recipe)] = outcome
+        logger.info("%s: %s", recipe.name, outcome.why)
+
+    def _told(self, trial: optuna.Trial, outcome: Outcome) -> None:
+        """Tell the study what became of a trial."""
+        if outcome.trial is None or outcome.verdict is None:
+            self._tell(trial, outcome.status, outcome.why)
+            return
+        measured = outcome.trial.measurement
+        trial.set_user_attr("status", outcome.status)
+        trial.set_user_attr("why", outcome.why)
+        for limit in outcome.verdict.limits:
+            trial.set_constraint(limit.name, limit.over)
+        values = (
+            self.judge.quality(outcome), measured.size_bytes, rounded(measured.latency_p50_ms),
+            rounded(measured.memory_bytes),
+        )  # fmt: skip
+        self.study.tell(trial, values)
+
+    def _refuse(self, trial: optuna.Trial, why: str, over: Mapping[str, float]) -> None:
+        """Tell the study that a trial was not tried since it is over a limit, so that it asks for fewer like it."""
+        trial.set_user_attr("status", "skipped")
+        trial.set_user_attr("why", why)
+        for name, by in over.items():
+            trial.set_constraint(name, by)
+        self.study.tell(trial, (0.0, 0.0, 0.0, 0.0))
+
+    def _tell(self, trial: optuna.Trial, status: str, why: str) -> None:
+        trial.set_user_attr("status", status)
+        trial.set_user_attr("why", why)
+        self.study.tell(trial, state=TrialState.FAIL)
+
+    def _sampler(self) -> optuna.samplers.BaseSampler:
+        """A fresh one for each trial, so that a study that goes on asks as one that never stopped."""
+        seed = self.plan.seed * 1_000_003 + len(self.outcomes)
+        if self.plan.sampler == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.samplers.TPESampler(
+                seed=seed, multivariate=True, group=True, n_startup_trials=max(1, len(self.starts))
+            )
+
+    def _show(self, progress: Progress) -> None:
+        best = self.judge.choose(list(self.outcomes.values()))
+        if best is not None and best.trial is not None:
+            measured = best.trial.measurement
+            progress.best(
+                f"{best.recipe.name}: {self.judge.metric} {self.judge.quality(best):.4f}, "
+                f"{format_size(measured.size_bytes)}, {format_latency(measured.latency_p50_ms)}"
+            )
+
+
+def _key(recipe: Recipe) -> str:
+    return digest(recipe.to_json())
+
+
+def rounded(value: float) -> float:
+    """To two significant digits: what a clock says beyond these is noise, which would lead a search astray."""
+    return 0.0 if value <= 0 else round(value, 1 - math.floor(math.log10(value)))

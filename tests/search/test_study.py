@@ -1,0 +1,148 @@
+"""The search as a study: what is asked, in which order, and what is left when it stops and goes on."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from pocketlm.budget import Budget, Measurement
+from pocketlm.errors import PocketLMError
+from pocketlm.progress import Deadline, Silent
+from pocketlm.search.facts import Facts
+from pocketlm.search.judge import Judge
+from pocketlm.search.space import Space
+from pocketlm.search.study import Exploration, Plan, Rungs, rounded
+from pocketlm.search.trial import Trial
+from pocketlm.train.loop import Paused
+
+FACTS = Facts(10_000, 77, False, 2_500, 384, 6, 12, 1536, single=True, taught=True)
+BUDGET = Budget.parse("3MB")
+SPACE = Space(FACTS, BUDGET)
+
+
+class World:
+    """A made-up job: what a recipe reaches is a smooth function of its settings."""
+
+    def __init__(self, stop_after=None):
+        self.ran, self.stop_after = [], stop_after
+
+    def figure(self, recipe):
+        student = recipe.steps[0]
+        width, depth = getattr(student, "width", 0) or 64, getattr(student, "depth", 1)
+        return 0.9 - 0.0004 * abs(width - 112) + 0.01 * depth - 0.05 * (recipe.steps[-1].bits == 4)
+
+    def __call__(self, recipe, pace):
+        if self.stop_after is not None and len(self.ran) >= self.stop_after:
+            raise KeyboardInterrupt
+        if pace is not None and not pace(2, 6, self.figure(recipe)):
+            raise Paused(self.figure(recipe))
+        self.ran.append(recipe.name)
+        costs = {"size_bytes": 500_000, "latency_p50_ms": 0.1, "latency_p95_ms": 0.2, "memory_bytes": 40_000_000}
+        return Trial(recipe, Path("x"), Measurement({"accuracy": self.figure(recipe)}, **costs), {"seconds": 1.0})
+
+
+def explore(world, plan, budget=BUDGET, deadline=Deadline(), too_slow=lambda recipe: "", space=SPACE, own=()):
+    judge = Judge(budget, "accuracy", None, 100_000)
+    made = Exploration(space, lambda: space.starts, world, too_slow, judge, plan, own)
+    return judge.choose(outcomes := made.outcomes_of(Silent(), deadline)), outcomes, made
+
+
+def names(outcomes):
+    return [one.recipe.name for one in outcomes]
+
+
+def test_rules_of_thumb_come_first_and_others_follow():
+    _, outcomes, _ = explore(World(), Plan(trials=len(SPACE.starts) + 4))
+    assert names(outcomes)[: len(SPACE.starts)] == names(SPACE.starts)
+    assert len(outcomes) == len(SPACE.starts) + 4
+    assert len(set(map(str, (one.recipe.to_json() for one in outcomes)))) == len(outcomes), "none is tried twice"
+
+
+def test_a_search_finds_better_than_rules_of_thumb():
+    best, outcomes, _ = explore(World(), Plan(trials=30))
+    world = World()
+    assert world.figure(best.recipe) > max(world.figure(one.recipe) for one in SPACE.starts)
+
+
+def test_the_same_seed_asks_the_same_and_another_does_not():
+    found = [names(explore(World(), Plan(trials=12, seed=seed))[1]) for seed in (0, 0, 1)]
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_study_that_was_stopped_goes_on_as_if_it_had_not(tmp_path):
+    whole = names(explore(World(), Plan(trials=12))[1])
+    plan = Plan(trials=12, storage=f"sqlite:///{tmp_path}/study.db")
+    with pytest.raises(KeyboardInterrupt):
+        explore(World(stop_after=5), plan)
+    _, outcomes, made = explore(World(), plan)
+    assert sorted(names(outcomes)) == sorted(whole)
+    states = [one.state for one in made.study.get_trials()]
+    assert states.count(optuna.trial.TrialState.RUNNING) == 0
+
+
+def test_more_trials_can_be_added(tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    _, first, _ = explore(World(), Plan(trials=8, storage=storage))
+    _, second, _ = explore(World(), Plan(more=3, storage=storage))
+    assert len(first) == 8 and len(second) == 11
+    assert set(names(first)) <= set(names(second))
+
+
+def test_what_failed_or_is_too_slow_is_said_and_not_tried_again(tmp_path):
+    def fails(recipe, pace):
+        raise PocketLMError("does not export")
+
+    plan = Plan(trials=6, storage=f"sqlite:///{tmp_path}/study.db")
+    slow = SPACE.starts[1].recipe.name
+    chosen, outcomes, _ = explore(fails, plan, too_slow=lambda recipe: "too slow" if recipe.name == slow else "")
+    assert chosen is None
+    assert {(one.status, one.why) for one in outcomes} == {("failed", "does not export"), ("skipped", "too slow")}
+    world = World()
+    _, again, _ = explore(world, plan)
+    assert not world.ran and [one.status for one in again] == [one.status for one in outcomes]
+
+
+def test_time_that_is_up_leaves_the_rest():
+    _, outcomes, _ = explore(World(), Plan(), deadline=Deadline.after(0))
+    assert [one.status for one in outcomes] == ["measured"] + ["skipped"] * (len(SPACE.starts) - 1)
+    assert outcomes[-1].why == "time was up"
+
+
+def test_a_floor_on_quality_alone_ends_the_search_at_the_first_that_reaches_it():
+    budget = Budget.parse(min_quality="accuracy>=0.8")
+    _, outcomes, _ = explore(World(), Plan(), budget, space=Space(FACTS, budget))
+    assert [one.status for one in outcomes][:2] == ["measured", "skipped"]
+    assert outcomes[-1].why == "a smaller one reaches the quality"
+
+
+def test_recipes_that_someone_gave_compete():
+    recipe = SPACE.starts[0].recipe
+    _, outcomes, _ = explore(World(), Plan(trials=0), own=(recipe,))
+    assert names(outcomes) == [recipe.name, *names(SPACE.starts[1:])]
+    assert [one.status for one in outcomes] == ["measured"] + ["skipped"] * (len(SPACE.starts) - 1)
+
+
+def test_a_student_goes_on_where_few_others_of_its_size_are_better():
+    rungs = Rungs([(100, 0.5), (100, 0.6), (100, 0.7), (1_000, 0.9)])
+    assert rungs.promising(100, 0.65) and not rungs.promising(100, 0.55)
+    assert rungs.promising(1_000, 0.75), "one of four is better"
+    assert Rungs([(1_000, 0.9)] * 9).promising(100, 0.1), "larger ones tell nothing of it"
+
+
+def test_students_that_were_left_go_on_once_they_promise_much(tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    _, outcomes, _ = explore(World(), Plan(trials=25, storage=storage))
+    left = [one.recipe for one in outcomes if one.status == "paused"]
+    assert left and all("third of its training" in one.why for one in outcomes if one.status == "paused")
+    world = World()
+    made = Exploration(
+        SPACE, list, world, lambda recipe: "", Judge(BUDGET, "accuracy", None, 99), Plan(storage=storage)
+    )
+    made.rungs.promising = lambda size, figure: True
+    made.outcomes_of(Silent(), Deadline())
+    assert {one.name for one in left} <= set(world.ran)
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.12345, 0.12), (123_456, 120_000), (9.99, 10.0), (0, 0)])
+def test_clocks_are_believed_to_two_digits(value, said):
+    assert rounded(value) == pytest.approx(said)
