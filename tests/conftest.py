@@ -36,10 +36,12 @@ def command_rows():
     return rows
 
 
-@pytest.fixture(autouse=True)
-def rules_of_thumb_alone(monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def rules_of_thumb_alone():
     """Fits in tests try what rules of thumb say; a test of the search says how many trials there are."""
-    monkeypatch.setattr("pocketlm.search.study.AROUND", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pocketlm.search.study.AROUND", 0)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from pocketlm.train.loop import Paused
 FACTS = Facts(10_000, 77, False, 2_500, 384, 6, 12, 1536, single=True, taught=True)
 BUDGET = Budget.parse("3MB")
 SPACE = Space(FACTS, BUDGET)
+NEVER = Deadline()
 
 
 class World:
@@ -41,7 +42,7 @@ class World:
         return Trial(recipe, Path("x"), Measurement({"accuracy": self.figure(recipe)}, **costs), {"seconds": 1.0})
 
 
-def explore(world, plan, budget=BUDGET, deadline=Deadline(), too_slow=lambda recipe: "", space=SPACE, own=()):
+def explore(world, plan, budget=BUDGET, deadline=NEVER, too_slow=lambda recipe: "", space=SPACE, own=()):
     judge = Judge(budget, "accuracy", None, 100_000)
     made = Exploration(space, lambda: space.starts, world, too_slow, judge, plan, own)
     return judge.choose(outcomes := made.outcomes_of(Silent(), deadline)), outcomes, made
@@ -59,7 +60,7 @@ def test_rules_of_thumb_come_first_and_others_follow():
 
 
 def test_a_search_finds_better_than_rules_of_thumb():
-    best, outcomes, _ = explore(World(), Plan(trials=30))
+    best, _outcomes, _ = explore(World(), Plan(trials=30))
     world = World()
     assert world.figure(best.recipe) > max(world.figure(one.recipe) for one in SPACE.starts)
 

@@ -74,7 +74,7 @@ def may_mean(facts: Facts) -> bool:
 
 
 def _linear_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
-    student, solve, pruned, again, stored = steps
+    student, solve, pruned, _again, stored = steps
     size = LARGEST_LINEAR if size is None else size
     rest = FRAME + facts.labels * (facts.labels + 16)
     a_row = 0.95 * facts.labels * stored.bits / 8 + A_PLACE

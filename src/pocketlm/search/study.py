@@ -3,8 +3,8 @@
 Rules of thumb come first; what they were measured to reach and to cost tells a sampler where to look on (a
 tree-structured Parzen estimator of several figures at once, Ozaki et al. 2022, doi:10.1613/jair.1.13188, which keeps to
 the budget's limits). A third of its training shows of most students whether they are worth the rest, as in successive
-halving (Li et al. 2020, arXiv:1810.05934); those that are left then can be gone on with. The study is written down trial
-by trial: whoever opens it again goes on where it was.
+halving (Li et al. 2020, arXiv:1810.05934); those that are left then can be gone on with. The study is written down
+trial by trial: whoever opens it again goes on where it was.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ class Exploration:
     """
 
     def __init__(
-        self, space: Space, starts: Callable[[], Sequence[Candidate]], run: Run, too_slow: Callable[[Recipe], str], judge: Judge,
-        plan: Plan, own: Sequence[Recipe] = (),
+        self, space: Space, starts: Callable[[], Sequence[Candidate]], run: Run, too_slow: Callable[[Recipe], str],
+        judge: Judge, plan: Plan, own: Sequence[Recipe] = (),
     ) -> None:  # fmt: skip
         self.space, self.run, self.too_slow, self.judge, self.plan = space, run, too_slow, judge, plan
         self.own = own
@@ -127,7 +127,7 @@ class Exploration:
         return study
 
     def _recall(self) -> int:
-        """Note what earlier runs came to, and ask again for students that were left and look promising now: how many."""
+        """Note what earlier runs came to, and ask again for so many students that were left and look promising now."""
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
         for done in trials:
             candidate, about = self.space.asked(done.params), done.user_attrs

@@ -71,7 +71,7 @@ class History:
     ended: str = "all epochs done"
 
 
-class Paused(Exception):  # noqa: N818  (it is no error)
+class Paused(Exception):
     """Training stopped where its pace said so; it goes on from its checkpoint. figure: the best on dev until then."""
 
     def __init__(self, figure: float) -> None:
