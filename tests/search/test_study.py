@@ -116,6 +116,18 @@ def test_a_floor_on_quality_alone_ends_the_search_at_the_first_that_reaches_it()
     assert outcomes[-1].why == "a smaller one reaches the quality"
 
 
+def test_where_nothing_has_room_nothing_is_asked_for():
+    budget = Budget.parse("3kB")
+    chosen, outcomes, _ = explore(World(), Plan(trials=5), budget, space=Space(FACTS, budget))
+    assert chosen is None and not outcomes
+
+
+def test_a_random_search_knows_no_rules_and_does_not_stand_still():
+    _, outcomes, made = explore(World(), Plan(trials=9, sampler="random"))
+    assert not made.starts and len(outcomes) == 9
+    assert len({str(one.recipe.to_json()) for one in outcomes}) == 9
+
+
 def test_recipes_that_someone_gave_compete():
     recipe = SPACE.starts[0].recipe
     _, outcomes, _ = explore(World(), Plan(trials=0), own=(recipe,))

@@ -158,7 +158,7 @@ class Space:
 
     def asked(self, params: Mapping[str, Any]) -> Candidate | None:
         """The candidate with these parameters of a study; None where it has no room, or they are of another space."""
-        family = params.get("family", next(iter(self.knobs)))
+        family = params.get("family", next(iter(self.knobs), ""))
         try:
             return self._built(family, lambda name, knob: params[f"{family}/{name}"])
         except KeyError:

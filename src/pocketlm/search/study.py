@@ -123,7 +123,9 @@ class Exploration:
                 study.enqueue_trial(params, user_attrs={"start": params})
         for dead in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             study.tell(dead.number, state=TrialState.FAIL)
-            study.enqueue_trial(dead.params, user_attrs={"again": "start" in dead.user_attrs})
+            # it may have died while its settings were being asked for
+            params = dead.user_attrs.get("start", dead.params)
+            study.enqueue_trial(params, user_attrs={"again": "start" in dead.user_attrs})
         return study
 
     def _recall(self) -> int:
@@ -151,7 +153,9 @@ class Exploration:
 
     @property
     def wanted(self) -> int:
-        """Trials in all."""
+        """Trials in all; where nothing has room in the budget, only what someone gave."""
+        if not self.space.knobs:
+            return len(self.own)
         if self.plan.more is not None:
             return len(self.outcomes) + self.plan.more
         known = len(self.starts) + len(self.own)
@@ -256,7 +260,8 @@ class Exploration:
 
     def _sampler(self) -> optuna.samplers.BaseSampler:
         """A fresh one for each trial, so that a study that goes on asks as one that never stopped."""
-        seed = self.plan.seed * 1_000_003 + len(self.outcomes)
+        told = sum("status" in one.user_attrs for one in self.study.get_trials(deepcopy=False))
+        seed = self.plan.seed * 1_000_003 + told
         if self.plan.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         with warnings.catch_warnings():

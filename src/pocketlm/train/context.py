@@ -27,11 +27,10 @@ class FitContext:
     dev: examples that choose; test examples are never here. teacher: the fine-tuned encoder.
     taught_dev: the teacher's answers on dev, where it is listened to.
     checkpoints: folder for what a pass needs to resume; None where it need not. pace: asked after each epoch of a
-    student's first training whether to go on. focus: pieces that students read of
-    a long context; None for all. mixup: as `Objective` has it. seen: vectors of texts by the encoder as it was
-    pretrained, kept for the next student that learns from them. frozen: whether the teacher is the encoder as it was
-    pretrained, with a head. searched: where a chosen recipe runs again on more rows, the context it was chosen in,
-    whose texts are all that `imitate` learns from.
+    student's first training whether to go on. focus: pieces that students read of a long context; None for all. mixup:
+    as `Objective` has it. seen: vectors of texts by the encoder as it was pretrained, kept for the next student that
+    learns from them. frozen: whether the teacher is the encoder as it was pretrained, with a head. searched: where a
+    chosen recipe runs again on more rows, the context it was chosen in, whose texts are all that `imitate` learns from.
     """
 
     task: Task
