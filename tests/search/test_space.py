@@ -188,3 +188,8 @@ def test_what_cannot_be_set_is_refused(setting, said):
 def test_a_setting_that_nothing_tried_here_has_is_refused():
     with pytest.raises(RecipeError, match="no pass of a student tried here"):
         Space(replace(TAUGHT, frozen=True), Budget(), ["small-convnet.depth=2"])
+
+
+def test_a_small_teacher_has_rules_of_thumb_of_its_own_size():
+    facts = Facts(100, 2, False, 60, 32, 2, 4, 64, asking=True, max_length=64, taught=True, encoder=True)
+    assert len(Space(facts, Budget(max_size=60_000)).starts) == 1, "units are not raised to what larger ones have"

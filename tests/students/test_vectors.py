@@ -29,7 +29,7 @@ def test_distilled_students_keep_the_geometry(name, context):
     before = context.watched(model)
     Distill(epochs=6, rate=3e-3, batch_size=32, alpha=1.0, beta=1.0)(model, context)
     after = context.watched(model)
-    assert after > max(0.75, before - 0.01)  # a transformer begins with the teacher's own layer, and is near
+    assert after > max(0.7, before - 0.01)  # a transformer begins with the teacher's own layer, and is near
     assert context.watched(context.teacher) == pytest.approx(1, abs=1e-5)
 
 

@@ -181,7 +181,7 @@ def _transformer_knobs(facts: Facts) -> Mapping[str, Knob | None]:
     own: dict[str, Knob | None] = {
         "small-transformer.depth": Whole(1, max(2, facts.layers)),
         "small-transformer.heads": Whole(1, facts.heads),
-        "small-transformer.ffn": Whole(min(64, facts.ffn), max(facts.ffn, 512), log=True),
+        "small-transformer.ffn": Whole(max(1, min(64, facts.ffn // 4)), max(facts.ffn, 512), log=True),
         **_untaught(facts),
     }
     return own | ({"distill.alpha": None} if facts.vectors else {})
