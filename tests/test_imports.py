@@ -19,6 +19,7 @@ LAYERS = [
         "knobs",
         "scripts",
         "budget",
+        "floors",
         "outputs",
         "progress",
         "job",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pocketlm.errors import BudgetError, UnitError
+from pocketlm.floors import Floor
 from pocketlm.units import format_latency, format_size, parse_latency, parse_share, parse_size
 
 # An empty Pocket (manifest, card, no weights) is about this large: less cannot be met.
@@ -157,12 +158,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits on bytes, milliseconds (p50), bytes of RAM, and quality; an absent one means "the less the better"."""
+    """Limits on bytes, milliseconds (p50), bytes of RAM, and quality; an absent one means "the less the better".
+
+    floors: bounds on other figures, which a measurement has among its `extra`.
+    """
 
     max_size: int | None = None
     max_latency: float | None = None
     max_memory: int | None = None
     min_quality: QualityFloor | None = None
+    floors: tuple[Floor, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_size is not None and self.max_size < SMALLEST_POCKET_BYTES:
@@ -184,6 +189,7 @@ class Budget:
         max_latency: str | None = None,
         max_memory: str | None = None,
         min_quality: str | None = None,
+        floors: Sequence[str] = (),
     ) -> Budget:
         """A budget from texts with units. Raises UnitError or BudgetError."""
         return cls(
@@ -191,17 +197,19 @@ class Budget:
             None if max_latency is None else parse_latency(max_latency),
             None if max_memory is None else parse_size(max_memory),
             None if min_quality is None else QualityFloor.parse(min_quality),
+            tuple(Floor.parse(one) for one in floors),
         )
 
-    def to_json(self) -> dict[str, int | float | str | None]:
-        """Plain data: bytes, milliseconds, bytes, and the floor in words."""
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: bytes, milliseconds, bytes, and the floors in words; "floors" only where there are some."""
         floor = None if self.min_quality is None else str(self.min_quality)
-        return {
+        limits = {
             "max_size": self.max_size,
             "max_latency": self.max_latency,
             "max_memory": self.max_memory,
             "min_quality": floor,
         }
+        return limits | ({"floors": [str(one) for one in self.floors]} if self.floors else {})
 
     def check(
         self, measured: Measurement, metric: str, teacher_quality: Mapping[str, float] | None = None,
@@ -211,6 +219,7 @@ class Budget:
 
         metric: the task's main metric. teacher_quality: the teacher's figures on the same split; without
         a teacher, a share of its quality is read as the figure itself. lower: metrics that are better the lower.
+        What floors are about is among `measured.extra`.
         Raises BudgetError for a bound on the wrong side of a metric, or on one that is not measured.
         """
         limits = [
@@ -224,7 +233,12 @@ class Budget:
         ]
         if self.min_quality is not None:
             limits.append(_quality_limit(self.min_quality, measured.quality, metric, teacher_quality, lower))
-        return Verdict(tuple(limits))
+        return Verdict((*limits, *(_floor_limit(one, measured.extra[one.name]) for one in self.floors)))
+
+
+def _floor_limit(floor: Floor, figure: float) -> Limit:
+    over = figure / floor.value - 1
+    return Limit(floor.name, floor.value, figure, over if floor.most else -over, floor.most)
 
 
 def _quality_limit(

@@ -13,15 +13,16 @@ from typing import Any
 from pocketlm import __version__
 from pocketlm.check.check import hint
 from pocketlm.data.splits import normal_text
-from pocketlm.errors import BudgetMissed, MissingExtraError, RecipeError
+from pocketlm.errors import BudgetError, BudgetMissed, MissingExtraError, RecipeError
 from pocketlm.job import AUTO, Job
 from pocketlm.job import Result as Result
-from pocketlm.outputs import Example, Output
+from pocketlm.outputs import Example, Output, texts_of
 from pocketlm.pocket.format import check_output
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.report.html import write_report
 from pocketlm.runtime.inputs import BagInputs, StackedInputs, plain_text
+from pocketlm.runtime.load import load
 from pocketlm.runtime.unsure import single_output
 from pocketlm.tables import did_you_mean
 from pocketlm.tasks.prepare import Prepared, prepare
@@ -35,6 +36,7 @@ try:
     from pocketlm.modelling import fit_modeller
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import Prefixes
+    from pocketlm.search.asked import Asked, check_floors
     from pocketlm.search.facts import Facts
     from pocketlm.search.judge import Judge, Outcome
     from pocketlm.search.space import Space, check_settings, fast_enough, given_recipe
@@ -92,6 +94,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     if job.augment != NONE:
         prepared = with_new_rows(job, prepared, progress)
     assert job.max_length is not None and job.variants is not None  # `for_task` has set them
+    asked = _asked(job, prepared)
     if any(output.kind == "text" for output in prepared.outputs):
         return finished(_story(prepared, own)(job, prepared, progress, deadline), job, began)
     trained = job.teacher if job.teacher and is_keras(job.teacher) else None
@@ -114,6 +117,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             job.seed, work, progress, deadline, ways, _without_test(prepared), prepared.parallel,
             keep_words=bool(job.also), mixup=mixup,
         )  # fmt: skip
+        check_floors(job.budget.floors, prepared, bool(pretrained or trained) and not room.frozen)
         # before the teacher is fine-tuned, which changes the encoder
         near = word_neighbours(room, pretrained) if pretrained and job.variants and not room.frozen else {}
         teacher = (prepare_embedder if vectors else prepare_teacher)(room, pretrained) if pretrained else None
@@ -134,17 +138,28 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             said = None if room.frozen else heard.answers(context)
             context = replace(context, lesson=taught, taught_dev=said)
             more = heard.lesson(learnt_dev, variants)
-        prefixes = Prefixes()
-        outcomes, judged = _search(job, prepared, teacher, context, work, prefixes, [own] if own else rivals)
+        prefixes, asked = Prefixes(), replace(asked, teacher=context.taught_dev)
+        run = _runner(job, prepared, teacher, context, work, prefixes, asked)
+        outcomes, judged = _search(job, prepared, teacher, run, [own] if own else rivals)
         chosen = judged.choose(outcomes)
         final = None if chosen is None else chosen.trial
         if final is not None and job.refit and not deadline.passed:
             progress.stage("training the chosen recipe again on train and dev")
             whole = replace(context, lesson=join(context.lesson, more), searched=context)
-            final = _refit(final, _runner(job, prepared, teacher, whole, work, prefixes, ("train", "dev")), judged)
+            again = _runner(job, prepared, teacher, whole, work, prefixes, replace(asked, floors=()), ("train", "dev"))
+            final = _refit(final, again, judged)
         progress.stage("measuring the chosen Pocket")
-        result = conclude(job, prepared, teacher, outcomes, judged, chosen, final)
+        asked = Asked.of(job.budget.floors, prepared, "test")
+        result = conclude(job, prepared, teacher, outcomes, judged, chosen, final, asked)
     return finished(result, job, began)
+
+
+def _asked(job: Job, prepared: Prepared) -> Asked:
+    """What floors ask on dev. Raises BudgetError for what dev or test cannot tell."""
+    if job.floor and any(output.kind == "text" for output in prepared.outputs):
+        raise BudgetError(f"floor: {prepared.task.name} has bounds on its own figures alone; give --min-quality")
+    Asked.of(job.budget.floors, prepared, "test")
+    return Asked.of(job.budget.floors, prepared, "dev")
 
 
 def _story(prepared: Prepared, own: Recipe | None) -> Callable[[Job, Prepared, Progress, Deadline], dict[str, Any]]:
@@ -239,12 +254,12 @@ def _seen(room: Classroom, pretrained: Pretrained | None) -> Seen:
 
 
 def _search(
-    job: Job, prepared: Prepared, teacher: Teacher | None, context: FitContext, work: WorkFolder, prefixes: Prefixes,
-    rivals: list[Recipe],
-) -> tuple[list[Outcome], Judge]:  # fmt: skip
+    job: Job, prepared: Prepared, teacher: Teacher | None, run: _Runner, rivals: list[Recipe]
+) -> tuple[list[Outcome], Judge]:
     """Every candidate's outcome, and the judge who compares them. rivals: recipes that someone gave."""
-    budget = job.budget
-    judged = Judge(budget, prepared.task.main_metric, teacher.quality if teacher else None, len(prepared.dev))
+    budget, context = job.budget, run.context
+    counts = {one.name: run.asked.count(one) for one in budget.floors}
+    judged = Judge(budget, prepared.task.main_metric, teacher.quality if teacher else None, len(prepared.dev), counts)
 
     @cache
     def expected(recipe: Recipe) -> float:
@@ -269,12 +284,11 @@ def _search(
         # n-grams take little to train: where nothing is fast enough they are the nearest miss
         return slower(recipe, HOPELESS) if recipe.family.startswith("small-") else ""
 
-    run = _runner(job, prepared, teacher, context, work, prefixes)
     facts = Facts.of(context, len(student_pieces(context, None).counts))
     space = Space(facts, budget, job.set)
     # all that a study's trials depend on, but not how many there are
     name = digest({**run.depends, "budget": budget.to_json(), "set": job.set, "alone": bool(job.recipe)})[:16]
-    storage = job.storage or f"sqlite:///{work.path.resolve()}/study.db"
+    storage = job.storage or f"sqlite:///{run.work.path.resolve()}/study.db"
     plan = Plan(0 if job.recipe else job.trials, job.add_trials, storage, name, job.seed)
     explored = Exploration(
         space, lambda: [] if job.recipe else fast_enough(space.starts, partial(slower, share=ROOM)),
@@ -287,7 +301,8 @@ def _search(
 class _Runner:
     """What trains, exports and measures a recipe in a context, or remembers that it did.
 
-    depends: all that what becomes of a recipe depends on. head: what the manifest says beside the model.
+    depends: all that what becomes of a recipe depends on. head: what the manifest says beside the model. asked: what
+    floors ask on dev, which is asked of a Pocket that is remembered, too.
     """
 
     context: FitContext
@@ -295,15 +310,22 @@ class _Runner:
     depends: dict[str, Any]
     head: dict[str, Any]
     prefixes: Prefixes
+    asked: Asked
 
     def __call__(self, recipe: Recipe, pace: Pace | None = None) -> Trial:
         step = self.work.step("student", {**self.depends, "recipe": recipe.to_json()})
-        return run_trial(recipe, self.context, step, self.head, self.prefixes, pace)
+        trial = run_trial(recipe, self.context, step, self.head, self.prefixes, pace)
+        if not self.asked.floors:
+            return trial
+        pocket = load(trial.pocket)
+        said = pocket.predict(texts_of(self.asked.examples, pocket.outputs), batch_size=1)
+        extra = {**trial.measurement.extra, **self.asked.figures(pocket, said, fitted=False)}
+        return replace(trial, measurement=replace(trial.measurement, extra=extra))
 
 
 def _runner(
     job: Job, prepared: Prepared, teacher: Teacher | None, context: FitContext, work: WorkFolder,
-    prefixes: Prefixes, trained_on: tuple[str, ...] = ("train",),
+    prefixes: Prefixes, asked: Asked, trained_on: tuple[str, ...] = ("train",),
 ) -> _Runner:  # fmt: skip
     """What runs recipes in this context."""
     head = _manifest_head(job, prepared, teacher, trained_on)
@@ -315,7 +337,7 @@ def _runner(
         "focus": job.focus, "pocketlm": __version__, "head": head,
     }  # fmt: skip
 
-    return _Runner(context, work, depends, head, prefixes)
+    return _Runner(context, work, depends, head, prefixes, asked)
 
 
 def _refit(chosen: Trial, run: _Runner, judged: Judge) -> Trial:
@@ -324,9 +346,12 @@ def _refit(chosen: Trial, run: _Runner, judged: Judge) -> Trial:
     Its dev figures stay those of the student that had not seen dev.
     """
     again = run(chosen.settled)
+    told = {one.name: chosen.measurement.extra[one.name] for one in judged.budget.floors}
     trial = replace(
         again,
-        measurement=replace(again.measurement, quality=chosen.measurement.quality),
+        measurement=replace(
+            again.measurement, quality=chosen.measurement.quality, extra={**again.measurement.extra, **told}
+        ),
         details={**chosen.details, "refit": {"seconds": again.details["seconds"], "int8": again.details["int8"]}},
     )
     kept = judged.verdict(trial).met or not judged.verdict(chosen).met

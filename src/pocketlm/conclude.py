@@ -17,6 +17,7 @@ from pocketlm.outputs import texts_of
 from pocketlm.pocket.format import read_pocket, write_pocket
 from pocketlm.report.commands import sample_words
 from pocketlm.runtime.load import Pocket, load
+from pocketlm.search.asked import Asked
 from pocketlm.search.judge import TRADE_OFF, Judge, Outcome
 from pocketlm.search.trial import Trial
 from pocketlm.tasks.lost import lost_examples
@@ -28,9 +29,12 @@ from pocketlm.train.translations import said_of_translations
 
 def conclude(
     job: Job, prepared: Prepared, teacher: Teacher | None, outcomes: list[Outcome], judged: Judge,
-    chosen: Outcome | None, final: Trial | None,
+    chosen: Outcome | None, final: Trial | None, asked: Asked,
 ) -> dict[str, Any]:  # fmt: skip
-    """Read the test split once for the final student, write the Pocket if it may be, and gather the result."""
+    """Read the test split once for the final student, write the Pocket if it may be, and gather the result.
+
+    asked: what floors ask on test.
+    """
     test_texts = texts_of(prepared.test, prepared.outputs)
     said = answers(teacher.model, test_texts) if teacher else None
     teacher_test = prepared.task.figures(prepared.test, said, prepared.outputs) if said else None
@@ -47,7 +51,8 @@ def conclude(
         text = "no candidate fits the budget: " + (outcomes[0].why if outcomes else "nothing so small can be made")
         return {**result, "status": "missed", "verdict": {"met": False, "limits": [], "text": text}}
     staged, sure = final.pocket.with_name("chosen.pocket"), _sureness(job, prepared, chosen)
-    measured, verdict, details = _final(prepared, final, sure, staged, said, judged, teacher_test)
+    asked = replace(asked, teacher=said)
+    measured, verdict, details = _final(prepared, final, sure, staged, asked, judged, teacher_test)
     result["chosen"] = {"name": chosen.recipe.name, "recipe": chosen.recipe.to_json(), **details}
     met = verdict.met
     free = not verdict.limits
@@ -71,8 +76,8 @@ def _sureness(job: Job, prepared: Prepared, chosen: Outcome) -> dict[str, Any]:
 
 
 def _final(
-    prepared: Prepared, trial: Trial, sure: Mapping[str, Any], staged: Path,
-    teacher_said: list[dict[str, Any]] | None, judged: Judge, teacher_test: Mapping[str, float] | None,
+    prepared: Prepared, trial: Trial, sure: Mapping[str, Any], staged: Path, asked: Asked, judged: Judge,
+    teacher_test: Mapping[str, float] | None,
 ) -> tuple[Measurement, Verdict, dict[str, Any]]:  # fmt: skip
     """The chosen Pocket with its test figures inside, measured again as the file that will be written."""
     file = read_pocket(trial.pocket)
@@ -90,13 +95,14 @@ def _final(
     measured = Measurement(
         {name: figure.value for name, figure in scores.metrics.items()}, taken["size_bytes"],
         taken["latency_p50_ms"], taken["latency_p95_ms"], taken["memory_bytes"], split="test",
+        extra=asked.figures(pocket, said, fitted=True),
     )  # fmt: skip
     details = {
         **trial.details,
         "measurement": taken,
         "dev": dict(trial.measurement.quality),
         "test": scores.to_json(),
-        "lost_examples": lost_examples(prepared.test, said, teacher_said, prepared.outputs),
+        "lost_examples": lost_examples(prepared.test, said, asked.teacher, prepared.outputs),
     }
     return measured, judged.budget.check(measured, judged.metric, teacher_test), details
 

@@ -50,6 +50,13 @@ def command(
         str | None,
         _option("Share of the teacher's quality to keep (0.97), or a metric's bound (accuracy>=0.9, perplexity<=30)."),
     ] = None,
+    floor: Annotated[
+        list[str] | None,
+        _option(
+            "A bound on another figure: recall[LABEL]>=0.8, calibration_error<=0.05, fidelity>=0.9 (the teacher's "
+            "answers), accuracy@COLUMN=VALUE>=0.7, accuracy@words<=5>=0.8; several times."
+        ),
+    ] = None,
     output: Annotated[str | None, _option("The Pocket to write.", "-o", "--output")] = None,
     work: Annotated[str | None, _option("Folder for unfinished and measured work.")] = None,
     seed: Annotated[int | None, _option("Seed of everything random.")] = None,

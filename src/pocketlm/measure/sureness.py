@@ -125,6 +125,20 @@ def sureness(
     return figures_with_intervals(measure, np.ones(len(right), np.int64), seed)
 
 
+def crossed_calibration(pocket: Pocket, examples: Sequence[Example]) -> float:
+    """The calibration error of examples whose scores have the temperature that fits the other half of them."""
+    output = single_output(pocket.outputs)
+    assert output is not None
+    logits = _logits(pocket, examples, output)
+    places = {label: place for place, label in enumerate(output.labels)}
+    gold = np.array([places.get(one.labels[0] if one.labels else "", -1) for one in examples])
+    scores = np.zeros(len(gold))
+    for half in (0, 1):
+        scores[half::2] = _top(logits[half::2], fit_temperature(logits[1 - half :: 2], gold[1 - half :: 2]))
+    right = (logits.argmax(1) == gold).astype(np.float64)
+    return float(calibration_error(scores, right, np.ones((1, len(right))))[0])
+
+
 def _logits(pocket: Pocket, examples: Sequence[Example], output: Output) -> Floats:
     """Logits of the output, one text at a time, as a Pocket is mostly used: (examples, labels)."""
     texts = texts_of(examples, pocket.outputs)

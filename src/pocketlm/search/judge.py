@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pocketlm.budget import Budget, Verdict
+from pocketlm.budget import Budget, Limit, Verdict
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.trial import Trial
 
@@ -36,32 +36,33 @@ class Outcome:
 class Judge:
     """How candidates are held against the budget and each other.
 
-    metric: the task's main metric. teacher: its figures on dev, or None. dev_rows: how many rows dev has.
+    metric: the task's main metric. teacher: its figures on dev, or None. dev_rows: how many rows dev has; counts: how
+    many of them tell what a floor is about, by its name.
     """
 
     budget: Budget
     metric: str
     teacher: Mapping[str, float] | None
     dev_rows: int
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def verdict(self, trial: Trial) -> Verdict:
         """Against the budget, with room for the test figures that the final file will state."""
         roomy = replace(trial.measurement, size_bytes=trial.measurement.size_bytes + TEST_FIGURES_BYTES)
         verdict = self.budget.check(roomy, self.metric, self.teacher)
-        if self.budget.min_quality is None:
-            return verdict
-        limits = [
-            replace(limit, over=limit.over + self._margin(limit.limit))
-            if limit.name not in ("size", "latency", "memory")
-            else limit
-            for limit in verdict.limits
-        ]
-        return Verdict(tuple(limits))
+        return Verdict(tuple(self._with_room(limit) for limit in verdict.limits))
 
-    def _margin(self, floor: float) -> float:
-        """Half a standard error of dev, as a share of the floor: a figure just above it may fall below on test."""
+    def _with_room(self, limit: Limit) -> Limit:
+        """A limit on quality held with a margin, since it was taken on some rows of dev."""
+        if limit.name in ("size", "latency", "memory"):
+            return limit
+        margin = self._margin(limit.limit, self.counts.get(limit.name, self.dev_rows))
+        return replace(limit, over=limit.over + margin)
+
+    def _margin(self, floor: float, rows: int) -> float:
+        """Half a standard error of so many rows, as a share of the floor: what just holds here may not on test."""
         floor = max(floor, 0.01)  # a correlation can be below 0
-        error: float = (floor * (1 - min(floor, 0.999)) / max(1, self.dev_rows)) ** 0.5
+        error: float = (floor * (1 - min(floor, 0.999)) / max(1, rows)) ** 0.5
         return 0.5 * error / floor
 
     def quality(self, outcome: Outcome) -> float:
@@ -89,8 +90,9 @@ class Judge:
                 met = [one for one in met if self.quality(one) >= floor]
             return min(met, key=_size)
         best = max(self.quality(one) for one in met)
+        least = best * (1 - self._margin(best, self.dev_rows))
         # without a teacher fidelities are 0, and quality decides
-        near = [one for one in met if _fidelity(one) and self.quality(one) >= best * (1 - self._margin(best))]
+        near = [one for one in met if _fidelity(one) and self.quality(one) >= least]
         return max(near or met, key=lambda one: (_fidelity(one), round(self.quality(one), 4), -_size(one)))
 
     @property
