@@ -44,6 +44,21 @@ def rules_of_thumb_alone():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def known_machine(tmp_path_factory):
+    """This machine as if it was calibrated before, for processes that tests start, too."""
+    from pocketlm.measure import calibrate
+    from pocketlm.measure.device import Device
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        kept = calibrate.kept_at()
+        kept.parent.mkdir(parents=True)
+        usual = calibrate.described()["usual"]
+        kept.write_text(Device("this machine", usual, runtime_bytes=60_000_000).to_yaml(), "utf-8")
+        yield
+
+
 @pytest.fixture(scope="session")
 def understanding_rows():
     return command_rows()

@@ -76,7 +76,8 @@ class Measurement:
 
     quality: metric name to value in [0, 1], on the split named by `split`.
     size_bytes: the whole file. latency_p50_ms, latency_p95_ms: one text at a time on one thread over
-    real inputs, in a fresh process. memory_bytes: peak resident set of that process.
+    real inputs, in a fresh process. memory_bytes: peak resident set of that process. device: the machine that latency
+    and memory are estimated for; "" where they were measured on the one that runs it.
     """
 
     quality: Mapping[str, float]
@@ -86,6 +87,7 @@ class Measurement:
     memory_bytes: int
     split: str = "dev"
     machine: str = ""
+    device: str = ""
     extra: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -103,6 +105,7 @@ class Measurement:
             "latency_p50_ms": self.latency_p50_ms,
             "latency_p95_ms": self.latency_p95_ms,
             "memory_bytes": self.memory_bytes,
+            **({"device": self.device} if self.device else {}),
         }
 
 
@@ -110,7 +113,7 @@ class Measurement:
 class Limit:
     """One limit of a budget held against one measured figure; `over` > 0 is a miss, as a share of the limit.
 
-    most: it is an upper bound.
+    most: it is an upper bound. device: the machine that the figure is an estimate for; "" where it was measured.
     """
 
     name: str
@@ -118,6 +121,7 @@ class Limit:
     measured: float
     over: float
     most: bool = False
+    device: str = ""
 
     @property
     def holds(self) -> bool:
@@ -128,7 +132,8 @@ class Limit:
         show = {"size": format_size, "memory": format_size, "latency": format_latency}.get(self.name, "{:.4f}".format)
         relation = "≤" if self.most else "≥"
         verdict = "holds" if self.holds else f"missed by {self.over:.1%}"
-        return f"{self.name} {show(self.measured)} ({relation} {show(self.limit)}): {verdict}"
+        estimated = f", estimated for {self.device}" if self.device else ""
+        return f"{self.name} {show(self.measured)} ({relation} {show(self.limit)}{estimated}): {verdict}"
 
 
 @dataclass(frozen=True)
@@ -223,11 +228,11 @@ class Budget:
         Raises BudgetError for a bound on the wrong side of a metric, or on one that is not measured.
         """
         limits = [
-            Limit(name, limit, figure, figure / limit - 1, most=True)
-            for name, limit, figure in (
-                ("size", self.max_size, measured.size_bytes),
-                ("latency", self.max_latency, measured.latency_p50_ms),
-                ("memory", self.max_memory, measured.memory_bytes),
+            Limit(name, limit, figure, figure / limit - 1, most=True, device=device)
+            for name, limit, figure, device in (
+                ("size", self.max_size, measured.size_bytes, ""),
+                ("latency", self.max_latency, measured.latency_p50_ms, measured.device),
+                ("memory", self.max_memory, measured.memory_bytes, measured.device),
             )
             if limit is not None
         ]

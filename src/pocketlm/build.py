@@ -6,16 +6,19 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pocketlm import __version__
+from pocketlm.budget import Budget
 from pocketlm.check.check import hint
 from pocketlm.data.splits import normal_text
 from pocketlm.errors import BudgetError, BudgetMissed, MissingExtraError, RecipeError
 from pocketlm.job import AUTO, Job
 from pocketlm.job import Result as Result
+from pocketlm.measure.calibrate import this_machine
+from pocketlm.measure.device import Device, read_device
 from pocketlm.outputs import Example, Output, texts_of
 from pocketlm.pocket.format import check_output
 from pocketlm.pocket.work import WorkFolder, digest
@@ -38,10 +41,12 @@ try:
     from pocketlm.recipe.run import Prefixes
     from pocketlm.search.asked import Asked, check_floors
     from pocketlm.search.facts import Facts
+    from pocketlm.search.forecast import Forecast, with_room_of
     from pocketlm.search.judge import Judge, Outcome
     from pocketlm.search.space import Space, check_settings, fast_enough, given_recipe
     from pocketlm.search.study import Exploration, Plan
     from pocketlm.search.trial import Trial, run_trial
+    from pocketlm.search.work import TextSize
     from pocketlm.students.beside import BesideNgrams
     from pocketlm.students.lexicon import LEXICON_VERSION
     from pocketlm.students.pieces import student_pieces
@@ -70,6 +75,8 @@ logger = logging.getLogger(__name__)
 # An untrained student this much slower than allowed is not worth training. Of several sizes the largest is that takes
 # at most this share of the time.
 HOPELESS, ROOM = 1.25, 0.95
+# So many times that an expectation is over what is allowed, it cannot be wrong about it.
+DOUBT = 2.0
 
 
 def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) -> Result:
@@ -82,6 +89,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     job = Job(job, **settings) if isinstance(job, str) else replace(job, **settings)
     began, progress, deadline = time.monotonic(), progress or Silent(), Deadline.after(job.seconds)
     _ = job.budget, job.error  # what is wrong with them is said before any work
+    there = None if job.device == "host" else read_device(Path(job.device))
     for path in (Path(job.output), job.report):
         check_output(path, replace=job.force)
     if job.teacher:
@@ -96,7 +104,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     assert job.max_length is not None and job.variants is not None  # `for_task` has set them
     asked = _asked(job, prepared)
     if any(output.kind == "text" for output in prepared.outputs):
-        return finished(_story(prepared, own)(job, prepared, progress, deadline), job, began)
+        return finished(_story(job, prepared, own)(job, prepared, progress, deadline), job, began)
     trained = job.teacher if job.teacher and is_keras(job.teacher) else None
     pretrained = load_pretrained(job.teacher) if job.teacher and not trained else None
     if pretrained is not None and not covers(pretrained, prepared, job, progress):
@@ -140,17 +148,18 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             more = heard.lesson(learnt_dev, variants)
         prefixes, asked = Prefixes(), replace(asked, teacher=context.taught_dev)
         run = _runner(job, prepared, teacher, context, work, prefixes, asked)
-        outcomes, judged = _search(job, prepared, teacher, run, [own] if own else rivals)
+        outcomes, judged, forecast, told = _search(job, prepared, teacher, run, there, [own] if own else rivals)
         chosen = judged.choose(outcomes)
         final = None if chosen is None else chosen.trial
         if final is not None and job.refit and not deadline.passed:
             progress.stage("training the chosen recipe again on train and dev")
-            whole = replace(context, lesson=join(context.lesson, more), searched=context)
+            whole = replace(context, lesson=join(context.lesson, more), searched=context, timed=True)
             again = _runner(job, prepared, teacher, whole, work, prefixes, replace(asked, floors=()), ("train", "dev"))
-            final = _refit(final, again, judged)
+            final = _refit(final, again, judged, forecast)
         progress.stage("measuring the chosen Pocket")
         asked = Asked.of(job.budget.floors, prepared, "test")
-        result = conclude(job, prepared, teacher, outcomes, judged, chosen, final, asked)
+        result = conclude(job, prepared, teacher, outcomes, judged, chosen, final, asked, forecast)
+        result["search"] = told.story(None if chosen is None else chosen.recipe)
     return finished(result, job, began)
 
 
@@ -162,8 +171,12 @@ def _asked(job: Job, prepared: Prepared) -> Asked:
     return Asked.of(job.budget.floors, prepared, "dev")
 
 
-def _story(prepared: Prepared, own: Recipe | None) -> Callable[[Job, Prepared, Progress, Deadline], dict[str, Any]]:
-    """How a model that writes is made. Raises RecipeError where a recipe is given."""
+def _story(
+    job: Job, prepared: Prepared, own: Recipe | None
+) -> Callable[[Job, Prepared, Progress, Deadline], dict[str, Any]]:
+    """How a model that writes is made. Raises RecipeError where a recipe or another machine is given."""
+    if job.device != "host":
+        raise RecipeError(f"device: models for {prepared.task.name} are measured on this machine alone")
     if own is not None:
         raise RecipeError(f"recipe: models for {prepared.task.name} are not made by recipes of students")
     return fit_modeller if prepared.task.name == "generation" else fit_writer
@@ -254,15 +267,56 @@ def _seen(room: Classroom, pretrained: Pretrained | None) -> Seen:
 
 
 def _search(
-    job: Job, prepared: Prepared, teacher: Teacher | None, run: _Runner, rivals: list[Recipe]
-) -> tuple[list[Outcome], Judge]:
-    """Every candidate's outcome, and the judge who compares them. rivals: recipes that someone gave."""
-    budget, context = job.budget, run.context
+    job: Job, prepared: Prepared, teacher: Teacher | None, run: _Runner, there: Device | None, rivals: list[Recipe]
+) -> tuple[list[Outcome], Judge, Forecast | None, Exploration]:
+    """Every candidate's outcome, the judge who compares them, what was expected of them, and the study itself.
+
+    there: the machine that the Pocket will run on, None where it is this one. rivals: recipes that someone gave.
+    """
+    budget, context = with_room_of(job.budget, there), run.context
     counts = {one.name: run.asked.count(one) for one in budget.floors}
     judged = Judge(budget, prepared.task.main_metric, teacher.quality if teacher else None, len(prepared.dev), counts)
+    pieces = student_pieces(context, None)
+    facts = Facts.of(context, len(pieces.counts))
+    space = Space(facts, budget, job.set)
+    forecast = None
+    if budget.max_latency is not None or there is not None:
+        context.progress.stage("timing building blocks on this machine")
+        forecast = Forecast(this_machine(), facts, TextSize.of(context, pieces), there)
+
+    def tried(recipe: Recipe, pace: Pace | None) -> Trial:
+        trial = run(recipe, pace)
+        if forecast is None:
+            return trial
+        forecast.note(recipe, trial.measurement)
+        return replace(trial, measurement=forecast.moved(recipe, trial.measurement))
+
+    slower = _slowness(budget, context, forecast)
+
+    def too_slow(recipe: Recipe) -> str:
+        # n-grams take little to train: where nothing is fast enough they are the nearest miss
+        return slower(recipe, HOPELESS) if recipe.family.startswith("small-") else ""
+
+    # all that a study's trials depend on, but not how many there are
+    depends = {**run.depends, "budget": budget.to_json(), "set": job.set, "alone": bool(job.recipe)}
+    name = digest({**depends, **({"device": vars(there)} if there else {})})[:16]
+    storage = job.storage or f"sqlite:///{run.work.path.resolve()}/study.db"
+    plan = Plan(0 if job.recipe else job.trials, job.add_trials, storage, name, job.seed)
+    explored = Exploration(
+        space, lambda: [] if job.recipe else fast_enough(space.starts, lambda recipe: slower(recipe, ROOM)),
+        tried, too_slow, judged, plan, rivals,
+    )  # fmt: skip
+    return explored.outcomes_of(context.progress, context.deadline), judged, forecast, explored
+
+
+def _slowness(budget: Budget, context: FitContext, forecast: Forecast | None) -> Callable[[Recipe, float], str]:
+    """What says why a recipe's student takes longer than this share of the time allowed, "" where it does not.
+
+    What is expected to take far too long is not made; any other is, untrained, and timed.
+    """
 
     @cache
-    def expected(recipe: Recipe) -> float:
+    def untrained(recipe: Recipe) -> float:
         model = recipe.steps[0](None, context)
         beside = next((step for step in recipe.steps if isinstance(step, BesideNgrams)), None)
         model = model if beside is None else beside(model, context)
@@ -273,28 +327,18 @@ def _search(
         return untrained_latency(model, context)
 
     def slower(recipe: Recipe, share: float) -> str:
-        if budget.max_latency is None:
+        limit = budget.max_latency
+        if limit is None or forecast is None:
             return ""
-        found = expected(recipe)
-        if found <= share * budget.max_latency:
+        expected = forecast.milliseconds(recipe)
+        if expected > DOUBT * share * limit:
+            return f"it is expected to take {expected:.3g} ms, over {limit:g} ms"
+        found = untrained(recipe) * forecast.ratio(recipe)
+        if found <= share * limit:
             return ""
-        return f"untrained it already takes {found:.3g} ms, over {budget.max_latency:g} ms"
+        return f"untrained it already takes {found:.3g} ms, over {limit:g} ms"
 
-    def too_slow(recipe: Recipe) -> str:
-        # n-grams take little to train: where nothing is fast enough they are the nearest miss
-        return slower(recipe, HOPELESS) if recipe.family.startswith("small-") else ""
-
-    facts = Facts.of(context, len(student_pieces(context, None).counts))
-    space = Space(facts, budget, job.set)
-    # all that a study's trials depend on, but not how many there are
-    name = digest({**run.depends, "budget": budget.to_json(), "set": job.set, "alone": bool(job.recipe)})[:16]
-    storage = job.storage or f"sqlite:///{run.work.path.resolve()}/study.db"
-    plan = Plan(0 if job.recipe else job.trials, job.add_trials, storage, name, job.seed)
-    explored = Exploration(
-        space, lambda: [] if job.recipe else fast_enough(space.starts, partial(slower, share=ROOM)),
-        run, too_slow, judged, plan, rivals,
-    )  # fmt: skip
-    return explored.outcomes_of(context.progress, context.deadline), judged
+    return slower
 
 
 @dataclass(frozen=True)
@@ -340,19 +384,24 @@ def _runner(
     return _Runner(context, work, depends, head, prefixes, asked)
 
 
-def _refit(chosen: Trial, run: _Runner, judged: Judge) -> Trial:
+def _refit(chosen: Trial, run: _Runner, judged: Judge, forecast: Forecast | None) -> Trial:
     """The chosen recipe trained on dev as well, where it still keeps the limits; no row helps to choose any more.
 
     Its dev figures stay those of the student that had not seen dev.
     """
     again = run(chosen.settled)
     told = {one.name: chosen.measurement.extra[one.name] for one in judged.budget.floors}
+    both = zip(chosen.details["passes"], again.details["passes"], strict=True)
+    passes = [{**one, "latency_ms": timed["latency_ms"]} for one, timed in both]
+    costs = again.measurement if forecast is None else forecast.moved(again.recipe, again.measurement)
     trial = replace(
         again,
-        measurement=replace(
-            again.measurement, quality=chosen.measurement.quality, extra={**again.measurement.extra, **told}
-        ),
-        details={**chosen.details, "refit": {"seconds": again.details["seconds"], "int8": again.details["int8"]}},
+        measurement=replace(costs, quality=chosen.measurement.quality, extra={**costs.extra, **told}),
+        details={
+            **chosen.details,
+            "passes": passes,
+            "refit": {"seconds": again.details["seconds"], "int8": again.details["int8"]},
+        },
     )
     kept = judged.verdict(trial).met or not judged.verdict(chosen).met
     return trial if kept else chosen

@@ -18,6 +18,7 @@ from pocketlm.pocket.format import read_pocket, write_pocket
 from pocketlm.report.commands import sample_words
 from pocketlm.runtime.load import Pocket, load
 from pocketlm.search.asked import Asked
+from pocketlm.search.forecast import Forecast
 from pocketlm.search.judge import TRADE_OFF, Judge, Outcome
 from pocketlm.search.trial import Trial
 from pocketlm.tasks.lost import lost_examples
@@ -29,11 +30,11 @@ from pocketlm.train.translations import said_of_translations
 
 def conclude(
     job: Job, prepared: Prepared, teacher: Teacher | None, outcomes: list[Outcome], judged: Judge,
-    chosen: Outcome | None, final: Trial | None, asked: Asked,
+    chosen: Outcome | None, final: Trial | None, asked: Asked, forecast: Forecast | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Read the test split once for the final student, write the Pocket if it may be, and gather the result.
 
-    asked: what floors ask on test.
+    asked: what floors ask on test. forecast: what was expected of the candidates' latencies, if anything.
     """
     test_texts = texts_of(prepared.test, prepared.outputs)
     said = answers(teacher.model, test_texts) if teacher else None
@@ -47,12 +48,14 @@ def conclude(
         "candidates": [_candidate_json(one, one is chosen, judged) for one in outcomes],
         "environment": describe(), "seed": job.seed,
     }  # fmt: skip
+    if forecast is not None:
+        result["forecast"] = forecast.to_json()
     if chosen is None or final is None:
         text = "no candidate fits the budget: " + (outcomes[0].why if outcomes else "nothing so small can be made")
         return {**result, "status": "missed", "verdict": {"met": False, "limits": [], "text": text}}
     staged, sure = final.pocket.with_name("chosen.pocket"), _sureness(job, prepared, chosen)
     asked = replace(asked, teacher=said)
-    measured, verdict, details = _final(prepared, final, sure, staged, asked, judged, teacher_test)
+    measured, verdict, details = _final(prepared, final, sure, staged, asked, judged, teacher_test, forecast)
     result["chosen"] = {"name": chosen.recipe.name, "recipe": chosen.recipe.to_json(), **details}
     met = verdict.met
     free = not verdict.limits
@@ -77,7 +80,7 @@ def _sureness(job: Job, prepared: Prepared, chosen: Outcome) -> dict[str, Any]:
 
 def _final(
     prepared: Prepared, trial: Trial, sure: Mapping[str, Any], staged: Path, asked: Asked, judged: Judge,
-    teacher_test: Mapping[str, float] | None,
+    teacher_test: Mapping[str, float] | None, forecast: Forecast | None,
 ) -> tuple[Measurement, Verdict, dict[str, Any]]:  # fmt: skip
     """The chosen Pocket with its test figures inside, measured again as the file that will be written."""
     file = read_pocket(trial.pocket)
@@ -97,9 +100,12 @@ def _final(
         taken["latency_p50_ms"], taken["latency_p95_ms"], taken["memory_bytes"], split="test",
         extra=asked.figures(pocket, said, fitted=True),
     )  # fmt: skip
+    if forecast is not None:
+        measured = forecast.moved(trial.recipe, measured)
     details = {
         **trial.details,
         "measurement": taken,
+        **({"estimated": measured.to_json()} if measured.device else {}),
         "dev": dict(trial.measurement.quality),
         "test": scores.to_json(),
         "lost_examples": lost_examples(prepared.test, said, asked.teacher, prepared.outputs),

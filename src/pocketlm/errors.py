@@ -63,6 +63,10 @@ class BudgetError(UserError):
     """A budget that contradicts itself or that nothing can meet."""
 
 
+class DeviceError(UserError):
+    """A file that describes no machine."""
+
+
 class RecipeError(UserError):
     """A job file or recipe with a wrong key or value."""
 

@@ -30,28 +30,27 @@ _ALSO_TAKEN = {"float": ("int",)}
 class Job:
     """A fit. Sizes, times and shares are texts with units, as on the command line.
 
-    data: a file, two aligned ones (train.en,train.sw), a folder, smart-home:LANG or a hub name; dev, test,
-    unlabelled: files. text, label, slots, tags, context, answer, pair, score, source, target: columns. task: where
-    the columns do not say it, such as similarity for texts with labels or alone. width: dimensions of vectors.
-    teacher: a folder, hub name or pypi:PACKAGE. floor: bounds on figures beside the main metric, such as
-    "recall[joy]>=0.8". output: the Pocket to write. work: folder for what can be resumed (default: beside the
-    output). variants: unlabelled variants a training text, labelled by the teacher. refit: train the chosen recipe
-    again on train and dev rows before the test rows are read. max_length: pieces read of a text, of each side of a
-    pair to translate, of a question and its context at once, or of a window of text to model. Without variants and
-    max_length these are what suits the task. focus: pieces read of a question and a longer context in all, for
-    answers in less time. keep_best: write the nearest miss too. force: replace files. augment: methods by name
-    whose rows are added to training, "auto" for those whose gain on held-out rows is sure, or "none". language: the
-    rows', where a method needs to know it. few_shot: ways by name that the teacher is trained by beside plain
-    fine-tuning, "auto" for those that may help so few rows, or "none"; dev chooses. abstain: the largest share of
-    wrong answers, as dev shows: a Pocket less sure of a text does not answer it. out_of_scope: the class of texts
-    that are not to be answered. also: other languages or sources whose training rows are learnt from too, mixed
-    with `mix_temperature`; "auto" for those, of the ones named or of data's siblings, that help. shots: so many
-    rows of `data` are all there is beside its test; 0 for none. teacher_anyway: use the teacher though it does not
-    cover the language. recipe: a YAML file with the one recipe to try, or a Pocket whose recipe it is. compete:
-    more recipes, that compete with those searched. set: what settings of the search may be, such as
-    "quantize.bits=4,8". trials: recipes that are tried; None for those of rules of thumb and some around them.
-    add_trials: so many more than a search tried before. storage: where the study of the search is kept, a database
-    URL; None for a file in `work`.
+    data: a file, two aligned ones (train.en,train.sw), a folder, smart-home:LANG or a hub name; dev, test, unlabelled:
+    files. text, label, slots, tags, context, answer, pair, score, source, target: columns. task: where the columns do
+    not say it, such as similarity for texts with labels or alone. width: dimensions of vectors. teacher: a folder, hub
+    name or pypi:PACKAGE. floor: bounds on figures beside the main metric, such as "recall[joy]>=0.8". device: "host",
+    or the file of another machine that latency and memory are estimated for. output: the Pocket to write. work: folder
+    for what can be resumed (default: beside the output). variants: unlabelled variants a training text, labelled by the
+    teacher. refit: train the chosen recipe again on train and dev rows before the test rows are read. max_length:
+    pieces read of a text, of each side of a pair to translate, of a question and its context at once, or of a window of
+    text to model. Without variants and max_length these are what suits the task. focus: pieces read of a question and a
+    longer context in all, for answers in less time. keep_best: write the nearest miss too. force: replace files.
+    augment: methods by name whose rows are added to training, "auto" for those whose gain on held-out rows is sure, or
+    "none". language: the rows', where a method needs to know it. few_shot: ways by name that the teacher is trained by
+    beside plain fine-tuning, "auto" for those that may help so few rows, or "none"; dev chooses. abstain: the largest
+    share of wrong answers, as dev shows: a Pocket less sure of a text does not answer it. out_of_scope: the class of
+    texts that are not to be answered. also: other languages or sources whose training rows are learnt from too, mixed
+    with `mix_temperature`; "auto" for those, of the ones named or of data's siblings, that help. shots: so many rows of
+    `data` are all there is beside its test; 0 for none. teacher_anyway: use the teacher though it does not cover the
+    language. recipe: a YAML file with the one recipe to try, or a Pocket whose recipe it is. compete: more recipes,
+    that compete with those searched. set: what settings of the search may be, such as "quantize.bits=4,8". trials:
+    recipes that are tried; None for those of rules of thumb and some around them. add_trials: so many more than a
+    search tried before. storage: where the study of the search is kept, a database URL; None for a file in `work`.
     """
 
     data: str
@@ -77,6 +76,7 @@ class Job:
     max_memory: str | None = None
     min_quality: str | None = None
     floor: tuple[str, ...] = ()
+    device: str = "host"
     output: str = "model.pocket"
     work: str | None = None
     seed: int = 0

@@ -57,6 +57,10 @@ def command(
             "answers), accuracy@COLUMN=VALUE>=0.7, accuracy@words<=5>=0.8; several times."
         ),
     ] = None,
+    device: Annotated[
+        str | None,
+        _option("Where it will run: host (measured here), or a YAML file of pocketlm calibrate-device (estimated)."),
+    ] = None,
     output: Annotated[str | None, _option("The Pocket to write.", "-o", "--output")] = None,
     work: Annotated[str | None, _option("Folder for unfinished and measured work.")] = None,
     seed: Annotated[int | None, _option("Seed of everything random.")] = None,

@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "pocketlm.cli.evaluate",
     "compare": "pocketlm.cli.compare",
     "bench": "pocketlm.cli.bench",
+    "calibrate-device": "pocketlm.cli.calibrate_device",
     "inspect": "pocketlm.cli.inspect",
     "data write": "pocketlm.cli.data_write",
     "data check": "pocketlm.cli.data_check",

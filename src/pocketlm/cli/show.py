@@ -84,8 +84,9 @@ def candidates_table(result: Mapping[str, Any]) -> Table:
         if "quality" not in one:
             table.add_row(one["name"], "", "", "", "", mark)
             continue
+        about = "~" if one.get("device") else ""  # an estimate for another machine
         table.add_row(
             one["name"], f"{one['quality'][result['main_metric']]:.4f}", format_size(one["size_bytes"]),
-            format_latency(one["latency_p50_ms"]), format_size(one["memory_bytes"]), mark,
+            about + format_latency(one["latency_p50_ms"]), about + format_size(one["memory_bytes"]), mark,
         )  # fmt: skip
     return table

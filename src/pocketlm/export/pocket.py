@@ -170,7 +170,7 @@ def _int8(model: TaskModel, context: FitContext, graph: Any, beside: _Beside | N
 
 
 def untrained_latency(model: TaskModel, context: FitContext) -> float:
-    """Median milliseconds of the student on single dev texts, one thread, in int8; its weights do not matter.
+    """Median milliseconds of the student on single dev texts, one thread, in int8, trained or not.
 
     Reading a text counts, as it does in a Pocket; of questions it is next to nothing beside their graphs.
     """

@@ -38,7 +38,9 @@ def measure_pocket(path: Path, texts: Sequence[Text], max_seconds: float = MOST_
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder, "texts.jsonl")
         lines.write_text("".join(_line(text) for text in spread(texts, MOST_TEXTS)), "ascii")
-        return _in_fresh_process("pocketlm.measure.probe", path, str(lines), 1, max_seconds)
+        arguments = [str(path.resolve()), str(lines)]
+        measured: dict[str, Any] = in_fresh_process("pocketlm.measure.probe", arguments, str(path), 1, max_seconds)
+        return measured
 
 
 def measure_writing(path: Path, threads: int = 1, max_seconds: float = MOST_SECONDS) -> dict[str, Any]:
@@ -46,16 +48,21 @@ def measure_writing(path: Path, threads: int = 1, max_seconds: float = MOST_SECO
 
     Raises PocketLMError where the process fails or takes longer than max_seconds.
     """
-    return _in_fresh_process("pocketlm.measure.writing", path, str(threads), threads, max_seconds)
+    arguments = [str(path.resolve()), str(threads)]
+    measured: dict[str, Any] = in_fresh_process("pocketlm.measure.writing", arguments, str(path), threads, max_seconds)
+    return measured
 
 
-def _in_fresh_process(module: str, path: Path, argument: str, threads: int, max_seconds: float) -> dict[str, Any]:
-    """What the module prints of the Pocket as JSON."""
+def in_fresh_process(module: str, arguments: Sequence[str], what: str, threads: int, max_seconds: float) -> Any:
+    """What the module of this package prints last, as JSON, run with these arguments in a process of its own.
+
+    what: is measured, for messages. Raises PocketLMError where the process fails or takes longer than max_seconds.
+    """
     pinned = {**ONE_THREAD, "OMP_NUM_THREADS": str(threads)}
     with tempfile.TemporaryDirectory() as folder:
         try:
             done = subprocess.run(
-                [sys.executable, "-m", module, str(path.resolve()), argument],
+                [sys.executable, "-m", module, *arguments],
                 env={**os.environ, **pinned, "PYTHONPATH": _python_path()},
                 cwd=folder,  # Python imports from where it starts: nothing of the user's may be there
                 capture_output=True,
@@ -65,13 +72,12 @@ def _in_fresh_process(module: str, path: Path, argument: str, threads: int, max_
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise PocketLMError(f"{path}: could not be measured within {format_duration(max_seconds)}") from None
+            raise PocketLMError(f"{what}: could not be measured within {format_duration(max_seconds)}") from None
     if done.returncode:
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
         reason = (done.stderr.strip().splitlines() or [how])[-1]
-        raise PocketLMError(f"{path}: could not be measured in a fresh process ({reason})")
-    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return measured
+        raise PocketLMError(f"{what}: could not be measured in a fresh process ({reason})")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _line(text: Text) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pocketlm.export.pocket import Exported, export
+from pocketlm.export.pocket import Exported, export, untrained_latency
 from pocketlm.model.task_model import TaskModel
 from pocketlm.pocket.work import digest
 from pocketlm.recipe.recipe import Recipe
@@ -21,7 +21,10 @@ from pocketlm.train.loop import Pace
 
 @dataclass(frozen=True)
 class PassRecord:
-    """What one pass did. Bytes are of the weights as they would be stored then; quality is dev's main metric."""
+    """What one pass did. Bytes are of the weights as they would be stored then; quality is dev's main metric.
+
+    latency_ms: median of single dev texts after the pass, in int8, where it was taken.
+    """
 
     name: str
     settings: Mapping[str, Any]
@@ -33,6 +36,7 @@ class PassRecord:
     quality_before: float | None
     quality_after: float | None
     notes: tuple[str, ...] = ()
+    latency_ms: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -127,6 +131,7 @@ def run_recipe(
                 weight_bytes(model),
                 quality,
                 after,
+                latency_ms=untrained_latency(model, context) if context.timed else None,
             )
         )
         quality = after

@@ -9,6 +9,8 @@ from typing import Any
 from pocketlm.units import format_duration, format_latency, format_size
 
 ABSENT = "–"
+# Before a figure that was estimated for another machine.
+ESTIMATE = "≈\u00a0"
 _LOWER = ("perplexity", "bits_per_byte")
 # A figure and its unit stay on one line.
 _HOLD = "\u00a0"

@@ -11,13 +11,14 @@ from string import Template
 from typing import Any
 
 from pocketlm.pocket.format import write_atomically
-from pocketlm.report import commands, sections, summary
+from pocketlm.report import commands, search, sections, summary
 from pocketlm.report.markup import Markup, element, escape, inline_json, join
 
 # (id of the section's heading, its name in the contents, what makes it), in the order of the page
 SECTIONS: tuple[tuple[str, str, Callable[[Mapping[str, Any]], Markup]], ...] = (
     ("key", "Key figures", summary.tiles),
     ("candidates", "Candidates", sections.candidates),
+    ("search", "Search", search.section),
     ("passes", "Passes", sections.passes),
     ("int8", "int8", sections.int8),
     ("labels", "Quality", sections.labels),

@@ -33,10 +33,29 @@
     const point = pointAt(event);
     if (point) show(point); else if (shown && shown !== document.activeElement) hide();
   });
-  document.addEventListener("click", (event) => { const point = pointAt(event); if (point) show(point); else hide(); });
+  // A mark of a plot leads to its row, whose recipe unfolds.
+  const follow = (point) => {
+    const row = document.getElementById(point.dataset.row);
+    if (!row) return;
+    for (const other of document.querySelectorAll("tr.asked-for")) other.classList.remove("asked-for");
+    row.classList.add("asked-for");
+    const recipe = row.querySelector("details");
+    if (recipe) recipe.open = true;
+    row.scrollIntoView({ block: "nearest" });
+  };
+  document.addEventListener("click", (event) => {
+    const point = pointAt(event);
+    if (!point) return hide();
+    show(point);
+    if (point.dataset.row) follow(point);
+  });
   document.addEventListener("focusin", (event) => { const point = pointAt(event); if (point) show(point); else hide(); });
   document.addEventListener("focusout", hide);
-  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") hide();
+    const point = event.key === "Enter" && pointAt(event);
+    if (point && point.dataset.row) follow(point);
+  });
 
   // Tables: a click on a heading sorts by it, another turns the order; rows without a figure stay last.
   const figureOf = (cell) => cell.dataset.sort === undefined ? null : Number(cell.dataset.sort);

@@ -20,6 +20,7 @@ from pocketlm.report.figures import (
 )
 from pocketlm.report.markup import Markup, element, join
 from pocketlm.report.scatter import Mark, Scatter, legend, scatter
+from pocketlm.report.tables import row_id
 from pocketlm.report.waterfall import Stage, waterfall
 
 
@@ -64,13 +65,14 @@ def planes(result: Mapping[str, Any]) -> Markup:
 def _marks(result: Mapping[str, Any], key: str) -> tuple[Mark, ...]:
     """Measured candidates and the teacher, where both figures are known."""
     metric, kinds, found = str(result.get("main_metric", "")), families(result), []
-    for one in rows(result, "candidates"):
+    for place, one in enumerate(rows(result, "candidates")):
         cost, reached = figure(one, key), figure(one, "quality", metric)
         if cost and cost > 0 and reached is not None:
             kind = kinds.index(str(one.get("family", "")))
             shown = _details(one, reached, metric)
             met, chosen = bool(one.get("met")), bool(one.get("chosen"))
-            found.append(Mark(str(one.get("name", "")), cost, reached, kind, shown, met, chosen))
+            name = str(one.get("name", ""))
+            found.append(Mark(name, cost, reached, kind, shown, met, chosen, row_id(place)))
     teacher = part(result, "teacher")
     cost, reached = figure(teacher, key), figure(teacher, "quality", "dev", metric)
     if cost and cost > 0 and reached is not None:
@@ -80,7 +82,8 @@ def _marks(result: Mapping[str, Any], key: str) -> tuple[Mark, ...]:
 
 def _details(one: Mapping[str, Any], reached: float, metric: str) -> tuple[str, ...]:
     """The lines a person sees on asking: size and p50, quality, recipe."""
-    figures = f"{size(one.get('size_bytes'))}, p50 {latency(one.get('latency_p50_ms'))}"
+    estimated = f" (estimated for {one['device']})" if one.get("device") else ""
+    figures = f"{size(one.get('size_bytes'))}, p50 {latency(one.get('latency_p50_ms'))}{estimated}"
     lines = [figures, f"{metric_name(metric)} {quality(metric, reached)} on dev"]
     recipe = rows(one, "recipe")
     return tuple([*lines, recipe_summary(recipe)] if recipe else lines)
@@ -96,12 +99,14 @@ def passes_figure(result: Mapping[str, Any], passes: Sequence[Mapping[str, Any]]
             figure(one, "size_bytes_after"),
             figure(one, "quality_before"),
             figure(one, "quality_after"),
+            latency=figure(one, "latency_ms"),
         )
         for place, one in enumerate(passes, 1)
     ]
     whole, reached = figure(chosen, "measurement", "size_bytes"), figure(chosen, "dev", metric)
     if whole is not None:
-        stages.append(Stage("the finished file, as measured", None, whole, None, reached, whole=True))
+        p50 = figure(chosen, "measurement", "latency_p50_ms")
+        stages.append(Stage("the finished file, as measured", None, whole, None, reached, True, p50))
     teacher = figure(result, "teacher", "quality", "dev", metric)
     note = " Dotted: the teacher." if teacher is not None else ""
     caption = (

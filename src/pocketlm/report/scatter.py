@@ -23,7 +23,8 @@ FAMILY_COLOURS = 6
 class Mark:
     """A measured model. cost: > 0; quality: in [0, 1]; family: its place among the families, None for the teacher.
 
-    details: the lines that a person sees on asking. met: whether it meets the budget. label: of the chosen alone.
+    details: the lines that a person sees on asking. met: whether it meets the budget. row: the id of its row in the
+    table of candidates, "" where it has none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Mark:
     details: tuple[str, ...] = ()
     met: bool = True
     chosen: bool = False
+    row: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ def _mark(mark: Mark, across: Axis, up: Axis) -> Markup:
         role="img",
         aria_label=". ".join((name, *mark.details)),
         data_tip=json.dumps([name, *mark.details], ensure_ascii=False),
+        data_row=mark.row or None,
     )  # fmt: skip
 
 

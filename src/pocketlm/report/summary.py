@@ -8,6 +8,7 @@ from typing import Any
 
 from pocketlm.report.figures import (
     ABSENT,
+    ESTIMATE,
     figure,
     interval,
     latency,
@@ -69,8 +70,11 @@ def _in_short(result: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
     metric = str(result.get("main_metric", ""))
     test, dev = figure(chosen, "test", "metrics", metric, "value"), figure(chosen, "dev", metric)
     reached = f"{quality(metric, test, 1)} on test" if test is not None else f"{quality(metric, dev, 1)} on dev"
-    size_bytes, p50 = (figure(chosen, "measurement", key) for key in ("size_bytes", "latency_p50_ms"))
-    answers = "" if p50 is None else f"answers in {latency(p50)} and "
+    there = part(chosen, "estimated")
+    size_bytes = figure(chosen, "measurement", "size_bytes")
+    p50 = figure(there or part(chosen, "measurement"), "latency_p50_ms")
+    about = f"{ESTIMATE}{latency(p50)} on {there.get('device', '')} (estimated)" if there else latency(p50)
+    answers = "" if p50 is None else f"answers in {about} and "
     return f"takes {size(size_bytes)}, {answers}reaches {metric_name(metric)} {reached}"
 
 
@@ -78,14 +82,20 @@ def _limits(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [one for one in rows(part(result, "verdict"), "limits") if isinstance(one, Mapping)]
 
 
-def _relation(name: str) -> str:
-    return "≤" if name in _COSTS or lower_is_better(name) else "≥"
+def _relation(limit: Mapping[str, Any]) -> str:
+    name = str(limit.get("name", ""))
+    return "≤" if limit.get("most", name in _COSTS or lower_is_better(name)) else "≥"
+
+
+def _estimate(limit: Mapping[str, Any]) -> str:
+    return ESTIMATE if limit.get("device") else ""
 
 
 def _miss(limit: Mapping[str, Any]) -> str:
     name = str(limit.get("name", ""))
-    relation = _relation(name)
-    shown = f"{limit_figure(name, limit.get('measured'))}, wanted {relation} {limit_figure(name, limit.get('limit'))}"
+    relation, about = _relation(limit), _estimate(limit)
+    measured, wanted = (limit_figure(name, limit.get(key)) for key in ("measured", "limit"))
+    shown = f"{about}{measured}, wanted {relation} {wanted}"
     over = number(limit.get("over"))
     by = "" if over is None else f" by {percent(over, 1)}"
     return f"{metric_name(name)}{by} ({shown})"
@@ -107,7 +117,8 @@ def _unjudged(result: Mapping[str, Any]) -> list[str]:
         if figure(budget, f"max_{name}") is not None
     ]
     floor = budget.get("min_quality")
-    return [*set_limits, f"quality: at least {floor}"] if floor else set_limits
+    floors = [str(one) for one in rows(budget, "floors")]
+    return [*set_limits, *([f"quality: at least {floor}"] if floor else []), *floors]
 
 
 def _chip(limit: Mapping[str, Any]) -> Markup:
@@ -118,8 +129,8 @@ def _chip(limit: Mapping[str, Any]) -> Markup:
         " ",
         data(metric_name(name)),
         " ",
-        element("b", limit_figure(name, limit.get("measured"))),
-        f" {_relation(name)} {limit_figure(name, limit.get('limit'))} ",
+        element("b", _estimate(limit), limit_figure(name, limit.get("measured"))),
+        f" {_relation(limit)} {limit_figure(name, limit.get('limit'))} ",
         element("span", "holds" if holds else "missed", class_="unseen"),
         class_=f"chip {'good' if holds else 'bad'}",
         title=str(limit.get("text") or "") or None,
@@ -132,16 +143,32 @@ def tiles(result: Mapping[str, Any]) -> Markup:
     if not chosen:
         return Markup("")
     measured = part(chosen, "measurement")
-    size_bytes = figure(measured, "size_bytes")
+    size_bytes, there = figure(measured, "size_bytes"), part(chosen, "estimated")
     made = [
         _tile("Whole file", size(size_bytes), "" if size_bytes is None else f"{size_bytes:,.0f} bytes"),
-        _tile("Latency p50", latency(measured.get("latency_p50_ms")), _spread(measured)),
-        _tile("Latency p95", latency(measured.get("latency_p95_ms")), "one text, one thread"),
-        _tile("Peak memory", size(measured.get("memory_bytes")), "fresh process, Python included"),
+        *(_there(there) if there else _here(measured)),
         _quality_tile(result, chosen),
         _teacher_tile(result, chosen),
     ]
     return element("section", element("h2", "Key figures", id="key"), element("dl", *made, class_="tiles"))
+
+
+def _here(measured: Mapping[str, Any]) -> list[Markup]:
+    return [
+        _tile("Latency p50", latency(measured.get("latency_p50_ms")), _spread(measured)),
+        _tile("Latency p95", latency(measured.get("latency_p95_ms")), "one text, one thread"),
+        _tile("Peak memory", size(measured.get("memory_bytes")), "fresh process, Python included"),
+    ]
+
+
+def _there(estimated: Mapping[str, Any]) -> list[Markup]:
+    """Costs on another machine, each marked as the estimate it is."""
+    note = f"estimated for {estimated.get('device', '')}"
+    return [
+        _tile("Latency p50", ESTIMATE + latency(estimated.get("latency_p50_ms")), note),
+        _tile("Latency p95", ESTIMATE + latency(estimated.get("latency_p95_ms")), note),
+        _tile("Peak memory", ESTIMATE + size(estimated.get("memory_bytes")), note),
+    ]
 
 
 def _tile(name: str, value: str, note: str = "") -> Markup:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from pocketlm.report.confusion import Confusion
 from pocketlm.report.figures import (
     ABSENT,
+    ESTIMATE,
     count,
     duration,
     figure,
@@ -43,9 +45,10 @@ def figure_cell(shown: object, sort: object) -> Cell:
 
 
 def table(
-    caption: str, headings: Sequence[str], body: Iterable[Sequence[Cell]], *, sortable: bool = True, tall: bool = False
-) -> Markup:
-    """A table in a box of its own. tall: the box is bounded in height too. An empty body gives nothing."""
+    caption: str, headings: Sequence[str], body: Iterable[Sequence[Cell]], *, sortable: bool = True, tall: bool = False,
+    ids: Sequence[str] = (),
+) -> Markup:  # fmt: skip
+    """A table in a box of its own. tall: the box is bounded in height too. ids: of its rows. Nothing of no row."""
     lines = [list(line) for line in body]
     if not lines:
         return Markup("")
@@ -55,7 +58,7 @@ def table(
         "table",
         element("caption", caption),
         element("thead", element("tr", *head)),
-        element("tbody", *(element("tr", *map(_cell, line)) for line in lines)),
+        element("tbody", *(element("tr", *map(_cell, line), id=own) for line, own in zip_longest(lines, ids))),
         class_="sortable" if sortable else None,
     )
     return element("div", made, class_="box tall" if tall else "box", tabindex="0", role="region", aria_label=caption)
@@ -75,14 +78,20 @@ def _cell(cell: Cell) -> Markup:
 
 
 def candidates_table(result: Mapping[str, Any], metric: str, metric_title: str) -> Markup:
-    """Every candidate and the teacher, with status and why."""
+    """Every candidate and the teacher, with status and why; what is estimated for another machine bears a sign."""
     lines = [_candidate(one, metric) for one in rows(result, "candidates")]
     teacher = part(result, "teacher")
     if teacher and lines:
         shown = {**teacher, "quality": part(part(teacher, "quality"), "dev"), "family": "teacher", "status": "teacher"}
         lines.append(_candidate(shown, metric))
     headings = ("candidate", "status", f"{metric_title}, dev", "size", "p50", "p95", "memory", "took", "why")
-    return table("Candidates, in the order they were tried", headings, lines)
+    ids = [row_id(place) for place in range(len(lines))]
+    return table("Candidates, in the order they were tried", headings, lines, ids=ids)
+
+
+def row_id(place: int) -> str:
+    """The id of a candidate's row in their table, by its place."""
+    return f"candidate-{place}"
 
 
 def _candidate(one: Mapping[str, Any], metric: str) -> list[Cell]:
@@ -91,14 +100,15 @@ def _candidate(one: Mapping[str, Any], metric: str) -> list[Cell]:
     name = with_recipe(str(one.get("name", "")), recipe) if recipe else data(one.get("name", ""))
     family = element("span", data(one.get("family", "")), class_="family")
     reached = figure(one, "quality", metric)
+    about = ESTIMATE if one.get("device") else ""
     return [
         Cell(join((name, family)), heading=True),
         Cell(element("span", tag, class_=f"tag {'chosen' if one.get('chosen') else 'plain'}")),
         figure_cell(quality(metric, reached), reached),
         figure_cell(size(one.get("size_bytes")), one.get("size_bytes")),
-        figure_cell(latency(one.get("latency_p50_ms")), one.get("latency_p50_ms")),
-        figure_cell(latency(one.get("latency_p95_ms")), one.get("latency_p95_ms")),
-        figure_cell(size(one.get("memory_bytes")), one.get("memory_bytes")),
+        figure_cell(about + latency(one.get("latency_p50_ms")), one.get("latency_p50_ms")),
+        figure_cell(about + latency(one.get("latency_p95_ms")), one.get("latency_p95_ms")),
+        figure_cell(about + size(one.get("memory_bytes")), one.get("memory_bytes")),
         figure_cell(duration(one.get("seconds")), one.get("seconds")),
         Cell(data(one.get("why") or ""), class_="why"),
     ]

@@ -1,4 +1,4 @@
-"""What each pass did to bytes and quality, as floating bars one under the other."""
+"""What each pass did to bytes, quality and time, as bars one under the other."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pocketlm.report.axes import Axis, falling_axis, share_axis
-from pocketlm.report.figures import lower_is_better, metric_name, quality, size
+from pocketlm.report.figures import latency, lower_is_better, metric_name, quality, size
 from pocketlm.report.markup import Markup, element
 
-WIDTH, ROW, HEAD, FOOT = 440, 50, 26, 4
+ROW, HEAD, FOOT = 50, 26, 4
 BYTES_END, QUALITY_BEGIN, QUALITY_END = 165, 240, 385
+TIME_BEGIN, TIME_END = 470, 590
+# Without and with times.
+NARROW, WIDE = 440, 660
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The student before and after a pass; None where a figure was not taken. whole: the finished file, no pass."""
+    """The student before and after a pass; None where a figure was not taken. whole: the finished file, no pass.
+
+    latency: milliseconds of a text after the pass.
+    """
 
     name: str
     bytes_before: float | None
@@ -23,10 +29,14 @@ class Stage:
     quality_before: float | None
     quality_after: float | None
     whole: bool = False
+    latency: float | None = None
 
 
 def waterfall(stages: Sequence[Stage], metric: str, teacher: float | None = None) -> Markup:
-    """The stages as inline SVG: bytes on the left from zero, quality on the right. teacher: its quality, a line."""
+    """The stages as inline SVG: bytes from zero, quality, and where they were taken times from zero, side by side.
+
+    teacher: its quality, a line.
+    """
     height = HEAD + ROW * len(stages) + FOOT
     most = max((size for stage in stages for size in (stage.bytes_before, stage.bytes_after) if size), default=1.0)
     across = Axis(0.0, most, 0.0, BYTES_END)
@@ -40,15 +50,22 @@ def waterfall(stages: Sequence[Stage], metric: str, teacher: float | None = None
     if teacher is not None:
         x = shares.at(teacher)
         parts.append(element("line", class_="teacher-line", x1=x, x2=x, y1=HEAD - 6, y2=height))
+    timed = any(stage.latency is not None for stage in stages if not stage.whole)
+    times = [stage.latency for stage in stages if stage.latency is not None]
+    longest = Axis(0.0, max(times, default=1.0), TIME_BEGIN, TIME_END)
+    if timed:
+        parts.append(element("text", "p50 of a text", class_="axis", x=TIME_BEGIN, y=12))
     for place, stage in enumerate(stages):
         top = HEAD + ROW * place
+        parts += [_time_bar(stage, longest, top)] if timed else []
         parts += [_name(stage, top), _bytes_bar(stage, across, top), _quality_bar(stage, shares, top, metric)]
     text = "; ".join(
         f"{stage.name}: {size(stage.bytes_after)}, {quality(metric, stage.quality_after)}" for stage in stages
     )
     return element(
-        "svg", *parts, class_="plot waterfall", viewBox=f"0 0 {WIDTH} {height}", role="img",
-        aria_label=f"Bytes and {metric_name(metric)} after each pass. {text}",
+        "svg", *parts, class_=f"plot waterfall{' timed' if timed else ''}",
+        viewBox=f"0 0 {WIDE if timed else NARROW} {height}", role="img",
+        aria_label=f"Bytes, {metric_name(metric)} and time after each pass. {text}",
     )  # fmt: skip
 
 
@@ -74,6 +91,18 @@ def _bytes_bar(stage: Stage, across: Axis, top: float) -> Markup:
         element("rect", class_=f"bar {kind}", x=x, y=top + 22, width=width, height=13, rx=1.5),
         element("text", size(after), class_="value", x=x + width + 4, y=top + 32.5),
     )
+
+
+def _time_bar(stage: Stage, axis: Axis, top: float) -> Markup:
+    if stage.latency is None:
+        return Markup("")
+    until = axis.at(stage.latency)
+    return element(
+        "g",
+        element("rect", class_=f"bar {'whole' if stage.whole else 'made'}", x=TIME_BEGIN, y=top + 22,
+                width=max(1.5, until - TIME_BEGIN), height=13, rx=1.5),
+        element("text", latency(stage.latency), class_="value", x=until + 4, y=top + 32.5),
+    )  # fmt: skip
 
 
 def _quality_bar(stage: Stage, shares: Axis, top: float, metric: str) -> Markup:

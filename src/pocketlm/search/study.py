@@ -14,7 +14,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import TrialState
@@ -26,6 +26,7 @@ from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.family import Candidate
 from pocketlm.search.judge import Judge, Outcome
 from pocketlm.search.space import Space
+from pocketlm.search.story import story
 from pocketlm.search.trial import Trial
 from pocketlm.train.loop import Pace, Paused
 from pocketlm.units import format_latency, format_size
@@ -196,7 +197,8 @@ class Exploration:
             self._refuse(trial, "there is no room for it", {"size": 1.0})
             return
         key = _key(candidate.recipe)
-        trial.set_user_attr("recipe", candidate.recipe.name)
+        for name, value in (("key", key), ("family", candidate.family), ("recipe", candidate.recipe.name)):
+            trial.set_user_attr(name, value)
         trial.set_user_attr("bytes", candidate.expected_bytes)
         if key in self.outcomes and self.outcomes[key].status != "paused":
             self._told(trial, self.outcomes[key])
@@ -269,6 +271,13 @@ class Exploration:
             return optuna.samplers.TPESampler(
                 seed=seed, multivariate=True, group=True, n_startup_trials=max(1, len(self.starts))
             )
+
+    def story(self, chosen: Recipe | None) -> dict[str, Any]:
+        """The study as a report tells it; see `search.story`. chosen: the recipe that was."""
+        trials = self.study.get_trials(deepcopy=False)
+        key = None if chosen is None else _key(chosen)
+        family = next((one.user_attrs["family"] for one in trials if one.user_attrs.get("key") == key), None)
+        return {"sampler": self.plan.sampler, "seed": self.plan.seed, **story(trials, family)}
 
     def _show(self, progress: Progress) -> None:
         best = self.judge.choose(list(self.outcomes.values()))

@@ -1,0 +1,128 @@
+"""Time the building blocks on this machine: python -m pocketlm.measure.calibrate, with nothing but the base install.
+
+The blocks are Pockets of every family in sizes from small to large, whose weights are a pattern; benchmarks/blocks.py
+writes them. Prints the milliseconds of each with each of its texts, and the memory of a process without them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from pocketlm import __version__
+from pocketlm.measure.device import Device, fitted, off_by, read_device
+from pocketlm.measure.fresh import in_fresh_process
+from pocketlm.measure.machine import cpu_flags, cpu_name, usable_cores, vectors
+from pocketlm.measure.probe import peak_memory, quantile
+from pocketlm.pocket.format import write_atomically
+
+BLOCKS = resources.files("pocketlm.measure").joinpath("blocks")
+# Each block is timed in so many rounds, since what else a machine does slows it down for a while: calls before a text
+# is timed; then so many, or as many as take so long.
+ROUNDS, WARM_UP, LEAST_CALLS, MOST_SECONDS = 3, 5, 10, 0.05
+# Blocks take some ten seconds on a laptop; small boards are slower.
+MOST_SECONDS_IN_ALL = 900.0
+
+
+def described() -> dict[str, Any]:
+    """The blocks: {"texts", "blocks": [{"pocket", "works"}], "usual"}; a work for each text, and rates elsewhere."""
+    about: dict[str, Any] = json.loads(BLOCKS.joinpath("blocks.json").read_text("utf-8"))
+    return about
+
+
+def calibrate(name: str = "") -> Device:
+    """This machine, timed in a process of its own. name: what to call it; by default its processor."""
+    about = described()
+    measured = in_fresh_process("pocketlm.measure.calibrate", [], "this machine", 1, MOST_SECONDS_IN_ALL)
+    return device_of(measured, about, name)
+
+
+def device_of(measured: Mapping[str, Any], about: Mapping[str, Any], name: str = "") -> Device:
+    """The device whose building blocks took so long. measured: as `main` has it."""
+    works = [work for block in about["blocks"] for work in block["works"]]
+    times = [ms for block in measured["milliseconds"] for ms in block]
+    rates = fitted(works, times, about["usual"])
+    versions = f"{datetime.date.today()}, pocketlm {__version__}, onnxruntime {onnxruntime.__version__}"
+    cpu = cpu_name()
+    device = Device(
+        name or cpu, rates, cpu, vectors(cpu_flags()), usable_cores(), measured["runtime_bytes"], _ram(),
+        shutil.disk_usage(Path.home() if Path.home().is_dir() else "/").total, taken=versions,
+    )  # fmt: skip
+    error = float(np.median(off_by(device, works, times)))
+    return Device(**{**vars(device), "error": error})
+
+
+def _ram() -> int | None:
+    """Bytes of memory this machine has, where it tells."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def this_machine() -> Device:
+    """This machine as it was calibrated before, or now for the first time; kept in the user's cache."""
+    kept = kept_at()
+    if kept.is_file():
+        try:
+            return read_device(kept)
+        except Exception:
+            kept.unlink(missing_ok=True)
+    device = calibrate()
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, device.to_yaml().encode(), replace=True)
+    except OSError:
+        pass  # a machine that keeps nothing is calibrated again
+    return device
+
+
+def kept_at() -> Path:
+    """Where this machine's rates are kept: a file for its processor and these versions."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    key = json.dumps([cpu_name(), vectors(cpu_flags()), __version__, onnxruntime.__version__, np.__version__])
+    return Path(cache) / "pocketlm" / f"device-{hashlib.sha256(key.encode()).hexdigest()[:16]}.yaml"
+
+
+def main() -> dict[str, Any]:
+    """{"milliseconds": of each block a list, one a text, "runtime_bytes": of a process with the runtime alone}."""
+    from pocketlm.runtime.load import load
+
+    about = described()
+    models, runtime = [], 0
+    for block in about["blocks"]:
+        with resources.as_file(BLOCKS.joinpath(block["pocket"])) as path:
+            models.append(load(path, threads=1))
+        models[-1].predict(about["texts"])
+        runtime = runtime or peak_memory()
+    rounds = [[[_calls(model, text) for text in about["texts"]] for model in models] for _ in range(ROUNDS)]
+    return {"milliseconds": np.min(rounds, axis=0).tolist(), "runtime_bytes": runtime}
+
+
+def _calls(model: Any, text: str) -> float:
+    """The lower quartile of several calls."""
+    for _ in range(WARM_UP):
+        model.predict([text])
+    spent: list[float] = []
+    began = time.perf_counter()
+    while len(spent) < LEAST_CALLS or time.perf_counter() - began < MOST_SECONDS:
+        start = time.perf_counter_ns()
+        model.predict([text])
+        spent.append((time.perf_counter_ns() - start) / 1e6)
+    return quantile(spent, 0.25)
+
+
+if __name__ == "__main__":
+    json.dump(main(), sys.stdout)

@@ -1,0 +1,97 @@
+"""What a study did, as a report tells it: its trials on a time line, and which knobs decided."""
+
+from __future__ import annotations
+
+import datetime
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, create_trial
+
+# Fewer measured trials of a family tell nothing of its knobs.
+FEWEST = 8
+# A study in which nothing ran for so many seconds was stopped, and gone on with later.
+PAUSE = 60.0
+
+
+def story(trials: Sequence[FrozenTrial], chosen: str | None) -> dict[str, Any]:
+    """{"trials": [...], "importance": {...}} of a study's trials, each recipe once.
+
+    chosen: the family whose knobs are weighed.
+    """
+    told = [one for one in _once(trials) if "status" in one.user_attrs and one.datetime_start is not None]
+    begins = _on_one_line(told)
+    return {
+        "trials": [_trial(one, begin) for one, begin in zip(told, begins, strict=True)],
+        "importance": {} if chosen is None else importance(told, chosen),
+    }
+
+
+def _once(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Of the trials of one recipe the one that took longest: the others remembered it."""
+    kept: dict[str, FrozenTrial] = {}
+    for one in trials:
+        key = one.user_attrs.get("key", str(one.number))
+        if key not in kept or _seconds(one) > _seconds(kept[key]):
+            kept[key] = one
+    return sorted(kept.values(), key=lambda one: one.number)
+
+
+def _seconds(trial: FrozenTrial) -> float:
+    return trial.duration.total_seconds() if trial.duration is not None else 0.0
+
+
+def _on_one_line(trials: Sequence[FrozenTrial]) -> list[float]:
+    """Seconds from the first trial's beginning to each one's, without the time in which nothing ran."""
+    begins: list[float] = []
+    first: datetime.datetime | None = None
+    left_out, end = 0.0, 0.0
+    for one in trials:
+        assert one.datetime_start is not None
+        first = first or one.datetime_start
+        begin = (one.datetime_start - first).total_seconds() - left_out
+        if begin - end > PAUSE:
+            left_out += begin - end
+            begin = end
+        begins.append(max(0.0, begin))
+        end = max(end, begins[-1] + _seconds(one))
+    return begins
+
+
+def _trial(one: FrozenTrial, begin: float) -> dict[str, Any]:
+    about = one.user_attrs
+    family = about.get("family", "")
+    told: dict[str, Any] = {
+        "number": one.number, "name": about.get("recipe", ""), "family": family, "status": about["status"],
+        "why": about.get("why", ""), "start": "start" in about, "begin": begin, "seconds": _seconds(one),
+        "knobs": {name.partition("/")[2]: value for name, value in one.params.items() if "/" in name},
+    }  # fmt: skip
+    if about["status"] == "measured":
+        quality, size, latency, memory = one.values
+        told["figures"] = {
+            "quality": quality, "size_bytes": size, "latency_p50_ms": latency, "memory_bytes": memory,
+        }  # fmt: skip
+    return told
+
+
+def importance(trials: Sequence[FrozenTrial], family: str) -> dict[str, float]:
+    """{knob: share} of what decides about the quality of a family's students, the most first.
+
+    PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255): how far a knob's values in the better trials are from those in
+    all. Nothing of fewer than FEWEST measured trials, or where all are equally good.
+    """
+    own = [one for one in trials if one.user_attrs["status"] == "measured" and one.user_attrs.get("family") == family]
+    if len(own) < FEWEST or len({one.values[0] for one in own}) < 2:
+        return {}
+    study = optuna.create_study(direction="maximize")
+    for one in own:
+        params = {name: value for name, value in one.params.items() if name.startswith(f"{family}/")}
+        distributions = {name: one.distributions[name] for name in params}
+        study.add_trial(create_trial(params=params, distributions=distributions, value=one.values[0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+    return {name.partition("/")[2]: share for name, share in found.items()}
