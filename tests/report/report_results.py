@@ -211,3 +211,47 @@ VARIATIONS = (
     full, without_teacher, missed, nothing_measured, no_candidates, multi_label, understanding, tagging,
     without_measurements, many_labels, one_candidate, bare, hostile,
 )  # fmt: skip
+
+
+def trial(number: int, family: str, quality: float | None, begin: float, **knobs: Any) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "number": number, "name": f"{family} {number}", "family": family, "begin": begin, "seconds": 20.0,
+        "status": "measured" if quality is not None else "paused", "why": "a <reason>", "start": number < 2,
+        "knobs": knobs,
+    }  # fmt: skip
+    if quality is not None:
+        told["figures"] = {
+            "quality": quality, "size_bytes": 1e5 + number, "latency_p50_ms": 0.1, "memory_bytes": 4e7
+        }  # fmt: skip
+    return told
+
+
+def searched() -> dict[str, Any]:
+    """With a study of two families, an expectation of latencies, and another machine."""
+    result = full()
+    chosen = result["chosen"]["name"]
+    result["search"] = {
+        "sampler": "tpe", "seed": 0, "importance": {"quantize.bits": 0.7, "distill.rate": 0.3},
+        "trials": [
+            trial(0, "bag", 0.9, 0.0, **{"size": 50_000, "quantize.bits": 4, "distill.rate": 1e-3}),
+            trial(1, "bag", 0.92, 20.0, **{"size": 90_000, "quantize.bits": 8, "distill.rate": 5e-2})
+            | {"name": chosen},
+            trial(2, "transformer", None, 40.0, size=80_000),
+        ],
+    }  # fmt: skip
+    result["forecast"] = {
+        "device": "here", "for": "board", "blocks_error": 0.1, "checked": [{}, {}], "median_error": 0.12,
+        "worst_error": 0.3,
+    }  # fmt: skip
+    result["chosen"]["estimated"] = {
+        "latency_p50_ms": 0.9, "latency_p95_ms": 1.8, "memory_bytes": 60_000_000, "device": "board",
+    }  # fmt: skip
+    result["verdict"]["limits"].append({
+        **limit("calibration_error", 0.05, 0.03, -0.4), "most": True, "device": "",
+    })  # fmt: skip
+    result["verdict"]["limits"][1]["device"] = "board"
+    for one in result["candidates"][:3]:
+        one["device"] = "board"
+    for record, latency in zip(result["chosen"]["passes"], (0.05, 0.05, 0.04), strict=True):
+        record["latency_ms"] = latency
+    return result

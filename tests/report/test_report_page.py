@@ -21,6 +21,7 @@ from report.report_results import (
     missed,
     multi_label,
     nothing_measured,
+    searched,
     tagging,
     understanding,
     without_measurements,
@@ -154,7 +155,7 @@ def test_figures_of_the_chosen_one_are_shown():
 
 def test_sections_stand_in_order_and_empty_ones_are_left_out():
     order = [place for place, _, _ in SECTIONS]
-    assert [one for one in Page(render(full())).values("id") if one in order] == order
+    assert [one for one in Page(render(searched())).values("id") if one in order] == order
     shown = Page(render(bare())).values("id")
     assert [one for one in shown if one in order] == ["candidates", "how"]
 
@@ -247,3 +248,29 @@ def test_a_page_is_the_same_every_time():
 def test_tables_sort_by_figures_not_by_text():
     rows = re.findall(r'data-sort="([^"]+)"[^>]*>61\.2\u00a0kB<', render(full()))
     assert rows == ["61234.0"]
+
+
+def test_the_search_is_drawn_and_what_is_estimated_says_so():
+    page = Page(render(searched()))
+    assert "3 recipes in 1m 00s: 2 measured, 1 paused; 2 of them by rules of thumb." in page.text
+    assert "quantize.bits" in page.text and "70" in page.text
+    drawn = [attributes.get("class") for tag, attributes in page.tags if tag == "svg"]
+    assert any("parallel" in str(one) for one in drawn) and any("timeline" in str(one) for one in drawn)
+    assert any("timed" in str(one) for one in drawn), "times after passes"
+    assert "estimated for board" in page.text
+    assert "answers in ≈" in page.text
+    assert "calibration error" in page.text and "≤" in page.text
+    assert "12 % (median), 30 % at worst" in page.text
+
+
+def test_marks_lead_to_their_rows():
+    page = Page(render(full()))
+    ids = {attributes["id"] for _, attributes in page.tags if attributes.get("id")}
+    leads = {attributes["data-row"] for _, attributes in page.tags if attributes.get("data-row")}
+    assert leads and leads <= ids
+
+
+def test_one_trial_is_no_search():
+    result = searched()
+    result["search"]["trials"] = result["search"]["trials"][:1]
+    assert "The search" not in Page(render(result)).text

@@ -14,6 +14,8 @@ from pocketlm.report.markup import Markup, element
 WIDTH, HEIGHT, TOP, BOTTOM, LEFT, RIGHT = 940, 300, 54, 26, 62, 74
 # Knobs shown beside the figures: those that decide most.
 MOST_KNOBS = 7
+# A search's own choice, which is of no pass.
+SHOWN = {"size": "bytes to fill"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def scale_of(name: str, values: Sequence[object], write: Callable[[object], str]
                 return math.log(known / low) / math.log(high / low)
             return (known - low) / (high - low)
 
-        return Scale(name, place, write(low), write(high))
+        return Scale(SHOWN.get(name, name), place, write(low), write(high))
     names = sorted({str(value) for value in values})
     spread = max(1, len(names) - 1)
     return Scale(name, lambda value: names.index(str(value)) / spread, names[0], names[-1])
@@ -51,7 +53,9 @@ def scale_of(name: str, values: Sequence[object], write: Callable[[object], str]
 
 def _short(value: object) -> str:
     known = number(value)
-    return f"{known:.3g}" if known is not None else str(value)
+    if known is None:
+        return str(value)
+    return f"{known:,.0f}" if known == round(known) else f"{known:.3g}"
 
 
 def coordinates(trials: Sequence[Mapping[str, Any]], knobs: Sequence[str], metric: str, chosen: str) -> Markup:
