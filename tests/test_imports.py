@@ -35,7 +35,7 @@ LAYERS = [
     {"recipe"},
     {"search"},
     {"report", "serve"},
-    {"staging"},
+    {"staging", "fleet"},
     {"augmenting", "hearing", "transferring", "writing", "modelling", "pretraining", "conclude", "labelling"},
     {"build", "cli"},
     {"__main__"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from pocketlm.job import AUTO, Job
 from pocketlm.job import Result as Result
 from pocketlm.measure.calibrate import this_machine
 from pocketlm.measure.device import Device, read_device
-from pocketlm.outputs import Example, Output, texts_of
+from pocketlm.outputs import Example, Output
 from pocketlm.pocket.format import check_output
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.report.html import write_report
 from pocketlm.runtime.inputs import BagInputs, StackedInputs, plain_text
-from pocketlm.runtime.load import load
 from pocketlm.runtime.unsure import single_output
 from pocketlm.tables import did_you_mean
 from pocketlm.tasks.prepare import Prepared, prepare
@@ -34,18 +33,22 @@ try:
     from pocketlm.augmenting import NONE, with_new_rows
     from pocketlm.conclude import conclude
     from pocketlm.export.pocket import untrained_latency
+    from pocketlm.fleet import Fleet, OnFleet, fleet
     from pocketlm.hearing import Hearing, covers, hearing
     from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained, question_inputs
     from pocketlm.modelling import fit_modeller
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import Prefixes
     from pocketlm.search.asked import Asked, check_floors
+    from pocketlm.search.attempt import Here
     from pocketlm.search.facts import Facts
     from pocketlm.search.forecast import Forecast, with_room_of
     from pocketlm.search.judge import Judge, Outcome
+    from pocketlm.search.runner import Runner
     from pocketlm.search.space import Space, check_settings, fast_enough, given_recipe
     from pocketlm.search.study import Exploration, Plan
-    from pocketlm.search.trial import Trial, run_trial
+    from pocketlm.search.trial import Trial
+    from pocketlm.search.warm import described
     from pocketlm.search.work import TextSize
     from pocketlm.students.beside import BesideNgrams
     from pocketlm.students.lexicon import LEXICON_VERSION
@@ -119,11 +122,11 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     mixup = float(prepared.about.get("augmentation", {}).get("mixup", 0.0))
     learnt, learnt_dev = _to_learn_from(job, prepared, pretrained)
     work = WorkFolder(job.work_folder)
-    with work.locked():
+    with work.locked(), fleet(job.ray, job.workers, job.data_parallel) as helpers:
         room = Classroom(
             prepared.task, prepared.outputs, learnt, prepared.dev, prepared.data_hash, job.max_length,
             job.seed, work, progress, deadline, ways, _without_test(prepared), prepared.parallel,
-            keep_words=bool(job.also), mixup=mixup,
+            keep_words=bool(job.also), mixup=mixup, helpers=helpers,
         )  # fmt: skip
         check_floors(job.budget.floors, prepared, bool(pretrained or trained) and not room.frozen)
         # before the teacher is fine-tuned, which changes the encoder
@@ -148,7 +151,8 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             more = heard.lesson(learnt_dev, variants)
         prefixes, asked = Prefixes(), replace(asked, teacher=context.taught_dev)
         run = _runner(job, prepared, teacher, context, work, prefixes, asked)
-        outcomes, judged, forecast, told = _search(job, prepared, teacher, run, there, [own] if own else rivals)
+        competing = [own] if own else rivals
+        outcomes, judged, forecast, told = _search(job, prepared, teacher, run, there, competing, helpers)
         chosen = judged.choose(outcomes)
         final = None if chosen is None else chosen.trial
         if final is not None and job.refit and not deadline.passed:
@@ -267,11 +271,13 @@ def _seen(room: Classroom, pretrained: Pretrained | None) -> Seen:
 
 
 def _search(
-    job: Job, prepared: Prepared, teacher: Teacher | None, run: _Runner, there: Device | None, rivals: list[Recipe]
-) -> tuple[list[Outcome], Judge, Forecast | None, Exploration]:
+    job: Job, prepared: Prepared, teacher: Teacher | None, run: Runner, there: Device | None, rivals: list[Recipe],
+    helpers: Fleet | None,
+) -> tuple[list[Outcome], Judge, Forecast | None, Exploration]:  # fmt: skip
     """Every candidate's outcome, the judge who compares them, what was expected of them, and the study itself.
 
     there: the machine that the Pocket will run on, None where it is this one. rivals: recipes that someone gave.
+    helpers: a cluster that tries recipes, or None.
     """
     budget, context = with_room_of(job.budget, there), run.context
     counts = {one.name: run.asked.count(one) for one in budget.floors}
@@ -301,10 +307,12 @@ def _search(
     depends = {**run.depends, "budget": budget.to_json(), "set": job.set, "alone": bool(job.recipe)}
     name = digest({**depends, **({"device": vars(there)} if there else {})})[:16]
     storage = job.storage or f"sqlite:///{run.work.path.resolve()}/study.db"
-    plan = Plan(0 if job.recipe else job.trials, job.add_trials, storage, name, job.seed)
+    about = described(facts, budget, prepared.task.name)
+    plan = Plan(0 if job.recipe else job.trials, job.add_trials, storage, name, job.seed, job=about)
+    crew = Here(tried, job.workers or 1) if helpers is None else OnFleet(helpers, run, tried)
     explored = Exploration(
         space, lambda: [] if job.recipe else fast_enough(space.starts, lambda recipe: slower(recipe, ROOM)),
-        tried, too_slow, judged, plan, rivals,
+        crew, too_slow, judged, plan, rivals,
     )  # fmt: skip
     return explored.outcomes_of(context.progress, context.deadline), judged, forecast, explored
 
@@ -341,36 +349,10 @@ def _slowness(budget: Budget, context: FitContext, forecast: Forecast | None) ->
     return slower
 
 
-@dataclass(frozen=True)
-class _Runner:
-    """What trains, exports and measures a recipe in a context, or remembers that it did.
-
-    depends: all that what becomes of a recipe depends on. head: what the manifest says beside the model. asked: what
-    floors ask on dev, which is asked of a Pocket that is remembered, too.
-    """
-
-    context: FitContext
-    work: WorkFolder
-    depends: dict[str, Any]
-    head: dict[str, Any]
-    prefixes: Prefixes
-    asked: Asked
-
-    def __call__(self, recipe: Recipe, pace: Pace | None = None) -> Trial:
-        step = self.work.step("student", {**self.depends, "recipe": recipe.to_json()})
-        trial = run_trial(recipe, self.context, step, self.head, self.prefixes, pace)
-        if not self.asked.floors:
-            return trial
-        pocket = load(trial.pocket)
-        said = pocket.predict(texts_of(self.asked.examples, pocket.outputs), batch_size=1)
-        extra = {**trial.measurement.extra, **self.asked.figures(pocket, said, fitted=False)}
-        return replace(trial, measurement=replace(trial.measurement, extra=extra))
-
-
 def _runner(
     job: Job, prepared: Prepared, teacher: Teacher | None, context: FitContext, work: WorkFolder,
     prefixes: Prefixes, asked: Asked, trained_on: tuple[str, ...] = ("train",),
-) -> _Runner:  # fmt: skip
+) -> Runner:  # fmt: skip
     """What runs recipes in this context."""
     head = _manifest_head(job, prepared, teacher, trained_on)
     depends = {
@@ -381,10 +363,10 @@ def _runner(
         "focus": job.focus, "pocketlm": __version__, "head": head,
     }  # fmt: skip
 
-    return _Runner(context, work, depends, head, prefixes, asked)
+    return Runner(context, work, depends, head, prefixes, asked)
 
 
-def _refit(chosen: Trial, run: _Runner, judged: Judge, forecast: Forecast | None) -> Trial:
+def _refit(chosen: Trial, run: Runner, judged: Judge, forecast: Forecast | None) -> Trial:
     """The chosen recipe trained on dev as well, where it still keeps the limits; no row helps to choose any more.
 
     Its dev figures stay those of the student that had not seen dev.

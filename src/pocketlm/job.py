@@ -50,7 +50,10 @@ class Job:
     language. recipe: a YAML file with the one recipe to try, or a Pocket whose recipe it is. compete: more recipes,
     that compete with those searched. set: what settings of the search may be, such as "quantize.bits=4,8". trials:
     recipes that are tried; None for those of rules of thumb and some around them. add_trials: so many more than a
-    search tried before. storage: where the study of the search is kept, a database URL; None for a file in `work`.
+    search tried before. storage: where the study of the search is kept, a database URL; None for a file in `work`. ray:
+    the address of a Ray cluster that tries recipes and asks the teacher, or "local" for one that is started here.
+    workers: recipes that are tried at once; without a cluster so many are asked for ahead, as with one. data_parallel:
+    processes of the cluster that fine-tune the teacher together.
     """
 
     data: str
@@ -97,6 +100,9 @@ class Job:
     trials: int | None = None
     add_trials: int | None = None
     storage: str | None = None
+    ray: str | None = None
+    workers: int | None = None
+    data_parallel: int = 1
     max_length: int | None = None
     focus: int | None = None
     time_limit: str | None = None
@@ -112,11 +118,11 @@ class Job:
             )
         if self.width is not None and self.width < 2:
             raise RecipeError(f"width is at least 2 dimensions, got {self.width}")
-        for way in self.few_shot.split(","):
-            if self.few_shot not in ("auto", "none") and way.strip() not in FEW_SHOT:
-                known = ["auto", "none", *FEW_SHOT]
-                raise RecipeError(f"few-shot: {way!r} is none of {', '.join(known)}.{did_you_mean(way.strip(), known)}")
-        _check_counts(trials=self.trials, add_trials=self.add_trials)
+        _check_ways(self.few_shot)
+        _check_counts("recipes to try", trials=self.trials, add_trials=self.add_trials)
+        _check_counts("processes", workers=self.workers, data_parallel=self.data_parallel)
+        if self.data_parallel > 1 and self.ray is None:
+            raise RecipeError("data_parallel: processes that fine-tune together are those of a cluster; give ray")
         if self.shots is not None and self.shots < 0:
             raise RecipeError(f"shots is a number of rows, at least 0, got {self.shots}")
         if self.shots == 0 and not self.also:
@@ -172,11 +178,19 @@ class Result:
         return bool(self.data["status"] != "missed")
 
 
-def _check_counts(**counts: int | None) -> None:
-    """Raise RecipeError for a number of recipes below 1."""
+def _check_counts(what: str, **counts: int | None) -> None:
+    """Raise RecipeError for a number of these below 1."""
     for name, count in counts.items():
         if count is not None and count < 1:
-            raise RecipeError(f"{name} is a number of recipes to try, at least 1; got {count}")
+            raise RecipeError(f"{name} is a number of {what}, at least 1; got {count}")
+
+
+def _check_ways(few_shot: str) -> None:
+    """Raise RecipeError for a way to teach with few rows that there is not."""
+    for way in few_shot.split(","):
+        if few_shot not in ("auto", "none") and way.strip() not in FEW_SHOT:
+            known = ["auto", "none", *FEW_SHOT]
+            raise RecipeError(f"few-shot: {way!r} is none of {', '.join(known)}.{did_you_mean(way.strip(), known)}")
 
 
 def job_from_mapping(value: Mapping[str, Any], where: str = "job") -> Job:

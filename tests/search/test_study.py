@@ -1,5 +1,7 @@
 """The search as a study: what is asked, in which order, and what is left when it stops and goes on."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
@@ -8,10 +10,11 @@ import pytest
 from pocketlm.budget import Budget, Measurement
 from pocketlm.errors import PocketLMError
 from pocketlm.progress import Deadline, Silent
+from pocketlm.search.attempt import Gate, Here, attempt
 from pocketlm.search.facts import Facts
 from pocketlm.search.judge import Judge
 from pocketlm.search.space import Space
-from pocketlm.search.study import Exploration, Plan, Rungs, rounded
+from pocketlm.search.study import Exploration, Plan, rounded
 from pocketlm.search.trial import Trial
 from pocketlm.train.loop import Paused
 
@@ -42,9 +45,11 @@ class World:
         return Trial(recipe, Path("x"), Measurement({"accuracy": self.figure(recipe)}, **costs), {"seconds": 1.0})
 
 
-def explore(world, plan, budget=BUDGET, deadline=NEVER, too_slow=lambda recipe: "", space=SPACE, own=()):
+def explore(
+    world, plan, budget=BUDGET, deadline=NEVER, too_slow=lambda recipe: "", space=SPACE, own=(), width=1, crew=None
+):
     judge = Judge(budget, "accuracy", None, 100_000)
-    made = Exploration(space, lambda: space.starts, world, too_slow, judge, plan, own)
+    made = Exploration(space, lambda: space.starts, crew or Here(world, width), too_slow, judge, plan, own)
     return judge.choose(outcomes := made.outcomes_of(Silent(), deadline)), outcomes, made
 
 
@@ -136,24 +141,57 @@ def test_recipes_that_someone_gave_compete():
 
 
 def test_a_student_goes_on_where_few_others_of_its_size_are_better():
-    rungs = Rungs([(100, 0.5), (100, 0.6), (100, 0.7), (1_000, 0.9)])
-    assert rungs.promising(100, 0.65) and not rungs.promising(100, 0.55)
-    assert rungs.promising(1_000, 0.75), "one of four is better"
-    assert Rungs([(1_000, 0.9)] * 9).promising(100, 0.1), "larger ones tell nothing of it"
+    seen = ((100, 0.5), (100, 0.6), (100, 0.7), (1_000, 0.9))
+    assert Gate(100, seen).promising(0.65) and not Gate(100, seen).promising(0.55)
+    assert Gate(1_000, seen).promising(0.75), "one of four is better"
+    assert Gate(100, ((1_000, 0.9),) * 9).promising(0.1), "larger ones tell nothing of it"
+    assert Gate(100, seen, always=True).promising(0.0)
 
 
-def test_students_that_were_left_go_on_once_they_promise_much(tmp_path):
+def test_students_that_were_left_go_on_once_they_promise_much(tmp_path, monkeypatch):
     storage = f"sqlite:///{tmp_path}/study.db"
     _, outcomes, _ = explore(World(), Plan(trials=25, storage=storage))
     left = [one.recipe for one in outcomes if one.status == "paused"]
     assert left and all("third of its training" in one.why for one in outcomes if one.status == "paused")
     world = World()
-    made = Exploration(
-        SPACE, list, world, lambda recipe: "", Judge(BUDGET, "accuracy", None, 99), Plan(storage=storage)
-    )
-    made.rungs.promising = lambda size, figure: True
-    made.outcomes_of(Silent(), Deadline())
+    monkeypatch.setattr(Gate, "promising", lambda self, figure: True)
+    explore(world, Plan(trials=1, storage=storage))
     assert {one.name for one in left} <= set(world.ran)
+
+
+class Threads:
+    """A crew that tries several recipes at once, whose later ones are ready first."""
+
+    def __init__(self, world, width):
+        self.world, self.width, self.pool, self.begun = world, width, ThreadPoolExecutor(width), 0
+
+    def begin(self, recipe, gate):
+        self.begun += 1
+        return self.pool.submit(self._slow, recipe, gate, 0.03 / self.begun).result
+
+    def _slow(self, recipe, gate, seconds):
+        time.sleep(seconds)
+        return attempt(self.world, recipe, gate)
+
+
+def test_who_tries_recipes_does_not_matter_only_how_many_are_asked_for_ahead():
+    plan = Plan(trials=22)
+    alone, ahead, beside = World(), World(), World()
+    one = names(explore(alone, plan)[1])
+    several = explore(ahead, plan, width=4)[1]
+    at_once = explore(beside, plan, crew=Threads(beside, 4))[1]
+    assert [(o.recipe.name, o.status) for o in several] == [(o.recipe.name, o.status) for o in at_once]
+    assert sorted(ahead.ran) == sorted(beside.ran)
+    assert one != names(several), "what is asked for ahead knows less"
+
+
+def test_nothing_is_tried_twice_by_several():
+    world = World()
+    _, outcomes, made = explore(world, Plan(trials=25), width=6)
+    keys = [str(one.recipe.to_json()) for one in outcomes]
+    assert len(set(keys)) == len(keys) == 25
+    assert len(world.ran) == sum(one.status == "measured" for one in outcomes)
+    assert not made.pending
 
 
 @pytest.mark.parametrize(("value", "said"), [(0.12345, 0.12), (123_456, 120_000), (9.99, 10.0), (0, 0)])

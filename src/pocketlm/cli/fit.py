@@ -113,6 +113,13 @@ def command(
     storage: Annotated[
         str | None, _option("Database URL where the study of the search is kept, such as postgresql://...")
     ] = None,
+    ray: Annotated[
+        str | None, _option("Ray cluster that tries recipes and asks the teacher: an address, or local to start one.")
+    ] = None,
+    workers: Annotated[
+        int | None, _option("Recipes that are tried at once; by default one a processor of --ray.")
+    ] = None,
+    data_parallel: Annotated[int | None, _option("Processes of --ray that fine-tune the teacher together.")] = None,
     refit: Annotated[
         bool | None, _option("Train the chosen recipe again on train and dev.", "--refit/--no-refit")
     ] = None,

@@ -150,6 +150,19 @@ class Space:
         found = {f"{candidate.family}/{name}": knob.nearest(own[name]) for name, knob in knobs.items() if _varies(knob)}
         return {"family": candidate.family, **found} if len(self.knobs) > 1 else found
 
+    def adopted(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Parameters of a study of another job, as near as they can be here; None where their family is not tried."""
+        family = params.get("family", next(iter(self.knobs), ""))
+        if family not in self.knobs:
+            return None
+        usual = next(one for one in reversed(self.starts) if one.family == family)
+        found = self.params(usual)
+        for name, knob in self.knobs[family].items():
+            key = f"{family}/{name}"
+            if key in found and key in params:
+                found[key] = knob.nearest(params[key])
+        return found
+
     def suggested(self, trial: Trial) -> Candidate | None:
         """The candidate that a study's trial asks for, or None where it has no room."""
         names = list(self.knobs)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,16 +20,15 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import TrialState
 
-from pocketlm.errors import PocketLMError
 from pocketlm.pocket.work import digest
 from pocketlm.progress import Deadline, Progress
 from pocketlm.recipe.recipe import Recipe
+from pocketlm.search.attempt import Attempt, Crew, Gate
 from pocketlm.search.family import Candidate
-from pocketlm.search.judge import Judge, Outcome
+from pocketlm.search.judge import MEETS, Judge, Outcome
 from pocketlm.search.space import Space
 from pocketlm.search.story import story
-from pocketlm.search.trial import Trial
-from pocketlm.train.loop import Pace, Paused
+from pocketlm.search.warm import best_params, nearest
 from pocketlm.units import format_latency, format_size
 
 logger = logging.getLogger(__name__)
@@ -37,15 +37,10 @@ optuna.logging.disable_default_handler()
 
 # Quality, bytes, milliseconds, and bytes of memory.
 DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize", "minimize")
-# A student is looked at after this share of its first training; of those that take at most so many times its bytes,
-# it goes on if it is among the best part. Fewer than so many tell nothing.
-RUNG, ALIKE, PART, FEWEST = 1 / 3, 1.1, 1 / 2, 3
 # Recipes that are tried around the rules of thumb where nobody says how many.
 AROUND = 6
 # So many times the trials that are wanted may be asked for: some have no room, and some were tried before.
 ASKED = 20
-
-Run = Callable[[Recipe, Pace | None], Trial]
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,8 @@ class Plan:
     """trials: in all, with the rules of thumb; None for AROUND more than these. more: than were tried before.
 
     storage: where the study is kept, a URL as SQLAlchemy has them; None for memory. name: of the study there. sampler:
-    "tpe", or "random" to compare with, which knows no rules of thumb.
+    "tpe", or "random" to compare with, which knows no rules of thumb. job: what of it says which other jobs are alike,
+    see `search.warm`.
     """
 
     trials: int | None = None
@@ -62,50 +58,39 @@ class Plan:
     name: str = "study"
     seed: int = 0
     sampler: Literal["tpe", "random"] = "tpe"
+    job: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass
-class Rungs:
-    """What students reached after a part of their training: (bytes expected, figure on dev) of each."""
+@dataclass(frozen=True)
+class _Asked:
+    """A trial that was asked for and not told yet. wait: for what becomes of it; None where another is the same."""
 
-    seen: list[tuple[int, float]] = field(default_factory=list)
-
-    def promising(self, size: int, figure: float) -> bool:
-        """Whether a student of so many bytes is worth the rest of its training."""
-        rivals = [other for own, other in self.seen if own <= ALIKE * size]
-        better = sum(other > figure for other in rivals)
-        return len(rivals) < FEWEST or better < PART * len(rivals)
-
-    def pace(self, candidate: Candidate, always: bool, noted: Callable[[float], None]) -> Pace:
-        """Asked after each epoch. always: go on whatever is reached. noted: told the figure."""
-
-        def goes_on(epoch: int, epochs: int, figure: float) -> bool:
-            if epoch != math.ceil(RUNG * epochs):
-                return True
-            promising = always or self.promising(candidate.expected_bytes, figure)
-            self.seen.append((candidate.expected_bytes, figure))
-            noted(figure)
-            return promising
-
-        return goes_on
+    trial: optuna.Trial
+    candidate: Candidate
+    wait: Callable[[], Attempt] | None
 
 
 class Exploration:
     """A study of one job.
 
-    run: trains, exports and measures a recipe at a pace, or remembers that it did. too_slow: why an untrained student
-    already misses the latency allowed, or "". starts: candidates by rules of thumb, asked for where the study is new.
-    own: recipes that compete.
+    crew: tries recipes, and remembers those it tried. too_slow: why an untrained student already misses the latency
+    allowed, or "". starts: candidates by rules of thumb, asked for where the study is new. own: recipes that compete.
+
+    So many recipes are asked for ahead as the crew tries at once, and what becomes of them is told in the order in
+    which they were asked for: which recipes a study asks for depends on its seed and on that number, not on who is
+    ready first.
     """
 
     def __init__(
-        self, space: Space, starts: Callable[[], Sequence[Candidate]], run: Run, too_slow: Callable[[Recipe], str],
+        self, space: Space, starts: Callable[[], Sequence[Candidate]], crew: Crew, too_slow: Callable[[Recipe], str],
         judge: Judge, plan: Plan, own: Sequence[Recipe] = (),
     ) -> None:  # fmt: skip
-        self.space, self.run, self.too_slow, self.judge, self.plan = space, run, too_slow, judge, plan
+        self.space, self.crew, self.too_slow, self.judge, self.plan = space, crew, too_slow, judge, plan
         self.own = own
-        self.rungs = Rungs()
+        # what students reached after a part of their training: (bytes expected, figure on dev)
+        self.rungs: list[tuple[int, float]] = []
         self.outcomes: dict[str, Outcome] = {}
+        self.pending: deque[_Asked] = deque()
         self.study = self._opened(starts)
         begun = [one.user_attrs.get("start") for one in self.study.get_trials(deepcopy=False)]
         self.starts = [one for params in begun if params and (one := space.asked(params))]
@@ -119,9 +104,11 @@ class Exploration:
             load_if_exists=True,
         )
         if not study.trials and self.plan.sampler == "tpe":
+            study.set_user_attr("job", self.plan.job)
             for start in starts():
                 params = self.space.params(start)
                 study.enqueue_trial(params, user_attrs={"start": params})
+            self._warm(study)
         for dead in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             study.tell(dead.number, state=TrialState.FAIL)
             # it may have died while its settings were being asked for
@@ -129,24 +116,43 @@ class Exploration:
             study.enqueue_trial(params, user_attrs={"again": "start" in dead.user_attrs})
         return study
 
+    def _warm(self, study: optuna.Study) -> None:
+        """Ask for what was best in the studies of the most similar jobs in the same storage."""
+        if self.plan.storage is None or not self.space.knobs:
+            return
+        others = {
+            one.study_name: one.user_attrs.get("job")
+            for one in optuna.get_all_study_summaries(self.plan.storage, include_best_trial=False)
+            if one.study_name != self.plan.name
+        }
+        near = nearest({name: job for name, job in others.items() if job}, self.plan.job)
+        asked = [self.space.params(start) for start in self.space.starts]
+        for name in near:
+            trials = optuna.load_study(study_name=name, storage=self.plan.storage).get_trials(deepcopy=False)
+            for params in best_params(trials):
+                own = self.space.adopted(params)
+                if own is not None and own not in asked:
+                    asked.append(own)
+                    study.enqueue_trial(own, user_attrs={"from": name})
+
     def _recall(self) -> int:
         """Note what earlier runs came to, and ask again for so many students that were left and look promising now."""
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
         for done in trials:
             candidate, about = self.space.asked(done.params), done.user_attrs
             if "rung" in about:
-                self.rungs.seen.append((about["bytes"], about["rung"]))
+                self.rungs.append((about["bytes"], about["rung"]))
             if candidate is None or "recipe" not in about:
                 continue
             if about.get("status") == "measured":
-                self._note(candidate.recipe, self._tried(candidate.recipe, None))
+                self._note(self._judged(candidate.recipe, self.crew.begin(candidate.recipe, None)()))
             elif "status" in about:
-                self._note(candidate.recipe, Outcome(candidate.recipe, about["status"], about["why"]))
+                self._note(Outcome(candidate.recipe, about["status"], about["why"]))
         again = {}
         for done in trials:
             candidate, about = self.space.asked(done.params), done.user_attrs
             left = None if candidate is None else self.outcomes.get(_key(candidate.recipe))
-            if left is not None and left.status == "paused" and self.rungs.promising(about["bytes"], about["rung"]):
+            if left is not None and left.status == "paused" and self._gate(about["bytes"]).promising(about["rung"]):
                 again[_key(left.recipe)] = done
         for done in again.values():
             self.study.enqueue_trial(done.params, user_attrs={"again": False})
@@ -167,15 +173,19 @@ class Exploration:
         for recipe in self.own:
             if not deadline.passed:
                 progress.stage(f"the recipe {recipe.name}")
-                self._note(recipe, self._tried(recipe, None))
+                self._note(self._judged(recipe, self.crew.begin(recipe, None)()))
         left = self._recall()
         wanted, asked = self.wanted, 0
-        while (left > asked or len(self.outcomes) < wanted) and asked < ASKED * max(1, wanted) and not self._enough:
-            if deadline.passed and any(one.trial for one in self.outcomes.values()):
-                break
-            asked += 1
-            self._ask(progress, wanted)
-        return [*self.outcomes.values(), *self._not_reached()]
+        while True:
+            more = left > asked or len(self.outcomes) + len(self.pending) < wanted
+            over = self._enough or (deadline.passed and any(one.trial for one in self.outcomes.values()))
+            if more and not over and asked < ASKED * max(1, wanted) and len(self.pending) < self.crew.width:
+                asked += 1
+                self._ask(progress, wanted)
+            elif self.pending:
+                self._tell(self.pending.popleft(), progress, wanted)
+            else:
+                return [*self.outcomes.values(), *self._not_reached()]
 
     @property
     def _enough(self) -> bool:
@@ -188,8 +198,11 @@ class Exploration:
         why = "so many trials were wanted" if len(self.outcomes) >= self.wanted and not self._enough else why
         return [Outcome(one.recipe, "skipped", why) for one in self.starts if _key(one.recipe) not in self.outcomes]
 
+    def _gate(self, size: int, always: bool = False) -> Gate:
+        return Gate(size, tuple(self.rungs), always)
+
     def _ask(self, progress: Progress, wanted: int) -> None:
-        """One trial: asked for, tried, told."""
+        """Ask for one trial, which is begun unless nothing is to be tried of it."""
         self.study.sampler = self._sampler()
         trial = self.study.ask()
         candidate = self.space.suggested(trial)
@@ -203,38 +216,47 @@ class Exploration:
         if key in self.outcomes and self.outcomes[key].status != "paused":
             self._told(trial, self.outcomes[key])
             return
-        progress.stage(f"trial {len(self.outcomes) + 1}/{wanted}: {candidate.recipe.name}")
-        always = "start" in trial.user_attrs or bool(trial.user_attrs.get("again"))
-        pace = self.rungs.pace(candidate, always, lambda figure: trial.set_user_attr("rung", figure))
+        if any(_key(one.candidate.recipe) == key for one in self.pending):
+            self.pending.append(_Asked(trial, candidate, None))
+            return
         if slow := self.too_slow(candidate.recipe):
-            self._note(candidate.recipe, Outcome(candidate.recipe, "skipped", slow))
+            self._note(Outcome(candidate.recipe, "skipped", slow))
             self._refuse(trial, slow, {"latency": 1.0})
             return
-        outcome = self._tried(candidate.recipe, pace)
-        self._note(candidate.recipe, outcome)
-        self._told(trial, outcome)
+        if self.crew.width > 1:
+            progress.stage(f"beginning {candidate.recipe.name}")
+        always = "start" in trial.user_attrs or bool(trial.user_attrs.get("again"))
+        gate = self._gate(candidate.expected_bytes, always)
+        self.pending.append(_Asked(trial, candidate, self.crew.begin(candidate.recipe, gate)))
+
+    def _tell(self, asked: _Asked, progress: Progress, wanted: int) -> None:
+        """Wait for what becomes of the trial that was asked for first, and tell the study."""
+        recipe = asked.candidate.recipe
+        if asked.wait is not None:
+            progress.stage(f"trial {len(self.outcomes) + 1}/{wanted}: {recipe.name}")
+            found = asked.wait()
+            if found.rung is not None:
+                self.rungs.append((asked.candidate.expected_bytes, found.rung))
+                asked.trial.set_user_attr("rung", found.rung)
+            self._note(self._judged(recipe, found))
+        self._told(asked.trial, self.outcomes[_key(recipe)])
         self._show(progress)
 
-    def _tried(self, recipe: Recipe, pace: Pace | None) -> Outcome:
-        try:
-            trial = self.run(recipe, pace)
-        except Paused as paused:
-            why = f"left after a third of its training, at {paused.figure:.4f} on dev: others of its size are better"
-            return Outcome(recipe, "paused", why)
-        except PocketLMError as error:
-            return Outcome(recipe, "failed", str(error))
-        verdict = self.judge.verdict(trial)
+    def _judged(self, recipe: Recipe, found: Attempt) -> Outcome:
+        if found.trial is None:
+            return Outcome(recipe, found.status, found.why)
+        verdict = self.judge.verdict(found.trial)
         missed = "; ".join(str(limit) for limit in verdict.limits if not limit.holds)
-        return Outcome(recipe, "measured", missed or "meets the budget", trial, verdict)
+        return Outcome(recipe, "measured", missed or MEETS, found.trial, verdict)
 
-    def _note(self, recipe: Recipe, outcome: Outcome) -> None:
-        self.outcomes[_key(recipe)] = outcome
-        logger.info("%s: %s", recipe.name, outcome.why)
+    def _note(self, outcome: Outcome) -> None:
+        self.outcomes[_key(outcome.recipe)] = outcome
+        logger.info("%s: %s", outcome.recipe.name, outcome.why)
 
     def _told(self, trial: optuna.Trial, outcome: Outcome) -> None:
         """Tell the study what became of a trial."""
         if outcome.trial is None or outcome.verdict is None:
-            self._tell(trial, outcome.status, outcome.why)
+            self._left(trial, outcome.status, outcome.why)
             return
         measured = outcome.trial.measurement
         trial.set_user_attr("status", outcome.status)
@@ -255,7 +277,7 @@ class Exploration:
             trial.set_constraint(name, by)
         self.study.tell(trial, (0.0, 0.0, 0.0, 0.0))
 
-    def _tell(self, trial: optuna.Trial, status: str, why: str) -> None:
+    def _left(self, trial: optuna.Trial, status: str, why: str) -> None:
         trial.set_user_attr("status", status)
         trial.set_user_attr("why", why)
         self.study.tell(trial, state=TrialState.FAIL)
@@ -263,14 +285,15 @@ class Exploration:
     def _sampler(self) -> optuna.samplers.BaseSampler:
         """A fresh one for each trial, so that a study that goes on asks as one that never stopped."""
         told = sum("status" in one.user_attrs for one in self.study.get_trials(deepcopy=False))
-        seed = self.plan.seed * 1_000_003 + told
+        seed = self.plan.seed * 1_000_003 + told + len(self.pending)
         if self.plan.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return optuna.samplers.TPESampler(
-                seed=seed, multivariate=True, group=True, n_startup_trials=max(1, len(self.starts))
-            )
+                seed=seed, multivariate=True, group=True, n_startup_trials=max(1, len(self.starts)),
+                constant_liar=self.crew.width > 1,
+            )  # fmt: skip
 
     def story(self, chosen: Recipe | None) -> dict[str, Any]:
         """The study as a report tells it; see `search.story`. chosen: the recipe that was."""

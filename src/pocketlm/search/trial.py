@@ -18,6 +18,7 @@ from pocketlm.pocket.format import write_pocket
 from pocketlm.pocket.work import Step
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.recipe.run import Prefixes, run_recipe
+from pocketlm.runtime.inputs import Text
 from pocketlm.runtime.load import load
 from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.tasks.table import Task
@@ -86,10 +87,16 @@ def run_trial(
     return Trial(recipe, pocket, measured, {key: value for key, value in done.items() if key != "measurement"})
 
 
+def timed_texts(context: FitContext) -> list[Text]:
+    """The texts of dev that latency is taken over."""
+    texts = texts_of(context.dev, context.outputs)
+    return list(texts[:: max(1, len(texts) // TIMED_TEXTS)])
+
+
 def _measure(pocket: Path, context: FitContext) -> dict[str, Any]:
     """Whole-file bytes, latency and memory in a fresh process, quality on dev by the runtime itself."""
     texts = texts_of(context.dev, context.outputs)
-    measured = measure_pocket(pocket, texts[:: max(1, len(texts) // TIMED_TEXTS)])
+    measured = measure_pocket(pocket, timed_texts(context))
     task: Task = context.task
     predictions = load(pocket).predict(texts, batch_size=1)
     extra = {key: measured[key] for key in ("load_ms", "latency_p50_low_ms", "latency_p50_high_ms", "calls")}

@@ -176,7 +176,12 @@ def _fine_tuned(
     given: dict[str, Any] = {
         "seed": room.seed, "checkpoint": checkpoint, "progress": room.progress, "deadline": deadline,
     }  # fmt: skip
-    if len(rows) == len(room.train):
+    if len(rows) == len(room.train) and checkpoint is not None and room.helpers is not None and room.together > 1:
+        room.progress.stage(f"fine-tuning on {room.together} processes")
+        history = room.helpers.fine_tune(
+            model, rows, room.dev, room.task, room.seed, room.mixup, deadline, checkpoint.parent
+        )
+    elif len(rows) == len(room.train):
         history = fine_tune(model, rows, room.dev, room.task, mixup=room.mixup, **given)
     else:
         plain = teacher_schedule(len(rows), room.outputs)

@@ -1,6 +1,7 @@
 """The only training loop: AdamW, warm-up and cosine, clipping, early stopping, averaging of epochs, exact resume.
 
 `train` goes through labelled texts with it, in length buckets; whoever trains something else gives `study` a course.
+Where torch.distributed has a process group, each process learns from its part of every batch (see `train.peers`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pocketlm.train.blend import Blend
 from pocketlm.train.lesson import Lesson, make_batch
 from pocketlm.train.losses import Objective
 from pocketlm.train.optimizers import optimizers_of
+from pocketlm.train.peers import Peers
 
 logger = logging.getLogger(__name__)
 
@@ -121,12 +123,12 @@ def train(
 
     evaluate: the figure to raise, on dev. checkpoint and the others: as `study` has them. Raises Paused as it does.
     """
-    encoded = model.inputs.encode(given.texts)
+    encoded, peers = model.inputs.encode(given.texts), Peers.here()
     course = Course(
         model.module,
         math.ceil(len(given) / schedule.batch_size),
         lambda epoch: _batches(encoded, schedule.batch_size, np.random.default_rng((seed, epoch))),
-        lambda own: _loss(model, given, encoded, own, objective),
+        lambda whole: peers.part_of(whole, lambda own: _loss(model, given, encoded, own, objective)),
         lambda: evaluate(model),
     )
     return study(
@@ -162,16 +164,16 @@ def study(
         if epoch - 1 - run.history.best_epoch >= schedule.patience:
             run.history.ended = f"no better for {schedule.patience} epochs"
             break
-        torch.manual_seed(seed * 100_003 + epoch)
+        torch.manual_seed(seed * 100_003 + epoch + run.peers.seed)
         course.module.train()
         for done, batch in enumerate(course.batches(epoch)):
             run.learn(batch)
             if done % 10 == 0:
                 note = f"dev {run.history.best:.4f}" if run.history.figures else ""
                 progress.step(epoch * course.steps + done, schedule.epochs * course.steps, note)
-            if deadline.passed:
+            if run.peers.any(deadline.passed):
                 break
-        run.judge(course.figure(), epoch)
+        run.judge(run.peers.of_the_first(course.figure()), epoch)
         # an epoch that the deadline cut short is no place to go on from
         if not deadline.passed and time.monotonic() - saved >= checkpoint_seconds:
             run.save(checkpoint)
@@ -196,6 +198,7 @@ class _Run:
         self.rates = [
             torch.optim.lr_scheduler.LambdaLR(one, lambda step: self._factor(step)) for one in self.optimizers
         ]
+        self.peers = Peers.here()
         self.history = History()
         self.best: list[tuple[float, dict[str, Tensor]]] = []
 
@@ -214,7 +217,9 @@ class _Run:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.schedule.autocast):
             loss = self.course.loss(batch)
         self.course.module.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        if loss.requires_grad:  # of a batch of which this process has no part it does not
+            loss.backward()  # type: ignore[no-untyped-call]
+        self.peers.sum_gradients(self.course.module)
         nn.utils.clip_grad_norm_(self.course.module.parameters(), self.schedule.clip)
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
             optimizer.step()
@@ -234,7 +239,7 @@ class _Run:
         module = self.course.module
         if len(self.best) > 1:
             module.load_state_dict(_mean([weights for _, weights in self.best]))
-            figure = self.course.figure()
+            figure = self.peers.of_the_first(self.course.figure())
         if self.best and (len(self.best) == 1 or figure < self.history.best):
             module.load_state_dict(self.best[0][1])
         elif self.best:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
@@ -21,8 +22,8 @@ from pocketlm.runtime.windows import QuestionInputs, Reading
 from pocketlm.tasks.table import Task
 from pocketlm.train.few_shot import FROZEN, school
 from pocketlm.train.keras_teacher import keras_teacher
-from pocketlm.train.lesson import Lesson, lesson, unlabelled_labels
-from pocketlm.train.loop import gains_from_bf16
+from pocketlm.train.lesson import Lesson, Taught, lesson, unlabelled_labels
+from pocketlm.train.loop import History, gains_from_bf16
 from pocketlm.train.neighbours import neighbours
 from pocketlm.train.teach import (
     ask,
@@ -57,6 +58,26 @@ class Teacher:
     notes: tuple[str, ...]
 
 
+class Helpers(Protocol):
+    """Processes that ask and fine-tune a teacher. together: how many fine-tune at once."""
+
+    @property
+    def together(self) -> int:
+        """How many processes fine-tune at once; 1 leaves it to this one."""
+        ...
+
+    def ask(self, model: TaskModel, texts: Sequence[Text], hidden: bool, autocast: bool) -> Taught:
+        """What the teacher says of texts, as `train.teach.ask` has it."""
+        ...
+
+    def fine_tune(
+        self, model: TaskModel, train: Sequence[Example], dev: Sequence[Example], task: Task, seed: int, mixup: float,
+        deadline: Deadline, folder: Path,
+    ) -> History:  # fmt: skip
+        """Fine-tune the teacher in place, as `train.teach.fine_tune` does. folder: for what they leave."""
+        ...
+
+
 @dataclass(frozen=True)
 class Classroom:
     """What teaching needs of a job.
@@ -65,7 +86,7 @@ class Classroom:
     know. keep_words: whether its embeddings of pieces stay as they are while it is fine-tuned, so that the languages
     that it is not fine-tuned on are read as before (Wu and Dredze 2019, arXiv:1904.09077, section 5, on lower layers).
     ways: of `train.few_shot`, or () for plain fine-tuning alone. unlabelled: texts for self-training, none of them a
-    test row's. mixup: as `Objective` has it.
+    test row's. mixup: as `Objective` has it. helpers: other processes that take part, or None.
     """
 
     task: Task
@@ -83,6 +104,12 @@ class Classroom:
     parallel: bool = False
     keep_words: bool = False
     mixup: float = 0.0
+    helpers: Helpers | None = None
+
+    @property
+    def together(self) -> int:
+        """How many processes fine-tune the teacher."""
+        return 1 if self.helpers is None else self.helpers.together
 
     @property
     def frozen(self) -> bool:
@@ -96,6 +123,7 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
     key: dict[str, Any] = {
         "version": VERSION, "model": pretrained.digest, "data": room.data_hash, "seed": room.seed,
         "max_length": room.max_length, "schedule": vars(schedule), **({"keep_words": True} if room.keep_words else {}),
+        **({"together": room.together} if room.together > 1 else {}),
     }  # fmt: skip
     if room.ways:
         key |= {"ways": room.ways, "unlabelled": digest(list(room.unlabelled)), "few_shot": FEW_SHOT_VERSION}
@@ -174,8 +202,12 @@ def taught_lesson(room: Classroom, teacher: Teacher, examples: Sequence[Example]
         if isinstance(module, EncoderModule):
             width = int(module.backbone.config.hidden_size)
             hidden = keeps_hidden(len(distinct), _mean_pieces(teacher.model, distinct), width)
-        with torch.autocast("cpu", torch.bfloat16, enabled=gains_from_bf16()):
-            taught = ask(teacher.model, distinct, hidden=hidden, progress=room.progress)
+        autocast = gains_from_bf16()
+        if room.helpers is not None:
+            taught = room.helpers.ask(teacher.model, distinct, hidden, autocast)
+        else:
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                taught = ask(teacher.model, distinct, hidden=hidden, progress=room.progress)
         save_taught(taught, path)
         step.finish({"texts": len(distinct), "hidden": hidden})
     places = {text: place for place, text in enumerate(distinct)}

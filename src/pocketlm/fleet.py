@@ -1,0 +1,287 @@
+"""Trials, teachers' answers and fine-tuning as tasks of a Ray cluster (Moritz et al. 2018, arXiv:1712.05889).
+
+Every machine of the cluster has PocketLM installed. A task that dies with its process is begun again by Ray; what it
+comes to is told to the study once, in the order in which it was asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pocketlm.errors import MissingExtraError, PocketLMError, RecipeError
+from pocketlm.measure.fresh import measure_pocket
+from pocketlm.outputs import Example
+from pocketlm.pocket.work import DONE, WorkFolder
+from pocketlm.progress import Deadline, Silent
+from pocketlm.recipe.recipe import Recipe
+from pocketlm.recipe.run import Prefixes
+from pocketlm.runtime.inputs import Text
+from pocketlm.search.attempt import Attempt, Gate, Run, attempt
+from pocketlm.search.runner import Runner
+from pocketlm.search.trial import timed_texts
+from pocketlm.train.lesson import Taught
+from pocketlm.train.loop import History
+from pocketlm.train.teach import ask, fine_tune
+
+if TYPE_CHECKING:
+    from pocketlm.model.task_model import TaskModel
+    from pocketlm.tasks.table import Task
+
+logger = logging.getLogger(__name__)
+
+# Times that a task is begun again where its process died.
+AGAIN = 3
+# Texts that one task asks a teacher about.
+ASKED_AT_ONCE = 2_048
+LOCAL = "local"
+SECONDS_TO_ANSWER = 10.0
+# Objects of the cluster that this worker process has read already: the same model serves many tasks.
+_READ: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Box:
+    """An object in the cluster's store, read once by each worker process. name: its own. inside: its reference."""
+
+    name: str
+    inside: list[Any]
+
+    def open(self) -> Any:
+        """The object, in a worker."""
+        import ray
+
+        if self.name not in _READ:
+            _READ.clear()  # models are large, and the one before is not asked for again
+            _READ[self.name] = ray.get(self.inside[0])
+        return _READ[self.name]
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A Ray cluster, or one that was started here. workers: tasks at once. together: processes that fine-tune."""
+
+    workers: int
+    together: int = 1
+
+    def boxed(self, value: Any) -> Box:
+        """The object put into the store."""
+        import ray
+
+        return Box(uuid.uuid4().hex, [ray.put(value)])
+
+    def ask(self, model: TaskModel, texts: Sequence[Text], hidden: bool, autocast: bool) -> Taught:
+        """What a teacher says of texts, as `train.teach.ask` has it, asked by all workers."""
+        import ray
+
+        box = self.boxed(model)
+        task = ray.remote(num_cpus=1, max_retries=AGAIN)(_ask)
+        parts = [texts[at : at + ASKED_AT_ONCE] for at in range(0, len(texts), ASKED_AT_ONCE)]
+        said: list[Taught] = ray.get([task.remote(box, part, hidden, autocast) for part in parts])
+        logits = {name: [row for one in said for row in one.logits[name]] for name in said[0].logits}
+        return Taught(logits, [row for one in said for row in one.hidden])
+
+    def fine_tune(
+        self, model: TaskModel, train: Sequence[Example], dev: Sequence[Example], task: Task, seed: int, mixup: float,
+        deadline: Deadline, folder: Path,
+    ) -> History:  # fmt: skip
+        """Fine-tune a teacher in place on several processes at once, each with a part of every batch.
+
+        folder: where they leave its weights; every machine that takes part reaches it.
+        """
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        lesson = {
+            "model": self.boxed(model), "train": list(train), "dev": list(dev), "task": task, "seed": seed,
+            "mixup": mixup, "left": None if deadline.at is None else deadline.left,
+        }  # fmt: skip
+        trainer = TorchTrainer(
+            _fine_tune,
+            train_loop_config=lesson,
+            torch_config=TorchConfig(backend="gloo"),
+            scaling_config=ScalingConfig(num_workers=self.together, resources_per_worker={"CPU": 1}),
+            run_config=RunConfig(
+                storage_path=str(folder.resolve()), name="together", failure_config=FailureConfig(max_failures=AGAIN)
+            ),
+        )
+        done = trainer.fit()
+        if done.error is not None or done.checkpoint is None:
+            raise PocketLMError(f"fine-tuning on {self.together} processes failed: {done.error}")
+        with done.checkpoint.as_directory() as place:
+            kept = torch.load(Path(place) / "taught.pt", weights_only=True)
+        model.module.load_state_dict(kept["weights"])
+        model.module.eval()
+        return History(**kept["history"])
+
+
+def _ask(box: Box, texts: Sequence[Text], hidden: bool, autocast: bool) -> Taught:
+    """In a worker: what the teacher says of some texts."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        return ask(box.open(), texts, hidden=hidden)
+
+
+def _fine_tune(lesson: Mapping[str, Any]) -> None:
+    """In one of several workers that fine-tune together; the first of them leaves the weights."""
+    import ray.train
+
+    model = lesson["model"].open()
+    history = fine_tune(
+        model, lesson["train"], lesson["dev"], lesson["task"], seed=lesson["seed"], mixup=lesson["mixup"],
+        deadline=Deadline.after(lesson["left"]),
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        left = None
+        if ray.train.get_context().get_world_rank() == 0:
+            torch.save({"weights": model.module.state_dict(), "history": vars(history)}, Path(folder, "taught.pt"))
+            left = ray.train.Checkpoint.from_directory(folder)
+        ray.train.report({"best": history.best}, checkpoint=left)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a worker made of a recipe. files: of its step in the work folder. host: where it was made."""
+
+    status: str
+    why: str
+    rung: float | None
+    files: dict[str, bytes]
+    host: str
+
+
+@dataclass(frozen=True)
+class OnFleet:
+    """The cluster as a crew of a search. runner: what workers run. run: what remembers here what they made."""
+
+    fleet: Fleet
+    runner: Runner
+    run: Run
+    box: Box = field(init=False)
+
+    def __post_init__(self) -> None:
+        context = replace(self.runner.context, progress=Silent(), deadline=Deadline())
+        lean = replace(self.runner, context=context, prefixes=Prefixes(), asked=replace(self.runner.asked, floors=()))
+        object.__setattr__(self, "box", self.fleet.boxed(lean))
+
+    @property
+    def width(self) -> int:
+        """How many recipes are tried at once."""
+        return self.fleet.workers
+
+    def begin(self, recipe: Recipe, gate: Gate | None) -> Callable[[], Attempt]:
+        """Begin to try a recipe on the cluster; one that was tried before is remembered here."""
+        import ray
+
+        step = self.runner.step(recipe)
+        if step.result is not None:
+            return lambda: attempt(self.run, recipe, None)
+        deadline = self.runner.context.deadline
+        task = ray.remote(num_cpus=1, max_retries=AGAIN)(_try)
+        given = _files(step.folder)
+        left = None if deadline.at is None else deadline.left
+        waiting = task.remote(self.box, recipe, gate, given, left)
+
+        def wait() -> Attempt:
+            try:
+                tried: Tried = ray.get(waiting)
+            except ray.exceptions.RayError as error:
+                return Attempt("failed", f"the worker that tried it died {AGAIN + 1} times ({type(error).__name__})")
+            return self._received(recipe, tried)
+
+        return wait
+
+    def _received(self, recipe: Recipe, tried: Tried) -> Attempt:
+        """What a worker made, kept here as if it was made here; costs are those of this machine."""
+        step = self.runner.step(recipe)
+        for name, data in sorted(tried.files.items(), key=lambda one: one[0] == DONE):
+            (step.folder / name).write_bytes(data)
+        if tried.status == "failed":
+            return Attempt("failed", tried.why, rung=tried.rung)
+        if tried.status == "paused":
+            return Attempt("paused", tried.why, rung=tried.rung)
+        found = attempt(self.run, recipe, None)
+        if found.trial is not None and tried.host != socket.gethostname():
+            measured = found.trial.measurement
+            taken = measure_pocket(found.trial.pocket, timed_texts(self.runner.context))
+            here = {key: taken[key] for key in ("latency_p50_ms", "latency_p95_ms", "memory_bytes")}
+            found = replace(found, trial=replace(found.trial, measurement=replace(measured, **here)))
+        return replace(found, rung=tried.rung)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+def _try(box: Box, recipe: Recipe, gate: Gate | None, given: Mapping[str, bytes], left: float | None) -> Tried:
+    """In a worker: a recipe tried in a folder of its own. given: what was made of it before. left: seconds."""
+    runner: Runner = box.open()
+    with tempfile.TemporaryDirectory() as folder:
+        context = replace(runner.context, deadline=Deadline.after(left))
+        own = replace(runner, work=WorkFolder(Path(folder)), context=context)
+        step = own.step(recipe)
+        for name, data in given.items():
+            (step.folder / name).write_bytes(data)
+        found = attempt(own, recipe, gate)
+        return Tried(found.status, found.why, found.rung, _files(step.folder), socket.gethostname())
+
+
+@contextmanager
+def fleet(address: str | None, workers: int | None, together: int) -> Iterator[Fleet | None]:
+    """The cluster at an address ("local" starts one here), left or stopped at the end; None without an address.
+
+    workers: tasks at once, None for one a processor of the cluster. Raises RecipeError where none answers, and
+    MissingExtraError.
+    """
+    if address is None:
+        yield None
+        return
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise MissingExtraError("--ray", "ray") from None
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == LOCAL:
+        quiet |= {"include_dashboard": False, **({"num_cpus": workers} if workers else {})}
+    with _silenced():
+        try:
+            _reach(address)
+            ray.init(address=address, **quiet)
+        except (OSError, ValueError, RuntimeError) as error:
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise RecipeError(
+                f"ray: no cluster answers at {address!r} ({why}); start one with `ray start --head`, or give local"
+            ) from None
+    try:
+        yield Fleet(workers or max(1, int(ray.cluster_resources().get("CPU", 1))), together)
+    finally:
+        ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raise OSError where nothing listens at HOST:PORT: Ray itself would wait for minutes."""
+    host, colon, port = address.rpartition("//")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Without what Ray logs about itself while it starts."""
+    known = logging.getLogger("ray")
+    before = known.level
+    known.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        known.setLevel(before)
