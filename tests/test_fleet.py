@@ -105,6 +105,7 @@ def test_workers_ask_and_fine_tune_a_teacher(csv_file, teacher_folder, tmp_path,
         for name, rows in alone.logits.items():
             np.testing.assert_allclose(np.stack(said.logits[name]), np.stack(rows), atol=1e-4)
         assert [one.shape for one in said.hidden] == [one.shape for one in alone.hidden]
+        before = {name: one.clone() for name, one in context.teacher.module.state_dict().items()}
         train = prepare(Job(str(csv_file), label="category")).train
         history = helpers.fine_tune(
             context.teacher, train, context.dev, context.task, 0, 0.0, Deadline(), tmp_path / "together"
