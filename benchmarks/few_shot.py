@@ -20,7 +20,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,19 +67,19 @@ class Lot:
     limits: dict[str, str]
 
     def job(self, **settings: Any) -> dict[str, Any]:
-        """Files of the rows, and settings of a job on them."""
-        for name in ("train", "dev", "source"):
-            lines = [json.dumps({"text": text, "label": label}) for text, label in getattr(self, name)]
+        """Files of the rows, and settings of a job on them; dev without labels that none of them teaches."""
+        taught = {label for _, label in (*self.train, *(self.source if settings.get("also") else ()))}
+        dev = [(text, label) for text, label in self.dev if label in taught]
+        for name, rows in (("train", self.train), ("dev", dev), ("source", self.source)):
+            lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
             (self.folder / f"{name}.jsonl").write_text("".join(line + "\n" for line in lines), "utf-8")
         (self.folder / "others.txt").write_text("".join(" ".join(one.split()) + "\n" for one in self.others), "utf-8")
         files = {"text": "text", "label": "label", "dev": str(self.folder / "dev.jsonl")}
         return {"data": str(self.folder / "train.jsonl"), **files, "seed": self.seed, **settings}
 
     def prepared(self, **settings: Any) -> Prepared:
-        """The rows as `fit` learns from them; dev without labels that no training row has."""
-        found = prepare(Job(**self.job(**settings)))
-        known = set(found.outputs[0].labels)
-        return replace(found, dev=[one for one in found.dev if one.labels[0] in known])
+        """The rows as `fit` learns from them."""
+        return prepare(Job(**self.job(**settings)))
 
     def encoder(self, prepared: Prepared) -> TaskModel:
         """The teacher with a head for the rows' labels."""
