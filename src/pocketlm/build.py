@@ -39,6 +39,7 @@ try:
     from pocketlm.modelling import fit_modeller
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import Prefixes
+    from pocketlm.search.allocator import allocator
     from pocketlm.search.asked import Asked, check_floors
     from pocketlm.search.attempt import Here
     from pocketlm.search.facts import Facts
@@ -283,12 +284,15 @@ def _search(
     counts = {one.name: run.asked.count(one) for one in budget.floors}
     judged = Judge(budget, prepared.task.main_metric, teacher.quality if teacher else None, len(prepared.dev), counts)
     pieces = student_pieces(context, None)
-    facts = Facts.of(context, len(pieces.counts))
-    space = Space(facts, budget, job.set)
+    facts, text = Facts.of(context, len(pieces.counts)), TextSize.of(context, pieces)
+    _ = Space(facts, budget, job.set)  # what is wrong with it is said before any work
     forecast = None
     if budget.max_latency is not None or there is not None:
         context.progress.stage("timing building blocks on this machine")
-        forecast = Forecast(this_machine(), facts, TextSize.of(context, pieces), there)
+        forecast = Forecast(this_machine(), facts, text, there)
+    device = there or (forecast.here if forecast is not None else None)
+    facts = replace(facts, allocator=allocator(context, pieces, facts, budget, device, text))
+    space = Space(facts, budget, job.set)
 
     def tried(recipe: Recipe, pace: Pace | None) -> Trial:
         trial = run(recipe, pace)

@@ -22,7 +22,8 @@ class Shape:
 
     pieces: vocabulary. rank: of the factorized embeddings. width: of the hidden states. depth: layers.
     heads, head_width, ffn: of a transformer. reach: pieces a convolution reads on each side. types: kinds of texts
-    that the model is told apart, 0 where it is told of none.
+    that the model is told apart, 0 where it is told of none. layers: heads and ffn of each layer of a transformer where
+    these differ, () where all are alike.
     """
 
     pieces: int
@@ -35,6 +36,12 @@ class Shape:
     ffn: int = 0
     reach: int = 0
     types: int = 0
+    layers: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Heads and ffn of each layer."""
+        return self.layers or ((self.heads, self.ffn),) * self.depth
 
 
 class FactorizedEmbedding(nn.Module):
@@ -60,14 +67,14 @@ class FactorizedEmbedding(nn.Module):
 class TransformerLayer(nn.Module):
     """Self-attention and a feed-forward net, each added and then normed (post-LN), as in BERT."""
 
-    def __init__(self, shape: Shape, dropout: float, epsilon: float = 1e-12) -> None:
+    def __init__(self, shape: Shape, heads: int, ffn: int, dropout: float, epsilon: float = 1e-12) -> None:
         super().__init__()
-        self.heads, self.head_width = shape.heads, shape.head_width
-        self.qkv = nn.Linear(shape.width, 3 * shape.heads * shape.head_width)
-        self.out = nn.Linear(shape.heads * shape.head_width, shape.width)
+        self.heads, self.head_width = heads, shape.head_width
+        self.qkv = nn.Linear(shape.width, 3 * heads * shape.head_width)
+        self.out = nn.Linear(heads * shape.head_width, shape.width)
         self.attention_norm = nn.LayerNorm(shape.width, eps=epsilon)
-        self.up = nn.Linear(shape.width, shape.ffn)
-        self.down = nn.Linear(shape.ffn, shape.width)
+        self.up = nn.Linear(shape.width, ffn)
+        self.down = nn.Linear(ffn, shape.width)
         self.norm = nn.LayerNorm(shape.width, eps=epsilon)
         self.dropout = nn.Dropout(dropout)
 
@@ -109,8 +116,11 @@ class SmallEncoder(nn.Module):
         super().__init__()
         self.shape = shape
         self.embedding = FactorizedEmbedding(shape)
-        layer = TransformerLayer if shape.heads else ConvLayer
-        self.layers = nn.ModuleList([layer(shape, dropout) for _ in range(shape.depth)])
+        self.layers = nn.ModuleList(
+            [TransformerLayer(shape, heads, ffn, dropout) for heads, ffn in shape.sizes]
+            if shape.heads
+            else [ConvLayer(shape, dropout) for _ in range(shape.depth)]
+        )
         self.readout = Readout(outputs, shape.width, dropout, pooling)
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:

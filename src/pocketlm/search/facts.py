@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pocketlm.runtime.inputs import plain_text
+from pocketlm.students.allocation import Allocation
 from pocketlm.students.solve import labelled
 from pocketlm.train.context import FitContext
 
@@ -18,6 +20,9 @@ FEWEST_PIECES = 0.4
 # Texts whose length is looked at.
 SAMPLED = 1_000
 
+# What a student of so many bytes (None: of any) keeps, or None where nothing does.
+Allocator = Callable[[int | None], Allocation | None]
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -27,6 +32,8 @@ class Facts:
     whether questions are answered from contexts. max_length: pieces read at once. single: whether every output is one
     label of several. taught: whether a teacher is listened to. frozen: whether it is an encoder as it was pretrained.
     labelled: texts that have every label. encoder: whether there is a pretrained one. words: of a text, on average.
+    allocator: says what a student of so many bytes keeps of the teacher's layers, see `search.allocator`; None where
+    that cannot be said.
     """
 
     texts: int
@@ -46,6 +53,7 @@ class Facts:
     labelled: int = 0
     encoder: bool = False
     words: float = 0.0
+    allocator: Allocator | None = None
 
     @classmethod
     def of(cls, context: FitContext, pieces: int) -> Facts:

@@ -139,7 +139,7 @@ def _ladder(facts: Facts, size: int | None) -> list[Start]:
     then heads.
     """
     half, whole = max(1, facts.heads // 2), {"depth": facts.layers, "heads": facts.heads}
-    ladder: list[Mapping[str, int]]
+    ladder: list[Mapping[str, Any]]
     if facts.vectors:
         ladder = [
             {"depth": depth, "heads": max(1, facts.heads // heads), "ffn": max(1, facts.ffn // units), "rank": rank}
@@ -172,9 +172,9 @@ def _ladder(facts: Facts, size: int | None) -> list[Start]:
 
 def _transformer_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
     own, head_width = steps[0], facts.width // facts.heads
-    layer = 4 * facts.width * own.heads * head_width + 2 * facts.width * own.ffn
+    inner = sum(4 * heads * head_width + 2 * units for heads, units in own.sizes)
     name = f"transformer {own.depth} layers, {own.heads} heads, ffn {own.ffn}"
-    return _filled(steps, facts, size, own.depth * layer + own.rank * facts.width, name)
+    return _filled(steps, facts, size, inner * facts.width + own.rank * facts.width, name)
 
 
 def _transformer_knobs(facts: Facts) -> Mapping[str, Knob | None]:
@@ -185,6 +185,36 @@ def _transformer_knobs(facts: Facts) -> Mapping[str, Knob | None]:
         **_untaught(facts),
     }
     return own | ({"distill.alpha": None} if facts.vectors else {})
+
+
+# Bytes of proposals where none are limited.
+PROPOSED = (1_500_000, 5_000_000)
+
+
+def _allocated_starts(facts: Facts, budget: Budget) -> list[Start]:
+    """What one sensitivity pass over the teacher proposes for the bytes and the time allowed."""
+    if facts.allocator is None:
+        return []
+    sizes = PROPOSED if budget.max_size is None else (budget.max_size,)
+    made = [Start(_encoder(SmallTransformer(), facts), size) for size in sizes]
+    return [one for one in made if _allocated_filled(one.steps, facts, one.size)]
+
+
+def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
+    found = None if facts.allocator is None else facts.allocator(size)
+    if found is None:
+        return None
+    student = replace(steps[0], layers=found.layers, rank=found.rank, pieces=facts.pieces)
+    heads, units = (sum(one) for one in zip(*student.sizes, strict=True))
+    name = f"transformer allocated {found.depth} layers, {heads} heads, {units:,} units, rank {found.rank}"
+    around = FRAME + GRAPH + facts.labels * (facts.width + 18)
+    return Filled((student, *steps[1:]), around + found.bytes, name)
+
+
+def _allocated_knobs(facts: Facts) -> Mapping[str, Knob | None]:
+    chosen = ("depth", "heads", "ffn", "rank")
+    own: dict[str, Knob | None] = {f"small-transformer.{name}": None for name in chosen}
+    return {**own, "quantize.bits": None, **_untaught(facts)}
 
 
 def _convnet_knobs(facts: Facts) -> Mapping[str, Knob | None]:
@@ -235,4 +265,5 @@ def _stack_knobs(facts: Facts) -> Mapping[str, Knob | None]:
 STATIC = Family("static", _static_starts, _static_filled, _static_knobs, 0)
 CONVNET = Family("convnet", _convnet_starts, _convnet_filled, _convnet_knobs, 1)
 TRANSFORMER = Family("transformer", _transformer_starts, _transformer_filled, _transformer_knobs, 2)
+ALLOCATED = Family("allocated", _allocated_starts, _allocated_filled, _allocated_knobs, 2)
 STACK = Family("stack", _stack_starts, _stack_filled, _stack_knobs, 2)

@@ -16,14 +16,14 @@ from pocketlm.recipe.recipe import Recipe, recipe_in
 from pocketlm.search.facts import Facts
 from pocketlm.search.family import Candidate, Family, Start, Steps, value_in, with_values
 from pocketlm.search.ngram_families import BAG, LINEAR
-from pocketlm.search.piece_families import CONVNET, STACK, STATIC, TRANSFORMER
+from pocketlm.search.piece_families import ALLOCATED, CONVNET, STACK, STATIC, TRANSFORMER
 from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.tables import did_you_mean
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-FAMILIES = (LINEAR, BAG, STATIC, CONVNET, TRANSFORMER, STACK)
+FAMILIES = (LINEAR, BAG, STATIC, CONVNET, TRANSFORMER, ALLOCATED, STACK)
 # Fewer texts than these teach a network with random weights less than n-grams know, where no teacher helps it.
 FEW_TEXTS = 3_000
 # Bytes to fill: at least this share of what a rule of thumb fills, and without a limit at most so many times as many.
@@ -41,7 +41,7 @@ def families_for(facts: Facts) -> tuple[Family, ...]:
     if facts.asking:
         return (TRANSFORMER,)
     if not facts.single:
-        return BAG, STATIC, CONVNET, TRANSFORMER
+        return BAG, STATIC, CONVNET, TRANSFORMER, ALLOCATED
     if facts.frozen or (not facts.taught and facts.texts < FEW_TEXTS):
         return (LINEAR,)
     return FAMILIES if facts.taught else FAMILIES[:-1]

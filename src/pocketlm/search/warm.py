@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -22,8 +21,7 @@ FAR, STUDIES, TRIALS = 6.0, 2, 2
 
 def described(facts: Facts, budget: Budget, task: str) -> dict[str, Any]:
     """What of a job says which others are like it."""
-    about = asdict(facts)
-    kept = {name: about[name] for name in (*SAME, *AMOUNTS) if name in about}
+    kept = {name: getattr(facts, name) for name in (*SAME, *AMOUNTS) if hasattr(facts, name)}
     return {**kept, "task": task, "max_size": budget.max_size, "max_latency": budget.max_latency}
 
 

@@ -95,7 +95,7 @@ def _summed(rows: float, width: int, facts: Facts, words: float) -> dict[str, fl
 def nodes_of(student: SmallTransformer | SmallConvnet) -> int:
     """Nodes of the student's graph as it is stored."""
     if isinstance(student, SmallTransformer):
-        return NODES + ATTENTION_NODES * student.depth
+        return NODES + ATTENTION_NODES * len(student.sizes)
     return NODES + (CONVOLUTION_NODES + REACH_NODES * student.reach) * student.depth
 
 
@@ -103,18 +103,19 @@ def _graph(student: Any, facts: Facts, pieces: float) -> dict[str, float]:
     """Of a convolutional student or a transformer with so many pieces."""
     if isinstance(student, SmallTransformer):
         width = student.width or facts.width
-        inner = student.heads * (facts.width // facts.heads)
-        weights = student.depth * (4 * width * inner + 2 * width * student.ffn) + student.rank * width
-        attended = 2.0 * student.depth * pieces**2 * inner
+        head = facts.width // facts.heads
+        inner = sum(heads for heads, _ in student.sizes) * head
+        weights = 4 * width * inner + 2 * width * sum(units for _, units in student.sizes) + student.rank * width
+        attended = 2.0 * pieces**2 * inner
     else:
         width = student.width
         weights = student.depth * (2 * student.reach + 1) * width**2 + min(student.rank, width) * width
         attended = 0.0
-    head = facts.labels * width
+    said = facts.labels * width
     return {
         "call": 1.0, "node": float(nodes_of(student)),
-        "int8": weights * pieces + head * (pieces if facts.tagging or facts.asking else 1), "float32": attended,
-        "streamed": float(weights + head),
+        "int8": weights * pieces + said * (pieces if facts.tagging or facts.asking else 1), "float32": attended,
+        "streamed": float(weights + said),
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ and how they make up for the others, is found on the job's texts (see `students.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pocketlm.errors import RecipeError
 from pocketlm.knobs import Whole, knob
 from pocketlm.model.encoder import EncoderModule
 from pocketlm.model.task_model import TaskModel, TaskSpec
@@ -48,6 +50,12 @@ _LAYOUTS = (
         "norm": "transformer.layer.{}.output_layer_norm",
     },
 )
+_LAYER = re.compile(r"(\d+):(\d+)x(\d+)")
+
+
+def layout_of(state: Mapping[str, Tensor]) -> Mapping[str, str] | None:
+    """Where a teacher with these weights keeps the matrices of a layer; None where that is not known."""
+    return next((one for one in _LAYOUTS if f"{one['query'].format(0)}.weight" in state), None)
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,9 @@ class SmallTransformer:
     """A BERT-like student with every size free.
 
     depth: layers, spread over the teacher's, its last among them. width: of the hidden states, None for the
-    teacher's. heads, ffn: kept in each layer. rank: of the embeddings. pieces: at most so many.
+    teacher's. heads, ffn: kept in each layer. rank: of the embeddings. pieces: at most so many. layers: of which of the
+    teacher's layers, counted from 0, how many heads and units are kept, in place of depth, heads and ffn:
+    "1:4x512 3:12x1536" (see `students.allocation`).
     """
 
     name: ClassVar[str] = "small-transformer"
@@ -66,10 +76,34 @@ class SmallTransformer:
     rank: int = knob(96, Whole(32, 256, 16))
     pieces: int | None = None
     dropout: float = 0.1
+    layers: str | None = None
 
     def __post_init__(self) -> None:
         if min(self.depth, self.heads, self.ffn, self.rank) < 1:
             raise ValueError("depth, heads, ffn and rank are at least 1")
+        _ = self.cut
+
+    @property
+    def cut(self) -> tuple[tuple[int, int, int], ...] | None:
+        """(teacher's layer, heads, units) of each layer that `layers` names. Raises ValueError for another form."""
+        if self.layers is None:
+            return None
+        found = []
+        for one in self.layers.split():
+            match = _LAYER.fullmatch(one)
+            if match is None:
+                raise ValueError(f"layers are written as 1:4x512 (the teacher's layer, heads, units), not {one!r}")
+            found.append((int(match[1]), int(match[2]), int(match[3])))
+        if not found or any(min(heads, units) < 1 for _, heads, units in found):
+            raise ValueError(f"layers: every layer that is kept has a head and a unit at least, not {self.layers!r}")
+        return tuple(found)
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Heads and units of each layer."""
+        if self.cut is None:
+            return ((self.heads, self.ffn),) * self.depth
+        return tuple((heads, units) for _, heads, units in self.cut)
 
     def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """A student that starts from the teacher's weights where its layout is known, else from noise."""
@@ -79,28 +113,35 @@ class SmallTransformer:
         width = self.width or (config.hidden_size if config is not None else 192)
         head_width = config.hidden_size // config.num_attention_heads if config is not None else 32
         shape = Shape(
-            pieces=len(pieces.counts), rank=min(self.rank, width), width=width, depth=self.depth,
+            pieces=len(pieces.counts), rank=min(self.rank, width), width=width, depth=len(self.sizes),
             max_length=pieces.inputs.max_length, heads=self.heads, head_width=head_width, ffn=self.ffn,
+            layers=self.sizes if self.cut else (),
             types=2 if isinstance(pieces.inputs, QuestionInputs) and pieces.inputs.reading.types else 0,
         )  # fmt: skip
         pooling = "mean" if context.pretrained is None else context.pretrained.pooling
         module = SmallEncoder(shape, context.outputs, self.dropout, pooling if context.vectors else "mean")
         if context.pretrained is not None:
             source = context.teacher.module if context.teacher is not None else None
-            _start_from_teacher(module, pieces, context, source if isinstance(source, EncoderModule) else None)
+            tuned = source if isinstance(source, EncoderModule) else None
+            _start_from_teacher(module, self, pieces, context, tuned)
         return TaskModel(module, pieces.inputs, TaskSpec("transformer", context.outputs))
 
 
 def _start_from_teacher(
-    student: SmallEncoder, pieces: Pieces, context: FitContext, tuned: EncoderModule | None
+    student: SmallEncoder, asked: SmallTransformer, pieces: Pieces, context: FitContext, tuned: EncoderModule | None
 ) -> None:
     assert context.pretrained is not None
     backbone = tuned.backbone if tuned is not None else context.pretrained.backbone
     state = {name: weight.detach().float() for name, weight in backbone.state_dict().items()}
     columns = start_embeddings(student, pieces, context, state)
     layers = int(backbone.config.num_hidden_layers)
-    chosen = [round((place + 1) * layers / student.shape.depth) - 1 for place in range(student.shape.depth)]
-    layout = next((one for one in _LAYOUTS if f"{one['query'].format(0)}.weight" in state), None)
+    depth = student.shape.depth
+    chosen = [round((place + 1) * layers / depth) - 1 for place in range(depth)]
+    if asked.cut is not None:
+        chosen = [source for source, _, _ in asked.cut]
+        if max(chosen) >= layers:
+            raise RecipeError(f"layers: the teacher has the layers 0 to {layers - 1}, not {max(chosen)}")
+    layout = layout_of(state)
     if layout is None:
         logger.warning(
             "the layers of %s have an unknown layout: the student's start from noise", context.pretrained.name
@@ -110,7 +151,7 @@ def _start_from_teacher(
     read = what_they_read([one[key] for one in paths for key in ("out", "down")], backbone, context)
     for layer, own in zip(student.layers, paths, strict=True):
         assert isinstance(layer, TransformerLayer)
-        _cut_layer(layer, student.shape, own, state, columns, read)
+        _cut_layer(layer, own, state, columns, read)
     if tuned is not None and len(columns) == backbone.config.hidden_size:
         student.readout.start_from(tuned.readout)
 
@@ -171,7 +212,7 @@ def _position_rows(state: Mapping[str, Tensor], length: int, width: int, context
 
 @torch.no_grad()
 def _cut_layer(
-    layer: TransformerLayer, shape: Shape, path: Mapping[str, str], state: Mapping[str, Tensor], columns: Tensor,
+    layer: TransformerLayer, path: Mapping[str, str], state: Mapping[str, Tensor], columns: Tensor,
     read: Mapping[str, Tensor],
 ) -> None:  # fmt: skip
     """Copy the heads and units that matter most into the student's layer. read: XXᵀ of each layer's inputs."""
@@ -179,15 +220,15 @@ def _cut_layer(
     def of(key: str, kind: str = "weight") -> Tensor:
         return state[f"{path[key]}.{kind}"]
 
-    rows, out = kept_heads(of("out"), read[path["out"]], shape.heads, shape.head_width)
+    rows, out = kept_heads(of("out"), read[path["out"]], layer.heads, layer.head_width)
     size = len(rows)
     for place, key in enumerate(("query", "key", "value")):
-        begin = place * shape.heads * shape.head_width
+        begin = place * layer.heads * layer.head_width
         layer.qkv.weight[begin : begin + size] = of(key)[rows][:, columns]
         layer.qkv.bias[begin : begin + size] = of(key, "bias")[rows]
     layer.out.weight[:, :size] = out[columns]
     layer.out.bias.copy_(of("out", "bias")[columns])
-    units, down = kept_units(of("down"), read[path["down"]], shape.ffn)
+    units, down = kept_units(of("down"), read[path["down"]], layer.up.out_features)
     layer.up.weight[: len(units)] = of("up")[units][:, columns]
     layer.up.bias[: len(units)] = of("up", "bias")[units]
     layer.down.weight[:, : len(units)] = down[columns]

@@ -1,0 +1,64 @@
+"""What a student of so many bytes keeps of its teacher, by one sensitivity pass and what this machine takes for it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from pocketlm.budget import Budget
+from pocketlm.measure.device import Device
+from pocketlm.search.facts import Allocator, Facts
+from pocketlm.search.family import FRAME, GRAPH
+from pocketlm.search.work import ATTENTION_NODES, NODES, TextSize
+from pocketlm.students.allocation import Allocation, Limits, Sensitivity, allocate, sensitivity
+from pocketlm.students.pieces import Pieces
+from pocketlm.train.context import FitContext
+
+# Bytes of a piece beside its rank: in the tokenizer's file. Part of the time allowed that a proposal takes: what is
+# expected may be wrong.
+A_PIECE, ROOM = 10, 0.9
+
+
+def allocator(
+    context: FitContext, pieces: Pieces, facts: Facts, budget: Budget, device: Device | None, text: TextSize
+) -> Allocator | None:
+    """The proposals of a job; None where students are no parts of a teacher. device: where they will run.
+
+    The sensitivity pass is made when the first is asked for.
+    """
+    if context.teacher is None or context.lesson.taught is None or context.asking or context.vectors:
+        return None
+
+    @cache
+    def known() -> Sensitivity | None:
+        context.progress.stage("finding what each layer of the teacher can do without")
+        return sensitivity(context, pieces)
+
+    @cache
+    def propose(size: int | None) -> Allocation | None:
+        found = known()
+        if found is None:
+            return None
+        inside = None if size is None else size - FRAME - GRAPH - facts.labels * (facts.width + 18)
+        if inside is not None and inside <= 0:
+            return None
+        return allocate(found, limits_of(facts, inside, budget.max_latency, device, text))
+
+    return propose
+
+
+def limits_of(facts: Facts, size: int | None, latency: float | None, device: Device | None, text: TextSize) -> Limits:
+    """What layers may take. size: bytes of the layers and embeddings. latency: of a whole text, in ms."""
+    if device is None or latency is None:
+        return Limits(size, None, facts.pieces, A_PIECE)
+    width, head, pieces = facts.width, facts.width // facts.heads, text.pieces
+
+    def cost(weights: float, attended: float = 0.0, nodes: float = 0.0) -> float:
+        work = {"int8": weights * pieces, "streamed": weights, "float32": attended, "node": nodes}
+        return device.milliseconds(work)
+
+    around = device.milliseconds({"call": 1.0, "piece": text.cut, "node": float(NODES), "int8": facts.labels * width})
+    left = max(1e-6, ROOM * latency - around)
+    return Limits(
+        size, left, facts.pieces, A_PIECE, cost(0, nodes=ATTENTION_NODES), cost(4 * width * head, 2 * pieces**2 * head),
+        cost(2 * width), cost(width),
+    )  # fmt: skip
