@@ -16,6 +16,7 @@ import yaml
 from pocketlm.cli.main import app
 from pocketlm.compress.passes import PASSES
 from pocketlm.job import Job, job_from_mapping
+from pocketlm.measure.device import read_device
 from pocketlm.recipe.compress import check_order
 from pocketlm.recipe.recipe import Recipe
 
@@ -90,7 +91,24 @@ def is_recipe(code):
     return code.startswith("- pass:")
 
 
-@pytest.mark.parametrize("code", [one for one in blocks("yaml") if not is_recipe(one.values[0])])
+def is_device(code):
+    """Whether it describes a machine."""
+    return code.startswith("device:")
+
+
+def is_job(code):
+    """Whether it describes neither, but a job."""
+    return not is_recipe(code) and not is_device(code)
+
+
+@pytest.mark.parametrize("code", [one for one in blocks("yaml") if is_device(one.values[0])])
+def test_yaml_of_a_machine_is_read(code, tmp_path):
+    path = tmp_path / "device.yaml"
+    path.write_text(code, "utf-8")
+    assert read_device(path).milliseconds({"call": 1}) > 0
+
+
+@pytest.mark.parametrize("code", [one for one in blocks("yaml") if is_job(one.values[0])])
 def test_yaml_is_a_job(code):
     assert job_from_mapping(yaml.safe_load(code)).budget is not None
 
