@@ -309,10 +309,14 @@ def _search(
 
     # all that a study's trials depend on, but not how many there are
     depends = {**run.depends, "budget": budget.to_json(), "set": job.set, "alone": bool(job.recipe)}
+    depends |= {"sampler": job.sampler} if job.sampler != "tpe" else {}
     name = digest({**depends, **({"device": vars(there)} if there else {})})[:16]
     storage = job.storage or f"sqlite:///{run.work.path.resolve()}/study.db"
     about = described(facts, budget, prepared.task.name)
-    plan = Plan(0 if job.recipe else job.trials, job.add_trials, storage, name, job.seed, job=about)
+    plan = Plan(
+        0 if job.recipe else job.trials, job.add_trials, storage, name, job.seed,
+        "random" if job.sampler == "random" else "tpe", about, job.resume,
+    )  # fmt: skip
     crew = Here(tried, job.workers or 1) if helpers is None else OnFleet(helpers, run, tried)
     explored = Exploration(
         space, lambda: [] if job.recipe else fast_enough(space.starts, lambda recipe: slower(recipe, ROOM)),

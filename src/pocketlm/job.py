@@ -20,6 +20,8 @@ VARIANTS = {"question-answering": 0, "": 8}
 # Ways to teach with few labelled rows, beside plain fine-tuning (train.few_shot), in the order they are tried.
 FEW_SHOT = ("frozen", "contrastive", "self-training")
 
+# What may ask for recipes: a tree-structured Parzen estimator around rules of thumb, or chance, to compare with.
+SAMPLERS = ("tpe", "random")
 # The name among `also` that stands for the sources that help.
 AUTO = "auto"
 # Types that a setting of another type may be written as: 3 for 3.0.
@@ -50,10 +52,11 @@ class Job:
     language. recipe: a YAML file with the one recipe to try, or a Pocket whose recipe it is. compete: more recipes,
     that compete with those searched. set: what settings of the search may be, such as "quantize.bits=4,8". trials:
     recipes that are tried; None for those of rules of thumb and some around them. add_trials: so many more than a
-    search tried before. storage: where the study of the search is kept, a database URL; None for a file in `work`. ray:
-    the address of a Ray cluster that tries recipes and asks the teacher, or "local" for one that is started here.
-    workers: recipes that are tried at once; without a cluster so many are asked for ahead, as with one. data_parallel:
-    processes of the cluster that fine-tune the teacher together.
+    search tried before. resume: go on with a search that there has to be; without it one is begun where there is none.
+    sampler: what asks for recipes, of SAMPLERS. storage: where the study of the search is kept, a database URL; None
+    for a file in `work`. ray: the address of a Ray cluster that tries recipes and asks the teacher, or "local" for one
+    that is started here. workers: recipes that are tried at once; without a cluster so many are asked for ahead, as
+    with one. data_parallel: processes of the cluster that fine-tune the teacher together.
     """
 
     data: str
@@ -99,6 +102,8 @@ class Job:
     set: tuple[str, ...] = ()
     trials: int | None = None
     add_trials: int | None = None
+    resume: bool = False
+    sampler: str = "tpe"
     storage: str | None = None
     ray: str | None = None
     workers: int | None = None
@@ -119,6 +124,9 @@ class Job:
         if self.width is not None and self.width < 2:
             raise RecipeError(f"width is at least 2 dimensions, got {self.width}")
         _check_ways(self.few_shot)
+        if self.sampler not in SAMPLERS:
+            near = did_you_mean(self.sampler, list(SAMPLERS))
+            raise RecipeError(f"sampler: {self.sampler!r} is none of {', '.join(SAMPLERS)}.{near}")
         _check_counts("recipes to try", trials=self.trials, add_trials=self.add_trials)
         _check_counts("processes", workers=self.workers, data_parallel=self.data_parallel)
         if self.data_parallel > 1 and self.ray is None:

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from pocketlm.budget import Budget, Measurement
-from pocketlm.errors import PocketLMError
+from pocketlm.errors import PocketLMError, RecipeError
 from pocketlm.progress import Deadline, Silent
 from pocketlm.search.attempt import Gate, Here, attempt
 from pocketlm.search.facts import Facts
@@ -84,6 +84,14 @@ def test_a_study_that_was_stopped_goes_on_as_if_it_had_not(tmp_path):
     assert sorted(names(outcomes)) == sorted(whole)
     states = [one.state for one in made.study.get_trials()]
     assert states.count(optuna.trial.TrialState.RUNNING) == 0
+
+
+def test_only_what_was_begun_can_be_resumed(tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    with pytest.raises(RecipeError, match="no search was begun"):
+        explore(World(), Plan(trials=6, storage=storage, resume=True))
+    explore(World(), Plan(trials=6, storage=storage))
+    assert len(explore(World(), Plan(trials=8, storage=storage, resume=True))[1]) == 8
 
 
 def test_more_trials_can_be_added(tmp_path):

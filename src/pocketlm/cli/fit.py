@@ -110,6 +110,10 @@ def command(
         int | None, _option("Recipes to try; without it those of rules of thumb and some around them.")
     ] = None,
     add_trials: Annotated[int | None, _option("So many more than the search tried before.")] = None,
+    resume: Annotated[
+        bool | None, _option("Go on with the search that was begun before, and say so where there is none.", "--resume")
+    ] = None,
+    sampler: Annotated[str | None, _option("What asks for recipes: tpe, or random to compare with.")] = None,
     storage: Annotated[
         str | None, _option("Database URL where the study of the search is kept, such as postgresql://...")
     ] = None,

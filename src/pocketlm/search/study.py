@@ -20,6 +20,7 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import TrialState
 
+from pocketlm.errors import RecipeError
 from pocketlm.pocket.work import digest
 from pocketlm.progress import Deadline, Progress
 from pocketlm.recipe.recipe import Recipe
@@ -49,7 +50,7 @@ class Plan:
 
     storage: where the study is kept, a URL as SQLAlchemy has them; None for memory. name: of the study there. sampler:
     "tpe", or "random" to compare with, which knows no rules of thumb. job: what of it says which other jobs are alike,
-    see `search.warm`.
+    see `search.warm`. resume: the study has to be there already.
     """
 
     trials: int | None = None
@@ -59,6 +60,7 @@ class Plan:
     seed: int = 0
     sampler: Literal["tpe", "random"] = "tpe"
     job: Mapping[str, Any] = field(default_factory=dict)
+    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ class Exploration:
             directions=list(DIRECTIONS),
             load_if_exists=True,
         )
+        if self.plan.resume and not study.trials:
+            raise RecipeError("resume: no search was begun with this job, budget and settings; leave --resume out")
         if not study.trials and self.plan.sampler == "tpe":
             study.set_user_attr("job", self.plan.job)
             for start in starts():
