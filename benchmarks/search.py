@@ -52,20 +52,18 @@ def cases(data: Path) -> dict[str, dict[str, Any]]:
     }  # fmt: skip
 
 
-def asked(
-    settings: dict[str, Any], size: str, latency: str | None, sampler: str, seed: int, trials: int, work: Path
-) -> Any:
+def asked(settings: dict[str, Any], size: str, sampler: str, seed: int, wanted: argparse.Namespace, work: Path) -> Any:
     """The result of a search whose asking has this seed, and its training the seed 0."""
     name = f"{size}-{sampler}-{seed}"
-    wanted = {
-        **settings, "max_size": size, "max_latency": given.latency, "sampler": sampler, "trials": given.trials, "refit": False,
-        "keep_best": True, "force": True, "output": str(work / f"{name}.pocket"), "work": str(work / "work"),
-        "storage": f"sqlite:///{work}/{name}.db",
+    given = {
+        **settings, "max_size": size, "max_latency": wanted.latency, "sampler": sampler, "trials": wanted.trials,
+        "refit": False, "keep_best": True, "force": True, "output": str(work / f"{name}.pocket"),
+        "work": str(work / "work"), "storage": f"sqlite:///{work}/{name}.db",
     }  # fmt: skip
     plain = build.Plan
     build.Plan = lambda *some, **more: dataclasses.replace(Plan(*some, **more), seed=seed)
     try:
-        return pocketlm.fit(**wanted).data
+        return pocketlm.fit(**given).data
     except BudgetMissed as missed:
         return missed.result.data
     finally:
