@@ -1,5 +1,7 @@
 """A trimmed model says to the bit what the whole one said of covered text, whatever cuts it; the rest is smaller."""
 
+import json
+
 import pytest
 import torch
 from families import make_family
@@ -13,9 +15,10 @@ from pocketlm.compress.distill import Distill
 from pocketlm.compress.rounding import RoundToNearest
 from pocketlm.compress.trim_vocabulary import TrimVocabulary
 from pocketlm.compress.words import comparable, kept_of
-from pocketlm.errors import DataError, ModelError, RecipeError
+from pocketlm.errors import DataError, ModelError, NoEffect, RecipeError
 from pocketlm.export.transformers_folder import export_folder
 from pocketlm.model.pretrained import load_model, save_model
+from pocketlm.model.vocabulary import usual_pieces
 from pocketlm.recipe.compress import compress
 from pocketlm.recipe.recipe import Recipe
 
@@ -97,6 +100,32 @@ def test_what_is_not_covered_is_cut_into_characters_and_less_is_kept_where_less_
     assert unknown not in small.tokenizer("zebras").input_ids[1:-1]
     assert unknown not in least.tokenizer(TEXTS[0]).input_ids
     assert len(trimmed(model, pieces=1).tokenizer) < len(least.tokenizer)
+
+
+@pytest.mark.parametrize(("kind", "family"), CASES[:1] + CASES[2:3] + CASES[4:5])
+def test_usual_pieces_stay_for_words_to_come(whole, kind, family):
+    model = whole(kind, family)
+    small, more = trimmed(model), trimmed(model, at_least=len(trimmed(model).tokenizer) + 12)
+    assert len(more.tokenizer) >= len(small.tokenizer) + 12
+    text = "turn on the blue bedroom lamp"  # words that TEXTS has not
+    kept = [len(one.tokenizer(text).input_ids) for one in (small, more, model)]
+    assert kept[0] >= kept[1] >= kept[2]
+    for known in TEXTS:
+        expected, found = states(model, known), states(more, known)
+        if expected.shape != found.shape:
+            expected = expected[..., list(kept_of(model.tokenizer, more.tokenizer))]
+        assert torch.equal(found, expected)
+    with pytest.raises(NoEffect, match="every piece is needed"):
+        trimmed(model, at_least=10_000)
+    with pytest.raises(ValueError, match="goes without"):
+        TrimVocabulary(at_least=5, coverage=0.9)
+
+
+def test_the_most_usual_pieces_come_first():
+    unigram = {"model": {"type": "Unigram", "vocab": [["a", -5.0], ["b", -1.0], ["c", -3.0]]}}
+    assert [piece for _, piece in usual_pieces(json.dumps(unigram))] == ["b", "c", "a"]
+    words = {"model": {"type": "WordPiece", "vocab": {"b": 1, "a": 0}}}
+    assert usual_pieces(json.dumps(words)) == [(0, "a"), (1, "b")]
 
 
 def test_files_of_text_count_instead_of_calibration(whole, tmp_path):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,7 +22,7 @@ from pocketlm.compress.words import rules_of
 from pocketlm.errors import DataError, ModelError, TeacherError
 from pocketlm.model.pretrained import Model
 from pocketlm.model.tokenizer_files import with_rules
-from pocketlm.model.vocabulary import TrimmedVocabulary, trim
+from pocketlm.model.vocabulary import TrimmedVocabulary, trim, usual_pieces
 from pocketlm.model.word_rows import fixed_pieces, keep_words, word_layers
 from pocketlm.scripts import script_of
 
@@ -35,6 +36,8 @@ class TrimVocabulary:
     text: UTF-8 files, a text a line, or tables with a column of texts, all of which count; without, the calibration.
     coverage: share of the text's pieces, counted as often as they occur, that is kept at least; the rarest go first.
     pieces: at most so many beside what must stay: special pieces, single characters of the text's scripts, bytes.
+    at_least: so many are kept, for words to come: beside those of the text the tokenizer's most usual ones in its
+    scripts.
     """
 
     name: ClassVar[str] = "trim-vocabulary"
@@ -42,6 +45,7 @@ class TrimVocabulary:
     text: tuple[str, ...] = ()
     coverage: float = 1.0
     pieces: int | None = None
+    at_least: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.text, str):
@@ -50,6 +54,10 @@ class TrimVocabulary:
             raise ValueError(f"coverage is a share above 0 and at most 1, got {self.coverage}")
         if self.pieces is not None and self.pieces < 1:
             raise ValueError(f"pieces is at least 1, got {self.pieces}")
+        if self.at_least < 0 or (self.at_least and (self.pieces is not None or self.coverage < 1)):
+            raise ValueError(
+                "at_least is a number of pieces, and goes without pieces and coverage, which ask for fewer"
+            )
 
     def __call__(self, model: Model, context: Context) -> Model:
         """The model with fewer pieces. Raises ModelError for a tokenizer that cannot be trimmed."""
@@ -60,6 +68,9 @@ class TrimVocabulary:
         letters = {piece for piece in _letters(whole) if script_of(piece) in scripts}
         try:
             trimmed = trim(rules, counts, self.pieces, self.coverage, letters, fixed)
+            if self.at_least > len(trimmed.kept):
+                to_come = _usual(rules, set(trimmed.kept), scripts, self.at_least - len(trimmed.kept))
+                trimmed = trim(rules, counts, None, 1.0, letters, {*fixed, *trimmed.kept, *to_come})
         except TeacherError as error:
             raise ModelError(f"model {model.spec.source}: {error}") from None
         rows = int(model.module.get_input_embeddings().weight.shape[0])
@@ -78,6 +89,16 @@ class TrimVocabulary:
             f"has {len(trimmed.tokenizer_json.encode()):,} bytes of {len(rules.encode()):,}"
         )
         return made
+
+
+def _usual(rules: str, kept: set[int], scripts: set[str], count: int) -> list[int]:
+    """So many of the most usual pieces in these scripts that are not kept yet."""
+    usual = (
+        place
+        for place, piece in usual_pieces(rules)
+        if place not in kept and {script_of(char) for char in piece} <= scripts
+    )
+    return list(islice(usual, count))
 
 
 def _record(context: Context, made: Model, names: Sequence[str], rows: int) -> None:

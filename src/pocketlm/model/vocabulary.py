@@ -78,6 +78,18 @@ def pieces_of(model: Rules) -> dict[int, str]:
     return {place: piece for piece, place in model["vocab"].items()}
 
 
+def usual_pieces(tokenizer_json: str) -> list[tuple[int, str]]:
+    """(number, piece) of a tokenizer's pieces, the most usual first, as far as it tells.
+
+    Unigram gives each its likelihood; WordPiece and BPE number them in the order in which training found them.
+    """
+    model: Rules = json.loads(tokenizer_json)["model"]
+    pieces = pieces_of(model)
+    if model["type"] == "Unigram":
+        return sorted(pieces.items(), key=lambda one: (-model["vocab"][one[0]][1], one[0]))
+    return sorted(pieces.items())
+
+
 def _musts(
     rules: Rules, pieces: Mapping[int, str], counts: Mapping[int, int], letters: Collection[str]
 ) -> set[int]:  # fmt: skip
