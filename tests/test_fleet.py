@@ -122,7 +122,7 @@ def test_without_an_address_there_is_no_cluster():
 
 
 def test_where_no_cluster_answers_it_is_said():
-    with pytest.raises(RecipeError, match="no cluster answers at '127.0.0.1:1'"), fleet("127.0.0.1:1", None, 1):
+    with pytest.raises(RecipeError, match="ray 127.0.0.1:1: no cluster answers there"), fleet("127.0.0.1:1", None, 1):
         pass
 
 

@@ -20,6 +20,7 @@ LAYERS = [
         "scripts",
         "budget",
         "floors",
+        "cluster",
         "outputs",
         "progress",
         "job",

@@ -6,7 +6,6 @@ comes to is told to the study once, in the order in which it was asked for.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import tempfile
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pocketlm.errors import MissingExtraError, PocketLMError, RecipeError
+from pocketlm.cluster import connected
+from pocketlm.errors import PocketLMError
 from pocketlm.measure.fresh import measure_pocket
 from pocketlm.outputs import Example
 from pocketlm.pocket.work import DONE, WorkFolder
@@ -38,14 +38,10 @@ if TYPE_CHECKING:
     from pocketlm.model.task_model import TaskModel
     from pocketlm.tasks.table import Task
 
-logger = logging.getLogger(__name__)
-
 # Times that a task is begun again where its process died.
 AGAIN = 3
 # Texts that one task asks a teacher about.
 ASKED_AT_ONCE = 2_048
-LOCAL = "local"
-SECONDS_TO_ANSWER = 10.0
 # Objects of the cluster that this worker process has read already: the same model serves many tasks.
 _READ: dict[str, Any] = {}
 
@@ -245,43 +241,10 @@ def fleet(address: str | None, workers: int | None, together: int) -> Iterator[F
     if address is None:
         yield None
         return
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise MissingExtraError("--ray", "ray") from None
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address == LOCAL:
-        quiet |= {"include_dashboard": False, **({"num_cpus": workers} if workers else {})}
-    with _silenced():
-        try:
-            _reach(address)
-            ray.init(address=address, **quiet)
-        except (OSError, ValueError, RuntimeError) as error:
-            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise RecipeError(
-                f"ray: no cluster answers at {address!r} ({why}); start one with `ray start --head`, or give local"
-            ) from None
+    ray, begun = connected(address, workers)
     try:
         yield Fleet(workers or max(1, int(ray.cluster_resources().get("CPU", 1))), together)
     finally:
-        ray.shutdown()
-
-
-def _reach(address: str) -> None:
-    """Raise OSError where nothing listens at HOST:PORT: Ray itself would wait for minutes."""
-    host, colon, port = address.rpartition("//")[2].rpartition(":")
-    if colon and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()
-
-
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """Without what Ray logs about itself while it starts."""
-    known = logging.getLogger("ray")
-    before = known.level
-    known.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        known.setLevel(before)
+        if begun:
+            ray.shutdown()

@@ -157,6 +157,7 @@ def fake_ray(log):
 def test_ray_tasks_with_a_fake_ray_module_that_has_the_same_calls(monkeypatch):
     log = []
     monkeypatch.setitem(sys.modules, "ray", fake_ray(log))
+    monkeypatch.setattr("pocketlm.cluster._reach", lambda address: None)
     try:
         assert spread(refuses, [(1,), (3,), (4,), (5,), (6,), (7,)], Context(ray="head:6379")) == [1, 3, 4, 5, 6, 7]
         assert log == [{"address": "head:6379", "log_to_driver": False, "logging_level": "ERROR"}]

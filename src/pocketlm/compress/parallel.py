@@ -25,9 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pocketlm.cluster import LOCAL, connected
 from pocketlm.compress.context import Context
 from pocketlm.compress.targets import Leaf
-from pocketlm.errors import MissingExtraError, RecipeError
+from pocketlm.errors import RecipeError
 
 Task = tuple[Any, ...]
 # Pieces on their way for every process: one at work, one that waits.
@@ -134,22 +135,9 @@ def _over_ray(function: Callable[..., Any], tasks: Iterator[Task], context: Cont
 
 
 def _cluster(context: Context) -> Any:
-    """The module `ray`, connected."""
-    try:
-        import ray
-    except ImportError:
-        raise MissingExtraError("--ray", "ray") from None
-    if not ray.is_initialized():
-        where: dict[str, Any] = {"address": context.ray}
-        if context.ray == "local":
-            where = {"address": "local", "include_dashboard": False}
-            if context.workers > 1:
-                where["num_cpus"] = context.workers
-        try:
-            ray.init(**where, log_to_driver=False, logging_level="ERROR")
-        except Exception as error:
-            said = " ".join(str(error).split())[:200]
-            raise RecipeError(f"ray {context.ray}: no cluster answers there: {said}; an address or 'local'") from error
+    """The module `ray`, connected; a cluster that was reached here is left by `end_workers`."""
+    ray, begun = connected(context.ray or LOCAL, context.workers if context.workers > 1 else None)
+    if begun:
         _clusters.append(ray)
     return ray
 

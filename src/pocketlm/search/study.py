@@ -304,7 +304,8 @@ class Exploration:
         trials = self.study.get_trials(deepcopy=False)
         key = None if chosen is None else _key(chosen)
         family = next((one.user_attrs["family"] for one in trials if one.user_attrs.get("key") == key), None)
-        return {"sampler": self.plan.sampler, "seed": self.plan.seed, **story(trials, family)}
+        about = {"sampler": self.plan.sampler, "seed": self.plan.seed, "job": dict(self.plan.job)}
+        return {**about, **story(trials, family)}
 
     def _show(self, progress: Progress) -> None:
         best = self.judge.choose(list(self.outcomes.values()))
