@@ -14,6 +14,8 @@ from families import byte_tokenizer, calibrated, family, family_folder  # noqa: 
 from generators import writer  # noqa: F401
 
 COLOURS = ("red", "green", "blue", "white")
+# Pieces of the small teacher's tokenizer.
+WORDPIECES = 111
 ROOMS = ("kitchen", "bedroom", "garage", "hall", "office", "attic")
 
 
@@ -138,6 +140,9 @@ def teacher_folder(tmp_path_factory):
     # not trained: WordPiece training breaks ties at random, and sizes would differ from run to run
     pieces = [*special, *letters, *(f"##{letter}" for letter in letters)]
     pieces += [word for word in words if word not in letters]
+    # beginnings of words, as many as training would leave: words outside the rows begin with them
+    begun = sorted({word[:size] for word in words for size in (2, 3, 4)} - set(pieces))
+    pieces += begun[: WORDPIECES - len(pieces)]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

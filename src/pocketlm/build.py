@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from pocketlm.budget import Budget
 from pocketlm.check.check import hint
 from pocketlm.data.splits import normal_text
 from pocketlm.errors import BudgetError, BudgetMissed, MissingExtraError, RecipeError
+from pocketlm.floors import FIDELITY
 from pocketlm.job import AUTO, Job
 from pocketlm.job import Result as Result
 from pocketlm.measure.calibrate import this_machine
@@ -24,6 +25,7 @@ from pocketlm.pocket.format import check_output
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.report.html import write_report
+from pocketlm.runtime.decode import Prediction
 from pocketlm.runtime.inputs import BagInputs, StackedInputs, plain_text
 from pocketlm.runtime.unsure import single_output
 from pocketlm.tables import did_you_mean
@@ -41,12 +43,12 @@ try:
     from pocketlm.recipe.run import Prefixes
     from pocketlm.search.allocator import allocator
     from pocketlm.search.asked import Asked, check_floors
-    from pocketlm.search.attempt import Here
+    from pocketlm.search.attempt import Crew, Here
     from pocketlm.search.facts import Facts
     from pocketlm.search.forecast import Forecast, with_room_of
     from pocketlm.search.judge import Judge, Outcome
     from pocketlm.search.runner import Runner
-    from pocketlm.search.space import Space, check_settings, fast_enough, given_recipe
+    from pocketlm.search.space import Space, check_in_space, check_settings, fast_enough, given_recipe
     from pocketlm.search.study import Exploration, Plan
     from pocketlm.search.trial import Trial
     from pocketlm.search.warm import described
@@ -61,7 +63,6 @@ try:
     from pocketlm.train.frozen import SEEN_VERSION, Seen
     from pocketlm.train.keras_teacher import is_keras
     from pocketlm.train.lesson import in_windows, join, lesson
-    from pocketlm.train.loop import Pace
     from pocketlm.train.teacher import (
         Classroom,
         Teacher,
@@ -150,7 +151,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             said = None if room.frozen else heard.answers(context)
             context = replace(context, lesson=taught, taught_dev=said)
             more = heard.lesson(learnt_dev, variants)
-        prefixes, asked = Prefixes(), replace(asked, teacher=context.taught_dev)
+        prefixes, asked = Prefixes(), _told(asked, context.taught_dev)
         run = _runner(job, prepared, teacher, context, work, prefixes, asked)
         competing = [own] if own else rivals
         outcomes, judged, forecast, told = _search(job, prepared, teacher, run, there, competing, helpers)
@@ -162,7 +163,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             again = _runner(job, prepared, teacher, whole, work, prefixes, replace(asked, floors=()), ("train", "dev"))
             final = _refit(final, again, judged, forecast)
         progress.stage("measuring the chosen Pocket")
-        asked = Asked.of(job.budget.floors, prepared, "test")
+        asked = _asked_on_test(job, prepared, heard, context)
         result = conclude(job, prepared, teacher, outcomes, judged, chosen, final, asked, forecast)
         result["search"] = told.story(None if chosen is None else chosen.recipe)
     return finished(result, job, began)
@@ -176,12 +177,30 @@ def _asked(job: Job, prepared: Prepared) -> Asked:
     return Asked.of(job.budget.floors, prepared, "dev")
 
 
+def _asked_on_test(job: Job, prepared: Prepared, heard: Hearing | None, context: FitContext) -> Asked:
+    """What floors ask on test, where students are held against what taught them, as on dev."""
+    asked = Asked.of(job.budget.floors, prepared, "test")
+    if heard is None or not job.floor:
+        return asked
+    return _told(asked, heard.answers(replace(context, dev=prepared.test)))
+
+
+def _told(asked: Asked, said: Sequence[Prediction] | None) -> Asked:
+    """With what students are taught to say. Raises BudgetError where a floor needs that, and they hear no teacher."""
+    if said is None and any(one.metric == FIDELITY for one in asked.floors):
+        raise BudgetError("floor: fidelity is to a teacher, and students do not hear this one: n-grams know more")
+    return replace(asked, heard=said)
+
+
 def _story(
     job: Job, prepared: Prepared, own: Recipe | None
 ) -> Callable[[Job, Prepared, Progress, Deadline], dict[str, Any]]:
     """How a model that writes is made. Raises RecipeError where a recipe or another machine is given."""
     if job.device != "host":
         raise RecipeError(f"device: models for {prepared.task.name} are measured on this machine alone")
+    for name in ("ray", "workers", "resume"):
+        if getattr(job, name):
+            raise RecipeError(f"{name}: models for {prepared.task.name} are made without a study of recipes")
     if own is not None:
         raise RecipeError(f"recipe: models for {prepared.task.name} are not made by recipes of students")
     return fit_modeller if prepared.task.name == "generation" else fit_writer
@@ -280,12 +299,13 @@ def _search(
     there: the machine that the Pocket will run on, None where it is this one. rivals: recipes that someone gave.
     helpers: a cluster that tries recipes, or None.
     """
-    budget, context = with_room_of(job.budget, there), run.context
+    budget, context = job.budget, run.context
     counts = {one.name: run.asked.count(one) for one in budget.floors}
-    judged = Judge(budget, prepared.task.main_metric, teacher.quality if teacher else None, len(prepared.dev), counts)
+    judged = Judge(budget, prepared.task.main_metric, teacher.quality if teacher else None, len(prepared.dev), counts,
+                   with_room_of(budget, there))  # fmt: skip
     pieces = student_pieces(context, None)
     facts, text = Facts.of(context, len(pieces.counts)), TextSize.of(context, pieces)
-    _ = Space(facts, budget, job.set)  # what is wrong with it is said before any work
+    check_in_space(job.set, facts)
     forecast = None
     if budget.max_latency is not None or there is not None:
         context.progress.stage("timing building blocks on this machine")
@@ -294,12 +314,11 @@ def _search(
     facts = replace(facts, allocator=allocator(context, pieces, facts, budget, device, text))
     space = Space(facts, budget, job.set)
 
-    def tried(recipe: Recipe, pace: Pace | None) -> Trial:
-        trial = run(recipe, pace)
+    def after(trial: Trial) -> Trial:
         if forecast is None:
             return trial
-        forecast.note(recipe, trial.measurement)
-        return replace(trial, measurement=forecast.moved(recipe, trial.measurement))
+        forecast.note(trial.recipe, trial.measurement)
+        return replace(trial, measurement=forecast.moved(trial.recipe, trial.measurement))
 
     slower = _slowness(budget, context, forecast)
 
@@ -317,7 +336,11 @@ def _search(
         0 if job.recipe else job.trials, job.add_trials, storage, name, job.seed,
         "random" if job.sampler == "random" else "tpe", about, job.resume,
     )  # fmt: skip
-    crew = Here(tried, job.workers or 1) if helpers is None else OnFleet(helpers, run, tried)
+    crew: Crew = (
+        OnFleet(helpers, run, after)
+        if helpers is not None
+        else Here(lambda recipe, pace: after(run(recipe, pace)), job.workers or 1)
+    )
     explored = Exploration(
         space, lambda: [] if job.recipe else fast_enough(space.starts, lambda recipe: slower(recipe, ROOM)),
         crew, too_slow, judged, plan, rivals,
@@ -352,6 +375,8 @@ def _slowness(budget: Budget, context: FitContext, forecast: Forecast | None) ->
         found = untrained(recipe) * forecast.ratio(recipe)
         if found <= share * limit:
             return ""
+        if forecast.there is not None:
+            return f"it is estimated to take {found:.3g} ms on {forecast.there.name}, over {limit:g} ms"
         return f"untrained it already takes {found:.3g} ms, over {limit:g} ms"
 
     return slower

@@ -54,8 +54,7 @@ def conclude(
         text = "no candidate fits the budget: " + (outcomes[0].why if outcomes else "nothing so small can be made")
         return {**result, "status": "missed", "verdict": {"met": False, "limits": [], "text": text}}
     staged, sure = final.pocket.with_name("chosen.pocket"), _sureness(job, prepared, chosen)
-    asked = replace(asked, teacher=said)
-    measured, verdict, details = _final(prepared, final, sure, staged, asked, judged, teacher_test, forecast)
+    measured, verdict, details = _final(prepared, final, sure, staged, asked, judged, teacher_test, forecast, said)
     result["chosen"] = {"name": chosen.recipe.name, "recipe": chosen.recipe.to_json(), **details}
     met = verdict.met
     free = not verdict.limits
@@ -80,7 +79,7 @@ def _sureness(job: Job, prepared: Prepared, chosen: Outcome) -> dict[str, Any]:
 
 def _final(
     prepared: Prepared, trial: Trial, sure: Mapping[str, Any], staged: Path, asked: Asked, judged: Judge,
-    teacher_test: Mapping[str, float] | None, forecast: Forecast | None,
+    teacher_test: Mapping[str, float] | None, forecast: Forecast | None, teacher_said: list[dict[str, Any]] | None,
 ) -> tuple[Measurement, Verdict, dict[str, Any]]:  # fmt: skip
     """The chosen Pocket with its test figures inside, measured again as the file that will be written."""
     file = read_pocket(trial.pocket)
@@ -108,9 +107,9 @@ def _final(
         **({"estimated": measured.to_json()} if measured.device else {}),
         "dev": dict(trial.measurement.quality),
         "test": scores.to_json(),
-        "lost_examples": lost_examples(prepared.test, said, asked.teacher, prepared.outputs),
+        "lost_examples": lost_examples(prepared.test, said, teacher_said, prepared.outputs),
     }
-    return measured, judged.budget.check(measured, judged.metric, teacher_test), details
+    return measured, judged.allowed.check(measured, judged.metric, teacher_test), details
 
 
 def _sentence(chosen: Outcome, verdict: Verdict, measured: Measurement, judged: Judge, count: int) -> str:

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pocketlm.cluster import connected
-from pocketlm.errors import PocketLMError
+from pocketlm.errors import PocketLMError, RecipeError
 from pocketlm.measure.fresh import measure_pocket
 from pocketlm.outputs import Example
-from pocketlm.pocket.work import DONE, WorkFolder
+from pocketlm.pocket.work import DONE, Step, WorkFolder
 from pocketlm.progress import Deadline, Silent
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.recipe.run import Prefixes
 from pocketlm.runtime.inputs import Text
-from pocketlm.search.attempt import Attempt, Gate, Run, attempt
+from pocketlm.search.attempt import Attempt, Gate, attempt
 from pocketlm.search.runner import Runner
-from pocketlm.search.trial import timed_texts
+from pocketlm.search.trial import POCKET, Trial, timed_texts
 from pocketlm.train.lesson import Taught
 from pocketlm.train.loop import History
 from pocketlm.train.teach import ask, fine_tune
@@ -83,7 +83,12 @@ class Fleet:
         box = self.boxed(model)
         task = ray.remote(num_cpus=1, max_retries=AGAIN)(_ask)
         parts = [texts[at : at + ASKED_AT_ONCE] for at in range(0, len(texts), ASKED_AT_ONCE)]
-        said: list[Taught] = ray.get([task.remote(box, part, hidden, autocast) for part in parts])
+        try:
+            said: list[Taught] = ray.get([task.remote(box, part, hidden, autocast) for part in parts])
+        except ray.exceptions.RayTaskError:
+            raise
+        except ray.exceptions.RayError as error:
+            raise PocketLMError(f"asking the teacher on the cluster failed: {type(error).__name__}") from error
         logits = {name: [row for one in said for row in one.logits[name]] for name in said[0].logits}
         return Taught(logits, [row for one in said for row in one.hidden])
 
@@ -146,26 +151,31 @@ def _fine_tune(lesson: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Tried:
-    """What a worker made of a recipe. files: of its step in the work folder. host: where it was made."""
+    """What a worker made of a recipe. files: of its step in the work folder. host: where it was made.
 
-    status: str
-    why: str
-    rung: float | None
+    attempt: its trial is there also where time cut it short and nothing remembers it.
+    """
+
+    attempt: Attempt
     files: dict[str, bytes]
     host: str
 
 
 @dataclass(frozen=True)
 class OnFleet:
-    """The cluster as a crew of a search. runner: what workers run. run: what remembers here what they made."""
+    """The cluster as a crew of a search.
+
+    runner: what workers run, and what remembers here what they made. after: what is made of a trial here.
+    """
 
     fleet: Fleet
     runner: Runner
-    run: Run
+    after: Callable[[Trial], Trial]
     box: Box = field(init=False)
 
     def __post_init__(self) -> None:
-        context = replace(self.runner.context, progress=Silent(), deadline=Deadline())
+        own = self.runner.context
+        context = replace(own, progress=Silent(), deadline=Deadline(), seen=own.seen.apart())
         lean = replace(self.runner, context=context, prefixes=Prefixes(), asked=replace(self.runner.asked, floors=()))
         object.__setattr__(self, "box", self.fleet.boxed(lean))
 
@@ -174,22 +184,28 @@ class OnFleet:
         """How many recipes are tried at once."""
         return self.fleet.workers
 
+    @property
+    def at_once(self) -> bool:
+        """Whether a recipe is being tried from when it is begun."""
+        return True
+
     def begin(self, recipe: Recipe, gate: Gate | None) -> Callable[[], Attempt]:
         """Begin to try a recipe on the cluster; one that was tried before is remembered here."""
         import ray
 
         step = self.runner.step(recipe)
         if step.result is not None:
-            return lambda: attempt(self.run, recipe, None)
+            return lambda: attempt(lambda one, pace: self.after(self.runner(one, pace)), recipe, None)
         deadline = self.runner.context.deadline
         task = ray.remote(num_cpus=1, max_retries=AGAIN)(_try)
-        given = _files(step.folder)
         left = None if deadline.at is None else deadline.left
-        waiting = task.remote(self.box, recipe, gate, given, left)
+        waiting = task.remote(self.box, recipe, gate, _files(step.folder), left)
 
         def wait() -> Attempt:
             try:
                 tried: Tried = ray.get(waiting)
+            except ray.exceptions.RayTaskError:  # an error of the code, as it would be raised here
+                raise
             except ray.exceptions.RayError as error:
                 return Attempt("failed", f"the worker that tried it died {AGAIN + 1} times ({type(error).__name__})")
             return self._received(recipe, tried)
@@ -198,20 +214,24 @@ class OnFleet:
 
     def _received(self, recipe: Recipe, tried: Tried) -> Attempt:
         """What a worker made, kept here as if it was made here; costs are those of this machine."""
-        step = self.runner.step(recipe)
+        step, found = self.runner.step(recipe), tried.attempt
         for name, data in sorted(tried.files.items(), key=lambda one: one[0] == DONE):
             (step.folder / name).write_bytes(data)
-        if tried.status == "failed":
-            return Attempt("failed", tried.why, rung=tried.rung)
-        if tried.status == "paused":
-            return Attempt("paused", tried.why, rung=tried.rung)
-        found = attempt(self.run, recipe, None)
-        if found.trial is not None and tried.host != socket.gethostname():
-            measured = found.trial.measurement
-            taken = measure_pocket(found.trial.pocket, timed_texts(self.runner.context))
-            here = {key: taken[key] for key in ("latency_p50_ms", "latency_p95_ms", "memory_bytes")}
-            found = replace(found, trial=replace(found.trial, measurement=replace(measured, **here)))
-        return replace(found, rung=tried.rung)
+        if found.trial is None:
+            return found
+        trial = replace(found.trial, pocket=step.folder / POCKET)
+        if tried.host != socket.gethostname():
+            trial = self._measured_here(trial, step)
+        return replace(found, trial=self.after(self.runner.with_floors(trial)))
+
+    def _measured_here(self, trial: Trial, step: Step) -> Trial:
+        """The trial with what it costs on this machine, which is also what is remembered of it."""
+        taken = measure_pocket(trial.pocket, timed_texts(self.runner.context))
+        costs = {key: taken[key] for key in ("latency_p50_ms", "latency_p95_ms", "memory_bytes")}
+        kept = step.result
+        if kept is not None:
+            step.finish({**kept, "measurement": {**kept["measurement"], **costs}})
+        return replace(trial, measurement=replace(trial.measurement, **costs))
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -228,7 +248,7 @@ def _try(box: Box, recipe: Recipe, gate: Gate | None, given: Mapping[str, bytes]
         for name, data in given.items():
             (step.folder / name).write_bytes(data)
         found = attempt(own, recipe, gate)
-        return Tried(found.status, found.why, found.rung, _files(step.folder), socket.gethostname())
+        return Tried(found, _files(step.folder), socket.gethostname())
 
 
 @contextmanager
@@ -242,9 +262,14 @@ def fleet(address: str | None, workers: int | None, together: int) -> Iterator[F
         yield None
         return
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    ray, begun = connected(address, workers)
+    ray, begun = connected(address, max(workers, together) if workers else together if together > 1 else None)
     try:
-        yield Fleet(workers or max(1, int(ray.cluster_resources().get("CPU", 1))), together)
+        processors = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        if together > processors:
+            raise RecipeError(
+                f"data_parallel: {together} processes fine-tune at once, and the cluster has {processors} processors"
+            )
+        yield Fleet(workers or processors, together)
     finally:
         if begun:
             ray.shutdown()

@@ -235,7 +235,7 @@ def searched() -> dict[str, Any]:
         "trials": [
             trial(0, "bag", 0.9, 0.0, **{"size": 50_000, "quantize.bits": 4, "distill.rate": 1e-3}),
             trial(1, "bag", 0.92, 20.0, **{"size": 90_000, "quantize.bits": 8, "distill.rate": 5e-2})
-            | {"name": chosen},
+            | {"name": chosen, "chosen": True},
             trial(2, "transformer", None, 40.0, size=80_000),
         ],
     }  # fmt: skip

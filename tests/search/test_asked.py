@@ -69,8 +69,8 @@ def test_the_teacher_is_agreed_with(fitted):
     made = Asked.of([Floor.parse("fidelity>=0.5")], prepared, "test")
     other = [{**one, "label": "heat"} for one in said]
     heat = sum(one["label"] == "heat" for one in said) / len(said)
-    for teacher, figure in ((said, 1.0), (other, heat)):
-        told = Asked(made.floors, made.task, made.examples, made.rows, "test", teacher)
+    for heard, figure in ((said, 1.0), (other, heat)):
+        told = Asked(made.floors, made.task, made.examples, made.rows, "test", heard)
         assert told.figures(pocket, said, fitted=True) == {"fidelity": pytest.approx(figure)}
 
 

@@ -172,6 +172,7 @@ class Threads:
 
     def __init__(self, world, width):
         self.world, self.width, self.pool, self.begun = world, width, ThreadPoolExecutor(width), 0
+        self.at_once = True
 
     def begin(self, recipe, gate):
         self.begun += 1
@@ -191,6 +192,24 @@ def test_who_tries_recipes_does_not_matter_only_how_many_are_asked_for_ahead():
     assert [(o.recipe.name, o.status) for o in several] == [(o.recipe.name, o.status) for o in at_once]
     assert sorted(ahead.ran) == sorted(beside.ran)
     assert one != names(several), "what is asked for ahead knows less"
+
+
+def test_what_was_not_begun_when_time_was_up_is_not_begun():
+    world = World()
+    _, outcomes, made = explore(world, Plan(trials=12), deadline=Deadline.after(0), width=4)
+    assert len(world.ran) == 1 and made.pending
+    assert sum(one.status == "measured" for one in outcomes) == 1
+
+
+def test_a_study_without_a_choice_has_a_story():
+    def fails(recipe, pace):
+        raise PocketLMError("does not export")
+
+    _, _, made = explore(fails, Plan(trials=1))
+    told = made.story(None)
+    assert [one["status"] for one in told["trials"]] == ["failed"] and not any(one["chosen"] for one in told["trials"])
+    best, _, made = explore(World(), Plan(trials=8))
+    assert [one["name"] for one in made.story(best.recipe)["trials"] if one["chosen"]] == [best.recipe.name]
 
 
 def test_nothing_is_tried_twice_by_several():

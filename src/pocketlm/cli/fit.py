@@ -121,7 +121,7 @@ def command(
         str | None, _option("Ray cluster that tries recipes and asks the teacher: an address, or local to start one.")
     ] = None,
     workers: Annotated[
-        int | None, _option("Recipes that are tried at once; by default one a processor of --ray.")
+        int | None, _option("Recipes tried at once by --ray (one a processor); alone, asked for ahead.")
     ] = None,
     data_parallel: Annotated[int | None, _option("Processes of --ray that fine-tune the teacher together.")] = None,
     refit: Annotated[

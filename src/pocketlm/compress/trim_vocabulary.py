@@ -36,8 +36,8 @@ class TrimVocabulary:
     text: UTF-8 files, a text a line, or tables with a column of texts, all of which count; without, the calibration.
     coverage: share of the text's pieces, counted as often as they occur, that is kept at least; the rarest go first.
     pieces: at most so many beside what must stay: special pieces, single characters of the text's scripts, bytes.
-    at_least: so many are kept, for words to come: beside those of the text the tokenizer's most usual ones in its
-    scripts.
+    at_least: so many are kept, as far as there are, for words to come: beside those of the text the tokenizer's most
+    usual ones in its scripts.
     """
 
     name: ClassVar[str] = "trim-vocabulary"
@@ -71,6 +71,10 @@ class TrimVocabulary:
             if self.at_least > len(trimmed.kept):
                 to_come = _usual(rules, set(trimmed.kept), scripts, self.at_least - len(trimmed.kept))
                 trimmed = trim(rules, counts, None, 1.0, letters, {*fixed, *trimmed.kept, *to_come})
+                if len(trimmed.kept) < self.at_least:
+                    context.journal.note(
+                        f"the tokenizer has no more than {len(trimmed.kept):,} pieces of these scripts"
+                    )
         except TeacherError as error:
             raise ModelError(f"model {model.spec.source}: {error}") from None
         rows = int(model.module.get_input_embeddings().weight.shape[0])
@@ -96,7 +100,7 @@ def _usual(rules: str, kept: set[int], scripts: set[str], count: int) -> list[in
     usual = (
         place
         for place, piece in usual_pieces(rules)
-        if place not in kept and {script_of(char) for char in piece} <= scripts
+        if piece and place not in kept and {script_of(char) for char in piece} <= scripts
     )
     return list(islice(usual, count))
 

@@ -9,6 +9,7 @@ with its parts, so that each merge done before is there, in its order, and no ot
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from tokenizers import Tokenizer
 from pocketlm.errors import TeacherError
 
 Rules = dict[str, Any]
+# Pieces that stand for no text.
+_SIGN = re.compile(r"\[[^\]]+\]|<[^>]+>")
 # What stands for the space before a word, in sentence pieces and in byte-level BPE.
 _WORD_STARTS = ("▁", "Ġ")
 
@@ -81,13 +84,36 @@ def pieces_of(model: Rules) -> dict[int, str]:
 def usual_pieces(tokenizer_json: str) -> list[tuple[int, str]]:
     """(number, piece) of a tokenizer's pieces, the most usual first, as far as it tells.
 
-    Unigram gives each its likelihood; WordPiece and BPE number them in the order in which training found them.
+    Unigram gives each its likelihood; WordPiece and BPE number them in the order in which training found them. Places
+    that were left for pieces to come ("[unused5]") and signs ("<mask>") are not among them; what stands for bytes comes
+    as the text that it is, or as "" where it is none by itself.
     """
-    model: Rules = json.loads(tokenizer_json)["model"]
-    pieces = pieces_of(model)
+    rules: Rules = json.loads(tokenizer_json)
+    model = rules["model"]
+    pieces = {place: piece for place, piece in pieces_of(model).items() if not _SIGN.fullmatch(piece)}
+    if '"ByteLevel"' in json.dumps(rules.get("pre_tokenizer")):
+        pieces = {place: _from_bytes(piece) for place, piece in pieces.items()}
     if model["type"] == "Unigram":
         return sorted(pieces.items(), key=lambda one: (-model["vocab"][one[0]][1], one[0]))
     return sorted(pieces.items())
+
+
+def _from_bytes(piece: str) -> str:
+    """The text of a byte-level piece (Radford et al. 2019); "" where its bytes are no whole characters."""
+    try:
+        return bytes(_BYTES[char] for char in piece).decode("utf-8")
+    except (KeyError, UnicodeDecodeError):
+        return ""
+
+
+def _byte_signs() -> dict[str, int]:
+    """The byte that each sign of byte-level pieces stands for: printable ones for themselves, others from 256 on."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+_BYTES = _byte_signs()
 
 
 def _musts(

@@ -58,18 +58,21 @@ def _short(value: object) -> str:
     return f"{known:,.0f}" if known == round(known) else f"{known:.3g}"
 
 
-def coordinates(trials: Sequence[Mapping[str, Any]], knobs: Sequence[str], metric: str, chosen: str) -> Markup:
-    """The measured trials of one family as inline SVG: blue lines, the better the stronger. chosen: its name."""
+def coordinates(trials: Sequence[Mapping[str, Any]], knobs: Sequence[str], metric: str, estimated: bool) -> Markup:
+    """The measured trials of one family as inline SVG: blue lines, the better the stronger.
+
+    estimated: whether times are estimates for another machine.
+    """
     names = [name for name in knobs if len({str(one["knobs"].get(name)) for one in trials}) > 1][:MOST_KNOBS]
     scales = [(("knobs", name), scale_of(name, [one["knobs"].get(name) for one in trials], _short)) for name in names]
     for key, title, write in (
-        ("size_bytes", "bytes", size), ("latency_p50_ms", "p50", latency),
+        ("size_bytes", "bytes", size), ("latency_p50_ms", "p50, estimated" if estimated else "p50", latency),
         ("quality", "quality", lambda value: quality(metric, value, 1)),
     ):  # fmt: skip
         scales.append((("figures", key), scale_of(title, [one["figures"].get(key) for one in trials], write)))
     step = (WIDTH - LEFT - RIGHT) / max(1, len(scales) - 1)
-    order = sorted(trials, key=lambda one: (one["name"] == chosen, one["figures"]["quality"]))
-    lines = [_line(one, scales, step, place / max(1, len(order) - 1), chosen) for place, one in enumerate(order)]
+    order = sorted(trials, key=lambda one: (bool(one.get("chosen")), one["figures"]["quality"]))
+    lines = [_line(one, scales, step, place / max(1, len(order) - 1)) for place, one in enumerate(order)]
     axes = [_axis(scale, LEFT + step * place, place) for place, (_, scale) in enumerate(scales)]
     return element(
         "svg", *axes, *lines, class_="plot parallel", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="group",
@@ -89,9 +92,7 @@ def _axis(scale: Scale, x: float, place: int) -> Markup:
     )
 
 
-def _line(
-    one: Mapping[str, Any], scales: Sequence[tuple[tuple[str, str], Scale]], step: float, rank: float, chosen: str
-) -> Markup:
+def _line(one: Mapping[str, Any], scales: Sequence[tuple[tuple[str, str], Scale]], step: float, rank: float) -> Markup:
     points = []
     for place, ((part, key), scale) in enumerate(scales):
         at = scale.place(one[part].get(key))
@@ -103,7 +104,7 @@ def _line(
         "g",
         element("path", class_="touch-line", d=path),
         element(
-            "path", class_=f"trial-line{' chosen' if one['name'] == chosen else ''}", d=path,
+            "path", class_=f"trial-line{' chosen' if one.get('chosen') else ''}", d=path,
             style=f"opacity:{0.2 + 0.7 * rank:.2f}",
         ),
         class_="point", tabindex="0", role="img", aria_label=". ".join(tip),

@@ -23,16 +23,18 @@ def section(result: Mapping[str, Any]) -> Markup:
     trials = [one for one in rows(told, "trials") if isinstance(one, Mapping)]
     if len(trials) < 2:
         return Markup("")
-    metric, chosen = str(result.get("main_metric", "")), str(part(result, "chosen").get("name", ""))
+    metric = str(result.get("main_metric", ""))
     parts: list[Markup] = [element("h2", "The search", id="search"), _counts(trials)]
-    family = next((one["family"] for one in trials if one["name"] == chosen), "")
+    family = next((one["family"] for one in trials if one.get("chosen")), "")
     own = [one for one in trials if one["family"] == family and "figures" in one]
     weights = part(told, "importance")
     if weights:
         parts += [element("h3", f"What decided among {family} students"), _bars(weights)]
     if len(own) > 1:
         knobs = [*weights, *(name for name in own[0]["knobs"] if name not in weights)]
-        drawn = element("div", coordinates(own, knobs, metric, chosen), class_="box wide-plot")
+        drawn = element(
+            "div", coordinates(own, knobs, metric, bool(part(result, "forecast").get("for"))), class_="box wide-plot"
+        )
         note = f"The measured {family} students; the stronger a line, the better on dev. Orange: the chosen one."
         parts.append(element("figure", element("figcaption", note, class_="muted"), drawn, class_="tipped"))
     note = "Each bar is a trial; a figure beside it is the best on dev until then. Hollow: left, refused, or failed."
@@ -50,7 +52,7 @@ def _counts(trials: Sequence[Mapping[str, Any]]) -> Markup:
     kinds = [str(one.get("status", "")) for one in trials]
     said = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
     starts = sum(bool(one.get("start")) for one in trials)
-    spent = duration(sum(figure(one, "seconds") or 0.0 for one in trials))
+    spent = duration(max(one["begin"] + one["seconds"] for one in trials))
     return element("p", f"{len(trials)} recipes in {spent}: {said}; {starts} of them by rules of thumb.")
 
 

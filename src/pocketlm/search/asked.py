@@ -28,7 +28,7 @@ from pocketlm.tasks.table import Task
 class Asked:
     """The floors on some examples. rows: that they were read from. split: its name, for messages.
 
-    teacher: what the teacher says of them, None without one.
+    heard: what students are taught to say of them, None where they hear no teacher.
     """
 
     floors: Sequence[Floor]
@@ -36,7 +36,7 @@ class Asked:
     examples: Sequence[Example]
     rows: Sequence[Row]
     split: str
-    teacher: Sequence[Prediction] | None = None
+    heard: Sequence[Prediction] | None = None
 
     @classmethod
     def of(cls, floors: Sequence[Floor], prepared: Prepared, split: str) -> Asked:
@@ -92,8 +92,8 @@ class Asked:
         places = self._places(floor)
         examples, own = [self.examples[place] for place in places], [said[place] for place in places]
         if floor.metric == FIDELITY:
-            assert self.teacher is not None
-            return fidelity(own, [self.teacher[place] for place in places])
+            assert self.heard is not None
+            return fidelity(own, [self.heard[place] for place in places])
         if floor.metric == CALIBRATION:
             if not fitted:
                 return crossed_calibration(pocket, examples)
@@ -111,6 +111,8 @@ class Asked:
 
 def check_floors(floors: Sequence[Floor], prepared: Prepared, taught: bool) -> None:
     """Raise BudgetError for a floor on a figure that there is not. taught: whether students hear a teacher."""
+    if floors and any(output.kind == "vector" for output in prepared.outputs):
+        raise BudgetError(f"floor: {prepared.task.name} has bounds on its own figures alone; give --min-quality")
     labels = [label for output in prepared.outputs if output.kind in ("single", "multi") for label in output.labels]
     tags = [label for output in prepared.outputs if output.kind == "tags" for label in output.labels if label != "O"]
     labels += dict.fromkeys(tag[2:] if tag[:2] in ("B-", "I-") else tag for tag in tags)

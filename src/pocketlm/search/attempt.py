@@ -79,6 +79,11 @@ class Crew(Protocol):
         """How many recipes are tried at once."""
         ...
 
+    @property
+    def at_once(self) -> bool:
+        """Whether a recipe is being tried from when it is begun, or only when its end is waited for."""
+        ...
+
     def begin(self, recipe: Recipe, gate: Gate | None) -> Callable[[], Attempt]:
         """Begin to try a recipe; what comes back waits for the end."""
         ...
@@ -90,6 +95,7 @@ class Here:
 
     run: Run
     width: int = 1
+    at_once: bool = False
 
     def begin(self, recipe: Recipe, gate: Gate | None) -> Callable[[], Attempt]:
         """The recipe is tried when its end is waited for."""

@@ -57,7 +57,8 @@ class Family:
 
     starts: by rules of thumb, cheap ones first, none where the budget has no room. filled: the same steps filled to so
     many bytes (None: all of use), or None where too few. knobs: of these facts, what settings may be in place of what
-    their passes declare; None for those that stay as they are. order: of families, cheap to train ones first.
+    their passes declare; None for those that stay as they are. order: of families, cheap to train ones first. passes:
+    kinds of passes that its recipes have.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Family:
     filled: Callable[[Steps, Facts, int | None], Filled | None]
     knobs: Callable[[Facts], Mapping[str, Knob | None]]
     order: int
+    passes: tuple[Any, ...]
 
     def free(self, steps: Steps, facts: Facts) -> dict[str, Knob]:
         """{"pass.setting": what it may be} of these steps."""

@@ -39,7 +39,8 @@ class Judge:
     """How candidates are held against the budget and each other.
 
     metric: the task's main metric. teacher: its figures on dev, or None. dev_rows: how many rows dev has; counts: how
-    many of them tell what a floor is about, by its name.
+    many of them tell what a floor is about, by its name. machine: the budget with the limits of the machine that
+    Pockets will run on, where that is another one: it decides what is met, not what is best.
     """
 
     budget: Budget
@@ -47,11 +48,17 @@ class Judge:
     teacher: Mapping[str, float] | None
     dev_rows: int
     counts: Mapping[str, int] = field(default_factory=dict)
+    machine: Budget | None = None
+
+    @property
+    def allowed(self) -> Budget:
+        """All limits that have to be kept."""
+        return self.machine or self.budget
 
     def verdict(self, trial: Trial) -> Verdict:
         """Against the budget, with room for the test figures that the final file will state."""
         roomy = replace(trial.measurement, size_bytes=trial.measurement.size_bytes + TEST_FIGURES_BYTES)
-        verdict = self.budget.check(roomy, self.metric, self.teacher)
+        verdict = self.allowed.check(roomy, self.metric, self.teacher)
         return Verdict(tuple(self._with_room(limit) for limit in verdict.limits))
 
     def _with_room(self, limit: Limit) -> Limit:

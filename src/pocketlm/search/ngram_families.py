@@ -156,5 +156,5 @@ def _bag_knobs(facts: Facts) -> Mapping[str, Knob | None]:
     return own
 
 
-LINEAR = Family("linear", _linear_starts, _linear_filled, _linear_knobs, 0)
-BAG = Family("bag", _bag_starts, _bag_filled, _bag_knobs, 0)
+LINEAR = Family("linear", _linear_starts, _linear_filled, _linear_knobs, 0, (HashedNgrams, Solve, PruneRows, Quantize))
+BAG = Family("bag", _bag_starts, _bag_filled, _bag_knobs, 0, (HashedNgrams, Distill, PruneRows, Quantize))

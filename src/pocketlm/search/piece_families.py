@@ -262,8 +262,10 @@ def _stack_knobs(facts: Facts) -> Mapping[str, Knob | None]:
     return {**_transformer_knobs(facts), "solve.words": None, "quantize.bits": None}
 
 
-STATIC = Family("static", _static_starts, _static_filled, _static_knobs, 0)
-CONVNET = Family("convnet", _convnet_starts, _convnet_filled, _convnet_knobs, 1)
-TRANSFORMER = Family("transformer", _transformer_starts, _transformer_filled, _transformer_knobs, 2)
-ALLOCATED = Family("allocated", _allocated_starts, _allocated_filled, _allocated_knobs, 2)
-STACK = Family("stack", _stack_starts, _stack_filled, _stack_knobs, 2)
+CUT = (SmallTransformer, Distill, Quantize)
+BESIDE = (SmallTransformer, Imitate, BesideNgrams, Solve, PruneRows, Quantize)
+STATIC = Family("static", _static_starts, _static_filled, _static_knobs, 0, (StaticEmbeddings, Distill, Quantize))
+CONVNET = Family("convnet", _convnet_starts, _convnet_filled, _convnet_knobs, 1, (SmallConvnet, Distill, Quantize))
+TRANSFORMER = Family("transformer", _transformer_starts, _transformer_filled, _transformer_knobs, 2, CUT)
+ALLOCATED = Family("allocated", _allocated_starts, _allocated_filled, _allocated_knobs, 2, CUT)
+STACK = Family("stack", _stack_starts, _stack_filled, _stack_knobs, 2, BESIDE)

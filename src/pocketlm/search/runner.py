@@ -37,7 +37,10 @@ class Runner:
 
     def __call__(self, recipe: Recipe, pace: Pace | None = None) -> Trial:
         """The recipe measured now or remembered, with what floors ask. Raises Paused as `run_recipe` does."""
-        trial = run_trial(recipe, self.context, self.step(recipe), self.head, self.prefixes, pace)
+        return self.with_floors(run_trial(recipe, self.context, self.step(recipe), self.head, self.prefixes, pace))
+
+    def with_floors(self, trial: Trial) -> Trial:
+        """The trial with what floors ask of its Pocket on dev."""
         if not self.asked.floors:
             return trial
         pocket = load(trial.pocket)

@@ -58,30 +58,7 @@ class Space:
     def __init__(self, facts: Facts, budget: Budget, narrowed: Sequence[str] = ()) -> None:
         self.facts, self.budget = facts, budget
         self._set = dict(parse_setting(one) for one in narrowed)
-        families = families_for(facts)
-        self.families = {one.name: one for one in self._chosen(families)}
-        self._check()
-
-    def _chosen(self, families: Sequence[Family]) -> list[Family]:
-        wanted = self._set.get(f"{OWN}.family")
-        if wanted is None:
-            return list(families)
-        try:
-            names = Choice(tuple(one.name for one in families)).narrowed(_listed(wanted)).values
-        except ValueError as error:
-            raise RecipeError(f"set {OWN}.family: {error}") from None
-        return [one for one in families if one.name in names]
-
-    def _check(self) -> None:
-        """Raise RecipeError for a setting that no pass of any family here has, or a value it cannot have."""
-        known = {f"{OWN}.family", f"{OWN}.size"}
-        for family in self.families.values():
-            for start in family.starts(self.facts, Budget()):
-                known |= {f"{step.name}.{one.name}" for step in start.steps for one in fields(step)}
-        for name in self._set:
-            if name not in known:
-                near = did_you_mean(name, sorted(known))
-                raise RecipeError(f"set {name}: no pass of a student tried here has this setting.{near}")
+        self.families = check_in_space(narrowed, facts)
 
     @cached_property
     def starts(self) -> list[Candidate]:
@@ -197,6 +174,29 @@ class Space:
                 raise RecipeError(f"set {name}: is no knob of a search here; give it one value")
             found[name] = wanted[0]
         return found
+
+
+def check_in_space(narrowed: Sequence[str], facts: Facts) -> dict[str, Family]:
+    """The families that are tried, by name.
+
+    Raises RecipeError for one that does not suit the job, and for a setting that no pass of any of them has.
+    """
+    given = dict(parse_setting(one) for one in narrowed)
+    families = families_for(facts)
+    wanted = given.get(f"{OWN}.family")
+    try:
+        names = [one.name for one in families]
+        names = names if wanted is None else list(Choice(tuple(names)).narrowed(_listed(wanted)).values)
+    except ValueError as error:
+        raise RecipeError(f"set {OWN}.family: {error}") from None
+    found = {one.name: one for one in families if one.name in names}
+    known = {f"{OWN}.family", f"{OWN}.size"}
+    known |= {f"{step.name}.{one.name}" for family in found.values() for step in family.passes for one in fields(step)}
+    for name in given:
+        if name not in known:
+            near = did_you_mean(name, sorted(known))
+            raise RecipeError(f"set {name}: no pass of a student tried here has this setting.{near}")
+    return found
 
 
 def check_settings(narrowed: Sequence[str]) -> None:

@@ -17,16 +17,16 @@ FEWEST = 8
 PAUSE = 60.0
 
 
-def story(trials: Sequence[FrozenTrial], chosen: str | None) -> dict[str, Any]:
+def story(trials: Sequence[FrozenTrial], family: str | None, chosen: str | None = None) -> dict[str, Any]:
     """{"trials": [...], "importance": {...}} of a study's trials, each recipe once.
 
-    chosen: the family whose knobs are weighed.
+    family: whose knobs are weighed. chosen: the key of the recipe that was.
     """
     told = [one for one in _once(trials) if "status" in one.user_attrs and one.datetime_start is not None]
     begins = _on_one_line(told)
     return {
-        "trials": [_trial(one, begin) for one, begin in zip(told, begins, strict=True)],
-        "importance": {} if chosen is None else importance(told, chosen),
+        "trials": [_trial(one, begin, chosen) for one, begin in zip(told, begins, strict=True)],
+        "importance": {} if family is None else importance(told, family),
     }
 
 
@@ -41,6 +41,13 @@ def _once(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def _seconds(trial: FrozenTrial) -> float:
+    """What it took to try; from being asked for to being told, where that was not said: others came between."""
+    if "seconds" in trial.user_attrs:
+        return min(float(trial.user_attrs["seconds"]), _between(trial))
+    return _between(trial)
+
+
+def _between(trial: FrozenTrial) -> float:
     return trial.duration.total_seconds() if trial.duration is not None else 0.0
 
 
@@ -61,12 +68,13 @@ def _on_one_line(trials: Sequence[FrozenTrial]) -> list[float]:
     return begins
 
 
-def _trial(one: FrozenTrial, begin: float) -> dict[str, Any]:
+def _trial(one: FrozenTrial, begin: float, chosen: str | None) -> dict[str, Any]:
     about = one.user_attrs
     family = about.get("family", "")
     told: dict[str, Any] = {
         "number": one.number, "name": about.get("recipe", ""), "family": family, "status": about["status"],
-        "why": about.get("why", ""), "start": "start" in about, "begin": begin, "seconds": _seconds(one),
+        "why": about.get("why", ""), "start": "start" in about,
+        "chosen": chosen is not None and about.get("key") == chosen, "begin": begin, "seconds": _seconds(one),
         "knobs": {name.partition("/")[2]: value for name, value in one.params.items() if "/" in name},
     }  # fmt: skip
     if about["status"] == "measured":

@@ -148,6 +148,8 @@ class Exploration:
                 self.rungs.append((about["bytes"], about["rung"]))
             if candidate is None or "recipe" not in about:
                 continue
+            if _key(candidate.recipe) in self.outcomes and about.get("status") == "measured":
+                continue  # asked for again, and remembered
             if about.get("status") == "measured":
                 self._note(self._judged(candidate.recipe, self.crew.begin(candidate.recipe, None)()))
             elif "status" in about:
@@ -186,7 +188,7 @@ class Exploration:
             if more and not over and asked < ASKED * max(1, wanted) and len(self.pending) < self.crew.width:
                 asked += 1
                 self._ask(progress, wanted)
-            elif self.pending:
+            elif self.pending and (self.crew.at_once or not over):
                 self._tell(self.pending.popleft(), progress, wanted)
             else:
                 return [*self.outcomes.values(), *self._not_reached()]
@@ -263,6 +265,7 @@ class Exploration:
             self._left(trial, outcome.status, outcome.why)
             return
         measured = outcome.trial.measurement
+        trial.set_user_attr("seconds", outcome.trial.details["seconds"])
         trial.set_user_attr("status", outcome.status)
         trial.set_user_attr("why", outcome.why)
         for limit in outcome.verdict.limits:
@@ -303,9 +306,9 @@ class Exploration:
         """The study as a report tells it; see `search.story`. chosen: the recipe that was."""
         trials = self.study.get_trials(deepcopy=False)
         key = None if chosen is None else _key(chosen)
-        family = next((one.user_attrs["family"] for one in trials if one.user_attrs.get("key") == key), None)
+        own = (one.user_attrs.get("family") for one in trials if key and one.user_attrs.get("key") == key)
         about = {"sampler": self.plan.sampler, "seed": self.plan.seed, "job": dict(self.plan.job)}
-        return {**about, **story(trials, family)}
+        return {**about, **story(trials, next(own, None), key)}
 
     def _show(self, progress: Progress) -> None:
         best = self.judge.choose(list(self.outcomes.values()))

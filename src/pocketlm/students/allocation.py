@@ -154,9 +154,9 @@ def _ranks(context: FitContext, pieces: Pieces, state: Mapping[str, Tensor], ene
     vectors = state.get("embeddings.word_embeddings.weight", whole)[torch.from_numpy(pieces.old)]
     counts = torch.from_numpy(pieces.counts).float() + 1
     values = torch.linalg.svdvals(vectors * counts.sqrt()[:, None]).square().double()
-    width = vectors.shape[1]
+    whole_rank = len(values)  # of fewer pieces than the states are wide it is their number
     left = 1 - values.cumsum(0) / values.sum()
-    return {rank: energy * float(left[rank - 1]) for rank in RANKS if rank < width} | {width: 0.0}
+    return {rank: energy * float(left[rank - 1]) for rank in RANKS if rank < whole_rank} | {whole_rank: 0.0}
 
 
 def allocate(known: Sensitivity, limits: Limits) -> Allocation | None:

@@ -75,6 +75,12 @@ class Seen:
             except (OSError, ValueError, KeyError, BadZipFile):
                 logger.warning("%s: cannot be read; its vectors are asked for anew", path)
 
+    def apart(self) -> Seen:
+        """The same vectors, kept in no file: for another process."""
+        twin = Seen()
+        twin._found = dict(self._found)
+        return twin
+
     def of(self, model: TaskModel, texts: Sequence[Text], progress: Progress) -> Floats:
         """The vectors of these texts, as `pooled_vectors` has them: (texts, width)."""
         if new := [text for text in dict.fromkeys(texts) if text not in self._found]:

@@ -174,11 +174,12 @@ def study(
             if run.peers.any(deadline.passed):
                 break
         run.judge(run.peers.of_the_first(course.figure()), epoch)
+        over = run.peers.any(deadline.passed)  # all processes end together
         # an epoch that the deadline cut short is no place to go on from
-        if not deadline.passed and time.monotonic() - saved >= checkpoint_seconds:
+        if not over and time.monotonic() - saved >= checkpoint_seconds:
             run.save(checkpoint)
             saved = time.monotonic()
-        if deadline.passed:
+        if over:
             run.history.ended = "time was up"
             break
         if pace and epoch + 1 < schedule.epochs and not pace(epoch + 1, schedule.epochs, run.history.best):

@@ -1,7 +1,8 @@
 """Several processes that train one model, each with its part of every batch, as data-parallel training does it.
 
 Li et al. 2020, arXiv:2006.15704: every process has the whole model and sums up gradients with the others before each
-step. A part's loss weighs as many rows as it has, so that the sum is the gradient of the whole batch's mean over rows.
+step. A part's loss weighs as many rows as it has: of losses that are means over rows the sum is the gradient of the
+whole batch; of means over words or places it is that of nearly the same loss.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ class Peers:
         if self.count == 1:
             return
         weights = [weight for weight in module.parameters() if weight.requires_grad]
+        reached = torch.tensor([float(weight.grad is not None) for weight in weights])
+        dist.all_reduce(reached, op=dist.ReduceOp.MAX)
+        # what no process reached stays without a gradient, as in one process
+        weights = [weight for weight, any_ in zip(weights, reached.tolist(), strict=True) if any_]
         for weight in weights:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)

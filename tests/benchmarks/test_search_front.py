@@ -3,7 +3,7 @@
 import math
 
 import pytest
-import search
+import search_front as search
 
 WORST = (0.0, 0.0, 0.0)
 

@@ -1,6 +1,6 @@
-"""The search beside random search and a fixed list of recipes: search.py --data FOLDER --out FILE
+"""The search beside random search and a fixed list of recipes: search_front.py --data FOLDER --out FILE
 
-    python benchmarks/search.py --data data --out benchmarks/results/search.json
+    python benchmarks/search_front.py --data data --out benchmarks/results/search_front.json
 
 FOLDER holds banking77/ (train.csv and test.csv, published by PolyAI as task-specific-datasets) and masakhanews/yor/
 (Adelani et al. 2023); the smart-home rows need no files. Of each case and budget: as many recipes asked for by the
