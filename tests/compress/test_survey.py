@@ -7,9 +7,10 @@ from pocketlm.compress.costs import Metric, draw, options_of
 from pocketlm.compress.rise import reference_of
 from pocketlm.compress.rounding import RoundToNearest
 from pocketlm.compress.structure import PruneUnits
-from pocketlm.compress.survey import cache_folder, survey, tensor_bytes
+from pocketlm.compress.survey import survey, tensor_bytes
 from pocketlm.errors import ModelError
 from pocketlm.model.pretrained import load_model, save_model
+from pocketlm.pocket.work import cache_folder
 
 CONTEXT = Context(fast=False)
 
@@ -101,7 +102,7 @@ def test_a_table_is_measured_once(family, calibrated, tmp_path, monkeypatch):
 
 def test_the_cache_is_where_the_user_has_it(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "pocketlm" / "surveys"
+    assert cache_folder() == tmp_path / "pocketlm"
 
 
 def test_without_calibration_errors_are_of_the_weights(family, tmp_path):

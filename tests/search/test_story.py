@@ -3,7 +3,6 @@
 import datetime
 from random import Random
 
-import optuna
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
@@ -62,4 +61,3 @@ def test_the_knob_that_decides_weighs_most():
 
 def test_where_all_are_equally_good_nothing_decided():
     assert importance([trial(number, number, 1, 0.5) for number in range(20)], "bag") == {}
-    assert optuna.logging.get_verbosity() == optuna.logging.WARNING

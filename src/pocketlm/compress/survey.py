@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,15 +34,11 @@ from pocketlm.model.pretrained import Model
 from pocketlm.model.rebuild import stored_tensors
 from pocketlm.model.tensors import LARGEST_PLANES, encode_tensor
 from pocketlm.pocket.format import write_atomically
+from pocketlm.pocket.work import cache_folder
 
 # Tokens that blocks are left out on: every block is one more forward pass, and its absence is loud.
 DROP_TOKENS = 1024
 OFFERED = ("grid", "low-rank", "prune", "width", "drop", "entropy-coded")
-
-
-def cache_folder() -> Path:
-    """Where surveys are kept unless another place is named: the user's cache folder (XDG)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pocketlm" / "surveys"
 
 
 def survey(
@@ -58,7 +53,9 @@ def survey(
     from, for the sizes in its file.
     """
     context = context or Context()
-    path = (cache or cache_folder()) / f"{_key(model, calibration, [sorted(kinds), rows, context.fast])}.json"
+    path = (
+        cache or cache_folder() / "surveys"
+    ) / f"{_key(model, calibration, [sorted(kinds), rows, context.fast])}.json"
     if keep and path.is_file():
         return Survey.from_json(json.loads(path.read_text("utf-8")))
     work = _Work(model, context, tuple(kinds), rows, tensor_bytes(model, folder))

@@ -14,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ import numpy as np
 import onnxruntime
 
 from pocketlm import __version__
+from pocketlm.errors import DeviceError
 from pocketlm.measure.device import Device, fitted, off_by, read_device
 from pocketlm.measure.fresh import in_fresh_process
 from pocketlm.measure.machine import cpu_flags, cpu_name, usable_cores, vectors
 from pocketlm.measure.probe import peak_memory, quantile
 from pocketlm.pocket.format import write_atomically
+from pocketlm.pocket.work import cache_folder
 
 BLOCKS = resources.files("pocketlm.measure").joinpath("blocks")
 # Each block is timed in so many rounds, since what else a machine does slows it down for a while: calls before a text
@@ -60,8 +63,7 @@ def device_of(measured: Mapping[str, Any], about: Mapping[str, Any], name: str =
         name or cpu, rates, cpu, vectors(cpu_flags()), usable_cores(), measured["runtime_bytes"], _ram(),
         shutil.disk_usage(Path.home() if Path.home().is_dir() else "/").total, taken=versions,
     )  # fmt: skip
-    error = float(np.median(off_by(device, works, times)))
-    return Device(**{**vars(device), "error": error})
+    return replace(device, error=float(np.median(off_by(device, works, times))))
 
 
 def _ram() -> int | None:
@@ -78,7 +80,7 @@ def this_machine() -> Device:
     if kept.is_file():
         try:
             return read_device(kept)
-        except Exception:
+        except DeviceError:
             kept.unlink(missing_ok=True)
     device = calibrate()
     try:
@@ -91,9 +93,8 @@ def this_machine() -> Device:
 
 def kept_at() -> Path:
     """Where this machine's rates are kept: a file for its processor and these versions."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     key = json.dumps([cpu_name(), vectors(cpu_flags()), __version__, onnxruntime.__version__, np.__version__])
-    return Path(cache) / "pocketlm" / f"device-{hashlib.sha256(key.encode()).hexdigest()[:16]}.yaml"
+    return cache_folder() / f"device-{hashlib.sha256(key.encode()).hexdigest()[:16]}.yaml"
 
 
 def main() -> dict[str, Any]:

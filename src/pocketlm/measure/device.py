@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketlm.errors import DeviceError
+from pocketlm.errors import DeviceError, UnitError
 from pocketlm.tables import did_you_mean
 from pocketlm.units import format_size, parse_size
 
@@ -142,7 +142,7 @@ def _size(given: Mapping[str, Any], key: str, path: Path) -> int | None:
         return None
     try:
         return parse_size(str(value))
-    except Exception as error:
+    except UnitError as error:
         raise DeviceError(f"{path}: {key}: {error}") from None
 
 

@@ -45,6 +45,11 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r} ({type(value).__name__}) has no canonical JSON")
 
 
+def cache_folder() -> Path:
+    """Where what serves many jobs is kept, such as surveys of models: the user's cache folder (XDG)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pocketlm"
+
+
 @dataclass(frozen=True)
 class Step:
     """A folder for one step of the work; it is done once its result is written."""

@@ -10,6 +10,7 @@ from pocketlm.report.axes import Axis
 from pocketlm.report.figures import duration, figure, metric_name, part, percent, quality, rows
 from pocketlm.report.markup import Markup, data, element
 from pocketlm.report.parallel import coordinates
+from pocketlm.report.scatter import FAMILY_COLOURS
 from pocketlm.report.tables import facts
 
 WIDTH, LEFT, RIGHT, ROW, HEAD = 940, 8, 60, 16, 26
@@ -100,7 +101,7 @@ def _bar(one: Mapping[str, Any], axis: Axis, y: float, family: int, record: floa
     measured = "figures" in one
     x = axis.at(one["begin"])
     width = max(2.0, axis.at(one["begin"] + one["seconds"]) - x)
-    colour = f"family-{family % 6}"
+    colour = f"family-{family % FAMILY_COLOURS}"
     reached = figure(one, "figures", "quality")
     why = f"{metric_name(metric)} {quality(metric, reached)} on dev" if measured else str(one.get("why", ""))
     tip = [str(one["name"]) or f"trial {one['number']}", f"{one['status']} in {duration(one['seconds'])}", why]

@@ -7,15 +7,14 @@ from functools import cache
 from pocketlm.budget import Budget
 from pocketlm.measure.device import Device
 from pocketlm.search.facts import Allocator, Facts
-from pocketlm.search.family import FRAME, GRAPH
+from pocketlm.search.family import A_PIECE, FRAME, GRAPH
 from pocketlm.search.work import ATTENTION_NODES, NODES, TextSize
 from pocketlm.students.allocation import Allocation, Limits, Sensitivity, allocate, sensitivity
 from pocketlm.students.pieces import Pieces
 from pocketlm.train.context import FitContext
 
-# Bytes of a piece beside its rank: in the tokenizer's file. Part of the time allowed that a proposal takes: what is
-# expected may be wrong.
-A_PIECE, ROOM = 10, 0.9
+# Part of the time allowed that a proposal takes: what is expected may be wrong.
+ROOM = 0.9
 
 
 def allocator(

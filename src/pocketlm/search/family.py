@@ -13,6 +13,8 @@ from pocketlm.search.facts import Facts
 
 # Bytes of a file that are no weights: manifest, card, zip frames; of a graph its nodes too.
 FRAME, GRAPH = 4_000, 25_000
+# Bytes of a piece in the tokenizer's own file.
+A_PIECE = 10
 
 Steps = tuple[Any, ...]
 

@@ -9,7 +9,7 @@ from typing import Any
 from pocketlm.budget import Budget
 from pocketlm.knobs import Knob, Whole
 from pocketlm.search.facts import Facts
-from pocketlm.search.family import FRAME, GRAPH, Family, Filled, Start, Steps
+from pocketlm.search.family import A_PIECE, FRAME, GRAPH, Family, Filled, Start, Steps
 from pocketlm.search.ngram_families import LINEAR_WEIGHTS, heads_bytes
 from pocketlm.students.beside import BesideNgrams
 from pocketlm.students.convnet import SmallConvnet
@@ -34,8 +34,6 @@ READING_TEMPERATURE = 2.0
 IMITATED_TEXTS = 120_000
 BESIDE_BUCKETS = 2**18
 BESIDE_SHARE, BESIDE_BYTES = 0.4, 1_500_000
-# Bytes of a piece in the tokenizer's own file.
-A_PIECE = 10
 # Transformers that give vectors, from small to large: layers, one of so many heads and units, rank of the embeddings.
 VECTOR_LADDER = ((1, 2, 4, 64), (2, 2, 4, 64), (2, 1, 2, 96), (3, 1, 2, 96), (4, 1, 2, 96), (6, 1, 1, 256))
 
