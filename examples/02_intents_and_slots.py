@@ -11,9 +11,11 @@ from pathlib import Path
 import pocketlm
 
 folder = Path(sys.argv[1])
-rooms, things = ("kitchen", "bedroom", "hall", "garage", "living room"), ("lamp", "fan", "heater", "radio")
+rooms = ("kitchen", "bedroom", "hall", "garage", "living room", "dining room", "guest room")
+things = ("lamp", "fan", "heater", "radio", "speaker")
+verbs = (("switch on", "TurnOn"), ("turn on", "TurnOn"), ("switch off", "TurnOff"), ("turn off", "TurnOff"))
 rows = []
-for room, thing, (verb, intent) in product(rooms, things, (("switch on", "TurnOn"), ("turn off", "TurnOff"))):
+for room, thing, (verb, intent) in product(rooms, things, verbs):
     tokens = [*verb.split(), "the", *room.split(), thing]
     slots = ["O", "O", "O", "B-room", *["I-room"] * (len(room.split()) - 1), "B-device"]
     rows.append({"tokens": tokens, "slots": slots, "intent": intent})
