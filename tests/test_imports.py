@@ -38,6 +38,8 @@ LAYERS = [
     {"report", "serve"},
     {"staging", "fleet"},
     {"augmenting", "hearing", "transferring", "writing", "modelling", "pretraining", "conclude", "labelling"},
+    {"opening"},
+    {"advice"},
     {"build", "cli"},
     {"__main__"},
 ]

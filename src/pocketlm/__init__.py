@@ -15,6 +15,8 @@ _LAZY = {
     "Pretraining": "pocketlm.pretraining",
     "Recipe": "pocketlm.recipe.recipe",
     "Result": "pocketlm.build",
+    "advise": "pocketlm.advice.data",
+    "advise_model": "pocketlm.advice.model",
     "export_generator": "pocketlm.export.generator",
     "export_gguf": "pocketlm.export.gguf",
     "export_onnx": "pocketlm.export.compressed",
@@ -33,6 +35,8 @@ __all__ = [
     "Recipe",
     "Result",
     "__version__",
+    "advise",
+    "advise_model",
     "export_generator",
     "export_gguf",
     "export_onnx",
@@ -44,6 +48,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from pocketlm.advice.data import advise
+    from pocketlm.advice.model import advise_model
     from pocketlm.budget import Budget
     from pocketlm.build import Result, fit
     from pocketlm.export.compressed import export_onnx

@@ -12,24 +12,20 @@ from typing import Any
 
 from pocketlm import __version__
 from pocketlm.budget import Budget
-from pocketlm.check.check import hint
 from pocketlm.data.splits import normal_text
 from pocketlm.errors import BudgetError, BudgetMissed, MissingExtraError, RecipeError
 from pocketlm.floors import FIDELITY
-from pocketlm.job import AUTO, Job
+from pocketlm.job import Job
 from pocketlm.job import Result as Result
 from pocketlm.measure.calibrate import this_machine
 from pocketlm.measure.device import Device, read_device
-from pocketlm.outputs import Example, Output
 from pocketlm.pocket.format import check_output
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.report.html import write_report
 from pocketlm.runtime.decode import Prediction
 from pocketlm.runtime.inputs import BagInputs, StackedInputs, plain_text
-from pocketlm.runtime.unsure import single_output
-from pocketlm.tables import did_you_mean
-from pocketlm.tasks.prepare import Prepared, prepare
+from pocketlm.tasks.prepare import Prepared
 
 try:
     from pocketlm.augmenting import NONE, with_new_rows
@@ -37,8 +33,9 @@ try:
     from pocketlm.export.pocket import untrained_latency
     from pocketlm.fleet import Fleet, OnFleet, fleet
     from pocketlm.hearing import Hearing, covers, hearing
-    from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained, question_inputs
+    from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained
     from pocketlm.modelling import fit_modeller
+    from pocketlm.opening import to_learn_from, ways_of, with_data
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import Prefixes
     from pocketlm.search.allocator import allocator
@@ -59,10 +56,9 @@ try:
     from pocketlm.students.solve import Solve
     from pocketlm.train.context import FitContext
     from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
-    from pocketlm.train.few_shot import ways_for
     from pocketlm.train.frozen import SEEN_VERSION, Seen
     from pocketlm.train.keras_teacher import is_keras
-    from pocketlm.train.lesson import in_windows, join, lesson
+    from pocketlm.train.lesson import join, lesson
     from pocketlm.train.teacher import (
         Classroom,
         Teacher,
@@ -70,7 +66,6 @@ try:
         trained_teacher,
         word_neighbours,
     )
-    from pocketlm.transferring import choose_sources
     from pocketlm.writing import fit_writer
 except ModuleNotFoundError as error:
     raise MissingExtraError(f"fit (the package {error.name})", "build") from None
@@ -102,7 +97,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     own = given_recipe(job.recipe) if job.recipe else None
     rivals = [given_recipe(one) for one in job.compete]
     check_settings(job.set)
-    job, prepared = _with_data(job, progress)
+    job, prepared = with_data(job, progress)
     rows = prepared.rows_learnt
     if job.augment != NONE:
         prepared = with_new_rows(job, prepared, progress)
@@ -115,14 +110,14 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     if pretrained is not None and not covers(pretrained, prepared, job, progress):
         pretrained = None
     vectors = any(output.kind == "vector" for output in prepared.outputs)
-    ways = _ways(job, prepared, pretrained)
+    ways = ways_of(job, prepared, pretrained)
     if vectors:
         if pretrained is None:
             raise RecipeError(f"{prepared.task.name} needs --teacher: a sentence encoder whose vectors students learn")
         prepared = sized(prepared, pretrained, job.width)
         prepared = with_teachers_pairs(prepared, pretrained, job.max_length, job.seed)
     mixup = float(prepared.about.get("augmentation", {}).get("mixup", 0.0))
-    learnt, learnt_dev = _to_learn_from(job, prepared, pretrained)
+    learnt, learnt_dev = to_learn_from(job, prepared, pretrained)
     work = WorkFolder(job.work_folder)
     with work.locked(), fleet(job.ray, job.workers, job.data_parallel) as helpers:
         room = Classroom(
@@ -206,24 +201,6 @@ def _story(
     return fit_modeller if prepared.task.name == "generation" else fit_writer
 
 
-def _with_data(job: Job, progress: Progress) -> tuple[Job, Prepared]:
-    """The job as suits its task, with sources in place of "auto", and its data with what is to be known of it."""
-    choice = None
-    if AUTO in job.also:
-        encoder = load_pretrained(job.teacher) if job.teacher and not is_keras(job.teacher) else None
-        choice = choose_sources(job, encoder, progress)
-        job = replace(job, also=choice.chosen)
-    prepared = prepare(job)
-    if choice is not None:
-        prepared.about["notes"].append(choice.note)
-        prepared.about["choice"] = choice.to_json()
-    if (grave := hint(prepared, job.data)) is not None:
-        prepared.about["notes"].append(grave)
-        progress.stage(grave)
-    _check_unsure(job, prepared.outputs)
-    return job.for_task(prepared.task.name), prepared
-
-
 def finished(result: dict[str, Any], job: Job, began: float) -> Result:
     """The result with its report written. Raises BudgetMissed where nothing met the budget."""
     result["seconds"] = time.monotonic() - began
@@ -232,48 +209,6 @@ def finished(result: dict[str, Any], job: Job, began: float) -> Result:
     if not done.met:
         raise BudgetMissed(result["verdict"]["text"], done)
     return done
-
-
-def _check_unsure(job: Job, outputs: tuple[Output, ...]) -> None:
-    """Raise RecipeError where the job says what is not to be answered, and these outputs have no such answer."""
-    if job.abstain is None and job.out_of_scope is None:
-        return
-    output = single_output(outputs)
-    if output is None:
-        raise RecipeError("abstain and out-of-scope are for texts with one label or intent each")
-    if job.out_of_scope is not None and job.out_of_scope not in output.labels:
-        near = did_you_mean(job.out_of_scope, list(output.labels))
-        raise RecipeError(f"out-of-scope: no training row has the label {job.out_of_scope!r}.{near}")
-
-
-def _to_learn_from(job: Job, prepared: Prepared, pretrained: Pretrained | None) -> tuple[list[Example], list[Example]]:
-    """Training and dev examples as models learn from them: questions once for each window of a long context.
-
-    Raises RecipeError for questions without a teacher.
-    """
-    if not any(output.kind == "span" for output in prepared.outputs):
-        return prepared.train, prepared.dev
-    if pretrained is None or job.max_length is None:
-        raise RecipeError(
-            "question answering needs a teacher that its students are cut out of; give --teacher FOLDER, a hub name or "
-            "pypi:PACKAGE"
-        )
-    prepared.about["notes"].append(
-        "n-grams, static embeddings and convolutions are not tried: they do not read a question with its context"
-    )
-    inputs = question_inputs(pretrained, job.max_length)
-    splits = (("train", prepared.train), ("dev", prepared.dev), ("test", prepared.test))
-    cut = {name: in_windows(examples, inputs, name) for name, examples in splits}
-    return cut["train"], cut["dev"]
-
-
-def _ways(job: Job, prepared: Prepared, pretrained: Pretrained | None) -> tuple[str, ...]:
-    """Ways to teach with few rows; () is plain fine-tuning. Raises RecipeError for one that cannot be gone."""
-    if pretrained is None:
-        if job.few_shot not in ("auto", "none"):
-            raise RecipeError(f"few-shot: {job.few_shot} trains a teacher; give --teacher, an encoder")
-        return ()
-    return ways_for(job.few_shot, prepared.train, prepared.outputs, len(prepared.unlabelled), len(prepared.dev))
 
 
 def _without_test(prepared: Prepared) -> list[str]:

@@ -19,6 +19,7 @@ EXIT_INTERRUPTED = 130
 # Command, or group and command, and module; each is imported only when it is run or asked for help.
 COMMANDS = {
     "fit": "pocketlm.cli.fit",
+    "advise": "pocketlm.cli.advise",
     "pretrain": "pocketlm.cli.pretrain",
     "compress": "pocketlm.cli.compress",
     "export": "pocketlm.cli.export",

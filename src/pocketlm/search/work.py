@@ -119,6 +119,12 @@ def _graph(student: Any, facts: Facts, pieces: float) -> dict[str, float]:
     }  # fmt: skip
 
 
+def encoder_work(facts: Facts, layers: int, pieces: float) -> dict[str, float]:
+    """What a text of so many pieces costs the teacher itself with so many of its layers, in int8."""
+    whole = SmallTransformer(depth=layers, heads=facts.heads, ffn=facts.ffn, rank=facts.width)
+    return {"piece": pieces} | _graph(whole, facts, pieces)
+
+
 def _sum(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """All parts together."""
     units = dict.fromkeys(unit for part in parts for unit in part)

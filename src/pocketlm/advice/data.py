@@ -1,0 +1,262 @@
+"""Which students suit data and a budget, said without training one.
+
+Sizes follow from recipes, latencies from what this machine (or another, of a file) takes for building blocks, and
+quality from studies of jobs like this one; each with a range, and each an estimate.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pocketlm.advice.evidence import Expectation, advised, expected, known_cases, scored
+from pocketlm.errors import RecipeError
+from pocketlm.hearing import covers
+from pocketlm.job import Job
+from pocketlm.measure.calibrate import this_machine
+from pocketlm.measure.device import Device, read_device
+from pocketlm.model.encoder import Pretrained, load_pretrained
+from pocketlm.opening import to_learn_from, ways_of, with_data
+from pocketlm.progress import Progress, Silent
+from pocketlm.search.facts import Facts
+from pocketlm.search.family import Candidate
+from pocketlm.search.forecast import with_room_of
+from pocketlm.search.space import FAMILIES, FEW_TEXTS, Space, check_settings
+from pocketlm.search.warm import described
+from pocketlm.search.work import TextSize, encoder_work, work_of
+from pocketlm.students.pieces import student_pieces
+from pocketlm.tasks.prepare import Prepared
+from pocketlm.train.context import FitContext
+from pocketlm.train.embedder import sized
+from pocketlm.train.few_shot import FROZEN
+from pocketlm.train.keras_teacher import is_keras
+from pocketlm.train.lesson import lesson
+from pocketlm.units import format_latency, format_size
+
+# Of each family, what it is and when it is good.
+ABOUT = {
+    "linear": "words and parts of words, weighed in closed form: hard to beat with few rows, and where no encoder "
+    "knows the language (Wang and Manning 2012; Adelani et al. 2023)",
+    "bag": "vectors of n-grams, summed up: microseconds, and taught by many texts that the teacher labels "
+    "(Joulin et al. 2017)",
+    "static": "the teacher's word pieces without their context: microseconds, and words of like meaning are alike "
+    "(Shen et al. 2018)",
+    "convnet": "a few convolutions over word pieces: word order, at a fraction of a transformer's time (Kim 2014)",
+    "transformer": "some layers of the teacher, distilled: the most quality where bytes and time allow "
+    "(Turc et al. 2019; Jiao et al. 2020)",
+    "stack": "a small encoder that sees as the teacher does, and n-grams beside it, solved together: for few rows and "
+    "much text without labels (Reimers and Gurevych 2020)",
+}
+# By these, where no study tells of the families: with a teacher, and without.
+USUAL = {True: ("bag", "static", "transformer", "linear"), False: ("linear", "bag")}
+# Rows a class below which ways to learn from few are told of.
+FEW = 100
+# A student of a size or a time that is so near the limit may miss it.
+TIGHT = 0.9
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a family's rule of thumb is expected to take and to reach.
+
+    recipe: its name, "" where it has no room. size_bytes, latency_ms: from, expected, to. expectation: what studies of
+    like jobs tell of its quality. fits: whether it is expected to keep to the budget. why: it does not, or what it is.
+    """
+
+    family: str
+    recipe: str
+    size_bytes: tuple[float, float, float] | None
+    latency_ms: tuple[float, float, float] | None
+    expectation: Expectation | None
+    fits: bool
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; without the expectation of what was not tried before."""
+        return asdict(self)
+
+
+def advise(job: Job | str, *, progress: Progress | None = None, **settings: Any) -> dict[str, Any]:
+    """What suits the job, as plain data: `prospects` of every family, the `advised` one, `reasons`, and the `command`.
+
+    job: as of `fit`. Nothing is trained; the teacher reads some rows, to say whether it covers the language. Raises
+    UserError as `fit` does.
+    """
+    job = Job(job, **settings) if isinstance(job, str) else replace(job, **settings)
+    progress, budget, asked = progress or Silent(), job.budget, job
+    there = None if job.device == "host" else read_device(Path(job.device))
+    check_settings(job.set)
+    job, prepared = with_data(job, progress)
+    if any(output.kind == "text" for output in prepared.outputs):
+        raise RecipeError(
+            f"advise: models for {prepared.task.name} are no students of a kind; pocketlm advise MODEL says how a "
+            "model comes to a size"
+        )
+    pretrained, taught = _teacher(job, prepared, progress)
+    if any(output.kind == "vector" for output in prepared.outputs):
+        if pretrained is None:
+            raise RecipeError(f"{prepared.task.name} needs --teacher: a sentence encoder whose vectors students learn")
+        prepared = sized(prepared, pretrained, job.width)
+    facts, text = _facts(job, prepared, pretrained, taught)
+    progress.stage("timing building blocks on this machine")
+    device = there or this_machine()
+    space = Space(facts, with_room_of(budget, there), job.set)
+    cases = known_cases()
+    about = described(facts, budget, prepared.task.name)
+    found = expected(cases, about)
+    looked = _Look(space, device, text, found)
+    prospects = [looked.prospect(family.name) for family in FAMILIES if family.name in ABOUT]
+    able = [one.family for one in prospects if one.fits]
+    chosen = advised(found, able) or next((one for one in USUAL[facts.taught] if one in able), None)
+    chosen = chosen or next(iter(able), None)
+    verdicts = scored(cases)
+    return {
+        "data": job.data, "task": prepared.task.name, "rows": len(prepared.train), "dev_rows": len(prepared.dev),
+        "labels": facts.labels, "words": round(text.words, 1), "teacher": job.teacher if taught else None,
+        "budget": budget.to_json(), "device": device.name, "device_error": device.error,
+        "prospects": [one.to_json() for one in prospects], "advised": chosen,
+        "known": chosen in found, "reasons": _reasons(job, prepared, facts, text, device, pretrained),
+        "command": command_of(asked, chosen), "whole_search": command_of(asked, None),
+        "score": {"good": sum(one.good for one in verdicts), "cases": len(verdicts)},
+    }  # fmt: skip
+
+
+def _teacher(job: Job, prepared: Prepared, progress: Progress) -> tuple[Pretrained | None, bool]:
+    """The encoder, if there is one that covers the language, and whether students will hear a teacher."""
+    if not job.teacher:
+        return None, False
+    if is_keras(job.teacher):
+        return None, True
+    pretrained = load_pretrained(job.teacher)
+    return (pretrained, True) if covers(pretrained, prepared, job, progress) else (None, False)
+
+
+def _facts(job: Job, prepared: Prepared, pretrained: Pretrained | None, taught: bool) -> tuple[Facts, TextSize]:
+    """What sizes depend on, with as many texts as will be taught; and a text of middling length."""
+    assert job.max_length is not None and job.variants is not None  # `for_task` has set them
+    learnt, _ = to_learn_from(job, prepared, pretrained)
+    frozen = ways_of(job, prepared, pretrained) == (FROZEN,)
+    context = FitContext(
+        prepared.task, prepared.outputs, lesson(learnt, prepared.outputs), prepared.dev, job.max_length, pretrained,
+        seed=job.seed, focus=job.focus, frozen=frozen,
+    )  # fmt: skip
+    pieces = student_pieces(context, None)
+    facts = Facts.of(context, len(pieces.counts))
+    rounds = 0 if frozen or not taught else job.variants
+    texts = len(learnt) * (1 + rounds) + (len(prepared.unlabelled) if taught else 0)
+    return replace(facts, texts=texts, taught=taught), TextSize.of(context, pieces)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How families are looked at. found: what studies tell of them."""
+
+    space: Space
+    device: Device
+    text: TextSize
+    found: Mapping[str, Expectation]
+
+    def prospect(self, name: str) -> Prospect:
+        """Of the largest rule of thumb of the family that is fast enough, or the nearest miss."""
+        if name not in self.space.families:
+            return Prospect(name, "", None, None, None, False, self._unsuited(name))
+        starts = [one for one in self.space.starts if one.family == name]
+        if not starts:
+            return Prospect(name, "", None, None, None, False, self._no_room)
+        limit = self.space.budget.max_latency
+        known = self.found.get(name)
+        fast = [one for one in starts if limit is None or self._time(one) <= limit]
+        best = fast[-1] if fast else min(starts, key=self._time)
+        size, time = self._sizes(best, known), self._times(best, known)
+        why = ABOUT[name] if fast else f"expected to take {format_latency(time[1])}, over {limit:g} ms"
+        return Prospect(name, best.recipe.name, size, time, known, bool(fast), why)
+
+    def _time(self, candidate: Candidate) -> float:
+        return self.device.milliseconds(work_of(candidate.recipe, self.space.facts, self.text))
+
+    def _sizes(self, candidate: Candidate, known: Expectation | None) -> tuple[float, float, float]:
+        """Bytes, from what the files of like studies were smaller and larger than expected."""
+        low, high = (1.0, 1.0) if known is None else known.size
+        middle, limit = candidate.expected_bytes, self.space.budget.max_size
+        most = middle * max(1.0, high)
+        return min(1.0, low) * middle, middle, most if limit is None else min(most, max(limit, middle))
+
+    def _times(self, candidate: Candidate, known: Expectation | None) -> tuple[float, float, float]:
+        """Milliseconds, from what like students took against expectations, and how far blocks were off."""
+        middle, off = self._time(candidate), self.device.error
+        low, high = (1.0, 1.0) if known is None or known.time is None else known.time
+        return min(1 - off, low) * middle, middle, max(1 + off, high) * middle
+
+    @property
+    def _no_room(self) -> str:
+        limit = self.space.budget.max_size
+        return "has no room" if limit is None else f"has no room in {format_size(limit)}"
+
+    def _unsuited(self, name: str) -> str:
+        facts = self.space.facts
+        if facts.vectors or facts.asking or (name in ("linear", "stack") and not facts.single):
+            return "does not do this task"
+        if facts.frozen:
+            return "few rows: students learn the encoder's vectors and n-grams in closed form"
+        if name == "stack" and not facts.taught:
+            return "needs a teacher that it sees as"
+        if not facts.taught and facts.texts < FEW_TEXTS:
+            return f"without a teacher fewer than {FEW_TEXTS:,} texts teach a network less than n-grams know"
+        return "is not among those that --set names"
+
+
+def _reasons(
+    job: Job, prepared: Prepared, facts: Facts, text: TextSize, device: Device, pretrained: Pretrained | None
+) -> list[str]:
+    """What the data and the machine say, one line each."""
+    found = list(prepared.about["notes"])
+    each = len(prepared.train) / max(1, facts.labels)
+    if facts.single and each < FEW:
+        more = "" if job.unlabelled else "; text without labels (--unlabelled) is worth most"
+        found.append(
+            f"{each:.0f} rows a class are few: pocketlm label proposes which to label next, and dev's "
+            f"{len(prepared.dev)} rows tell only large differences{more}"
+        )
+    if not facts.taught and not facts.vectors and not facts.asking:
+        found.append("without --teacher students learn from the labels alone; an encoder of the language teaches more")
+    if pretrained is not None:
+        whole = device.milliseconds(encoder_work(facts, facts.layers, text.pieces))
+        layer = whole / max(1, facts.layers)
+        found.append(
+            f"{pretrained.name} has {facts.layers} layers, each about {format_latency(layer)} in int8 for the "
+            f"{text.pieces:.0f} pieces of a middling text on {device.name}: {format_latency(whole)} in all"
+        )
+    if (limit := job.budget.max_latency) is not None:
+        call = device.microseconds["call"] / 1e3
+        found.append(f"a call alone takes {format_latency(call)} of the {limit:g} ms there")
+    if facts.words > 48 and limit is not None:
+        found.append(f"texts have {facts.words:.0f} words: how many are read is searched")
+    return found
+
+
+# Settings of a job that say where its files go or how it runs, which advice does not depend on.
+_QUIET = ("data", "set")
+
+
+def command_of(job: Job, family: str | None) -> str:
+    """`pocketlm fit` with the job's settings, searching one family alone or all (None)."""
+    words = ["pocketlm", "fit", job.data]
+    for one in fields(Job):
+        value = getattr(job, one.name)
+        if one.name in _QUIET or value == one.default:
+            continue
+        flag = "--" + one.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{one.name}")
+        else:
+            for each in value if isinstance(value, tuple) else (value,):
+                words += [flag, str(each)]
+    narrowed: Sequence[str] = job.set
+    if family is not None:
+        narrowed = [*(each for each in job.set if not each.startswith("search.family=")), f"search.family={family}"]
+    for each in narrowed:
+        words += ["--set", each]
+    return shlex.join(words)

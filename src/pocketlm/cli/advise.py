@@ -1,0 +1,197 @@
+"""pocketlm advise: what suits data or a model and a budget, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pocketlm.cli.show import Bars, print_json, say
+from pocketlm.errors import MissingExtraError, UserError
+from pocketlm.job import Job, job_from_mapping, read_job
+from pocketlm.units import format_latency, format_size
+
+
+def _option(help_text: str, *names: str) -> Any:
+    return typer.Option(*names, help=help_text, show_default=False)
+
+
+# Options that are for data alone.
+FOR_DATA = (
+    "max_memory", "min_quality", "floor", "teacher", "text", "label", "task", "dev", "test", "unlabelled", "also",
+    "language", "few_shot", "max_length", "set",
+)  # fmt: skip
+
+
+def command(
+    called: typer.Context,
+    what: Annotated[
+        str, typer.Argument(help="Labelled data or a job.yaml, as fit takes it; or a model, as compress takes it.")
+    ],
+    max_size: Annotated[str | None, _option('Largest file, such as "300kB".')] = None,
+    max_latency: Annotated[str | None, _option("Longest median time of one text (of a model: of 32 pieces).")] = None,
+    max_memory: Annotated[str | None, _option("Most memory of a process that runs it.")] = None,
+    min_quality: Annotated[str | None, _option("As of fit; the command that is advised has it.")] = None,
+    floor: Annotated[list[str] | None, _option("As of fit; several times.")] = None,
+    device: Annotated[str | None, _option("host, or the file of another machine (pocketlm calibrate-device).")] = None,
+    teacher: Annotated[str | None, _option("Encoder that would teach: a folder, hub name or pypi:PACKAGE.")] = None,
+    text: Annotated[str | None, _option("Column with the text.")] = None,
+    label: Annotated[str | None, _option("Column with the label.")] = None,
+    task: Annotated[str | None, _option("Task, where the columns do not say it.")] = None,
+    dev: Annotated[str | None, _option("File with rows that choose.")] = None,
+    test: Annotated[str | None, _option("File with rows that are read once; not by this command.")] = None,
+    unlabelled: Annotated[str | None, _option("File with more text for a teacher to label.")] = None,
+    also: Annotated[list[str] | None, _option("Another source to learn from too; several times.")] = None,
+    language: Annotated[str | None, _option("The rows' language.")] = None,
+    few_shot: Annotated[str | None, _option("Ways to teach with few rows, as of fit.")] = None,
+    max_length: Annotated[int | None, _option("Pieces read of a text.")] = None,
+    set_: Annotated[list[str] | None, _option("What settings of the search may be, as of fit.", "--set")] = None,
+    calibration: Annotated[
+        str | None, _option("Of a model: text by which losses are told in nats a token instead of errors of weights.")
+    ] = None,
+    json_output: Annotated[bool, _option("Print one JSON document on stdout.", "--json")] = False,
+) -> int:
+    """Say which methods suit data or a model and a budget, and why, what to expect, and the command to run.
+
+    Nothing is trained. Sizes follow from recipes, latencies from the building blocks of this machine (or --device), and
+    quality from studies that come with PocketLM: all are estimates, with a range.
+
+    Examples: pocketlm advise train.csv --teacher PATH --max-size 500kB --max-latency 1ms
+
+    pocketlm advise path/to/model --max-size 60MB
+    """
+    given = {name.rstrip("_"): value for name, value in called.params.items() if value not in (None, [], ())}
+    names = {"max_size", "max_latency", "device", *FOR_DATA}
+    given = {name: value for name, value in given.items() if name in names}
+    if _is_model(what, given):
+        return _of_model(what, given, calibration, json_output)
+    if calibration is not None:
+        raise UserError(f"--calibration is for a model; {what} is data")
+    job = read_job(Path(what), given) if what.endswith((".yaml", ".yml")) else job_from_mapping({"data": what, **given})
+    return _of_data(job, json_output)
+
+
+def _is_model(what: str, given: Mapping[str, Any]) -> bool:
+    """Whether a name is a model's: a folder of one, a package, or a hub's where nothing speaks of rows."""
+    path = Path(what)
+    if what.startswith("pypi:") or what.endswith(".keras") or (path / "config.json").is_file():
+        return True
+    if path.exists() or what.startswith("smart-home:") or what.endswith((".yaml", ".yml", ".csv", ".tsv", ".jsonl")):
+        return False
+    return "/" in what and not any(name in given for name in FOR_DATA)
+
+
+def _of_model(what: str, given: Mapping[str, Any], calibration: str | None, json_output: bool) -> int:
+    for name in FOR_DATA:
+        if name in given:
+            raise UserError(f"--{name.replace('_', '-')} is for data; {what} is a model")
+    _need_torch()
+    from pocketlm.advice.model import advise_model
+
+    with Bars() as bars:
+        found = advise_model(
+            what, given.get("max_size"), given.get("max_latency"), calibration, given.get("device", "host"),
+            progress=None if json_output else bars,
+        )  # fmt: skip
+    if json_output:
+        print_json(found)
+    else:
+        _say_model(found)
+    return 0
+
+
+def _of_data(job: Job, json_output: bool) -> int:
+    _need_torch()
+    from pocketlm.advice.data import advise
+
+    with Bars() as bars:
+        found = advise(job, progress=None if json_output else bars)
+    if json_output:
+        print_json(found)
+    else:
+        _say_data(found)
+    return 0
+
+
+def _need_torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("advise", "build") from None
+
+
+def _say_model(found: Mapping[str, Any]) -> None:
+    say(
+        f"{found['model']}: {found['architecture']}, {found['parameters']:,} parameters, "
+        f"{format_size(found['size_bytes'])} at {found['bits']:.1f} bits a weight"
+    )
+    say("bytes: " + ", ".join(f"{kind} {share:.1%}" for kind, share in found["where"].items()))
+    if "latency_ms" in found:
+        say(f"in int8, 32 pieces: {_range(found['latency_ms'], format_latency)} (estimate for {found['device']})")
+    say(f"smallest by compression alone: about {format_size(found['least_bytes'])}")
+    for plan in found["plans"]:
+        methods = ", ".join(f"{kind} {share:.0%}" for kind, share in plan["methods"].items())
+        kept = "" if plan["kept"] is None else f"; like models kept {plan['kept'][0]:.1%} to {plan['kept'][1]:.1%}"
+        say(
+            f"{format_size(plan['size_bytes'])}, {plan['bits']:.2f} bits a weight: {methods} of the weights; predicted "
+            f"+{plan['predicted']:.3g} {found['unit']}{kept}"
+        )
+        for line in plan["evidence"]:
+            say(f"  measured: {line}")
+    _say_end(found)
+
+
+def _say_data(found: Mapping[str, Any]) -> None:
+    teacher = f"teacher {found['teacher']}" if found["teacher"] else "no teacher"
+    say(
+        f"{found['data']}: {found['task']}, {found['rows']:,} training and {found['dev_rows']:,} dev rows, "
+        f"{found['labels']:,} outputs, {found['words']:g} words a text, {teacher}"
+    )
+    say(f"estimates for {found['device']}; its building blocks were off by {found['device_error']:.0%} (median)")
+    for one in found["prospects"]:
+        mark = "*" if one["family"] == found["advised"] else " "
+        if not one["recipe"]:
+            say(f"{mark} {one['family']}: {one['why']}")
+            continue
+        size, time = _range(one["size_bytes"], format_size), _range(one["latency_ms"], format_latency)
+        say(f"{mark} {one['family']} ({one['recipe']}): about {size}, {time}; {_quality(one['expectation'])}")
+        say(f"    {one['why']}")
+    for line in found["reasons"]:
+        say(f"- {line}")
+    if found["advised"] is None:
+        say("advised: nothing is expected to keep to this budget; the whole search says how near it comes")
+    else:
+        known = "by studies like this one" if found["known"] else "by a rule of thumb: no study was like this one"
+        say(f"advised: {found['advised']}, {known}")
+    score = found["score"]
+    if score["cases"]:
+        say(
+            f"such advice was within 1 point of the search's best, or one of its best three, in {score['good']} of "
+            f"{score['cases']} studies, each judged by the others"
+        )
+    say(f"run: {found['command']}")
+    if found["command"] != found["whole_search"]:
+        say(f"or search everything: {found['whole_search']}")
+
+
+def _quality(about: Mapping[str, Any] | None) -> str:
+    if about is None:
+        return "no study tells of its quality"
+    loss, low, high = (100 * about[name] for name in ("loss", "low", "high"))
+    kept = "" if about["kept"] is None else f", {about['kept'][0]:.1%} to {about['kept'][1]:.1%} of the teacher's"
+    return f"{loss:.1f} points below the best ({low:.1f} to {high:.1f} in {about['cases']} studies{kept})"
+
+
+def _range(values: Sequence[float], said: Any) -> str:
+    low, middle, high = values
+    return f"{said(middle)} ({said(low)} to {said(high)})"
+
+
+def _say_end(found: Mapping[str, Any]) -> None:
+    for line in found["reasons"]:
+        say(f"- {line}")
+    say(f"advised: {found['advised']}")
+    if found["command"]:
+        say(f"run: {found['command']}")

@@ -1,0 +1,103 @@
+"""Advice from studies of other jobs: what is like counts most, and advice is scored without what it is about."""
+
+import math
+
+import pytest
+
+from pocketlm.advice.evidence import (
+    OTHERWISE, Case, Expectation, Tried, advised, expected, known_cases, known_models, scored, unlike,
+)  # fmt: skip
+
+JOB = {"task": "classification", "texts": 1_000, "labels": 10, "words": 8.0, "max_size": 100_000, "taught": True}
+
+
+def case(name, families, data=None, teacher=None, more=(), **job):
+    tried = {family: Tried(quality, True, 1.0) for family, quality in families.items()}
+    reached = tuple(sorted([*families.values(), *more], reverse=True))
+    return Case(name, data or name, {**JOB, **job}, tried, reached, teacher)
+
+
+def test_what_a_family_loses_is_expected_of_it():
+    one = case("a", {"bag": 0.90, "linear": 0.86}, teacher=0.95)
+    found = expected([one], JOB)
+    assert found["bag"] == Expectation(0.0, 0.0, 0.0, 1, (1.0, 1.0), None, (0.90 / 0.95, 0.90 / 0.95))
+    assert found["linear"].loss == pytest.approx(0.04)
+
+
+def test_the_nearer_a_case_the_heavier():
+    same = case("same", {"bag": 0.9, "linear": 0.8})
+    far = case("far", {"bag": 0.5, "linear": 0.7}, texts=1_000 * math.e**3)
+    found = expected([same, far], JOB)
+    weight = math.exp(-3)
+    assert found["linear"].loss == pytest.approx(0.1 / (1 + weight))
+    assert found["bag"].loss == pytest.approx(0.2 * weight / (1 + weight))
+    assert (found["bag"].low, found["bag"].high, found["bag"].cases) == pytest.approx((0.0, 0.2, 2))
+    assert found["bag"].kept is None
+
+
+def test_other_tasks_and_far_jobs_say_nothing_and_jobs_without_a_teacher_little():
+    other = case("other", {"bag": 0.9}, task="tagging")
+    far = case("far", {"bag": 0.9}, texts=10**9)
+    assert expected([other, far], JOB) == {}
+    assert unlike({**JOB, "taught": False}, JOB) == OTHERWISE
+
+
+def test_a_rule_of_thumb_that_missed_the_budget_loses_all():
+    one = Case("a", "a", JOB, {"bag": Tried(0.9, True, 1.0), "transformer": Tried(0.95, False, 1.0, 2.0)}, (0.92, 0.9))
+    found = expected([one], JOB)
+    assert found["transformer"].loss == 0.92
+    assert found["transformer"].time == (2.0, 2.0)
+    assert advised(found, ["transformer", "bag"]) == "bag"
+
+
+def test_what_cannot_keep_to_the_budget_is_not_advised():
+    found = expected([case("a", {"bag": 0.90, "linear": 0.86, "transformer": 0.95})], JOB)
+    assert advised(found, ["linear", "bag", "transformer"]) == "transformer"
+    assert advised(found, ["linear", "bag"]) == "bag"
+    assert advised(found, ["stack"]) is None
+
+
+def test_advice_is_scored_without_its_own_data():
+    cases = [
+        case("a 1", {"bag": 0.9, "linear": 0.8}, "a"), case("a 2", {"bag": 0.9, "linear": 0.7}, "a"),
+        case("b", {"bag": 0.6, "linear": 0.8}, "b", more=(0.79, 0.78)),
+    ]  # fmt: skip
+    found = {one.case: one for one in scored(cases)}
+    assert (found["b"].family, found["b"].rank, found["b"].good) == ("bag", 4, False)
+    assert found["b"].loss == pytest.approx(0.2)
+    assert found["a 1"].family == "linear" and found["a 1"].rank == 2 and found["a 1"].good
+    alone = scored(cases[:2])
+    assert [one.family for one in alone] == [None, None] and not any(one.good for one in alone)
+
+
+def test_cases_round_trip():
+    one = case("a", {"bag": 0.9}, teacher=0.95)
+    assert Case.from_json(one.to_json()) == one
+
+
+def trial(family, quality, size, start=True, why="meets the budget", status="measured"):
+    figures = {"quality": quality, "size_bytes": size, "latency_p50_ms": 0.1, "memory_bytes": 1}
+    told = {"name": f"{family} {size}", "family": family, "status": status, "why": why, "start": start}
+    return {**told, "expected_bytes": 100, "figures": figures}
+
+
+def test_a_fit_becomes_a_case():
+    trials = [
+        trial("bag", 0.7, 50), trial("bag", 0.8, 90), trial("bag", 0.9, 80, start=False),
+        trial("static", 0.95, 110, why="size 110 B (≤ 100 B): missed"),
+    ]  # fmt: skip
+    result = {
+        "search": {"trials": trials, "job": JOB}, "main_metric": "accuracy", "teacher": None,
+        "forecast": {"checked": [{"name": "bag 90", "expected_ms": 0.1, "measured_ms": 0.2}]},
+    }  # fmt: skip
+    found = Case.of("x 100B", "x", result)
+    assert found.reached == (0.9, 0.8, 0.7)
+    assert found.tried == {"bag": Tried(0.8, True, 0.9, 2.0), "static": Tried(0.95, False, 1.1, None)}
+    assert found.loss("bag") == pytest.approx(0.1)
+    nothing = {**result, "search": {"trials": trials[3:], "job": JOB}}
+    assert Case.of("x 100B", "x", nothing) is None
+
+
+def test_what_comes_with_the_package_is_read():
+    assert all(one.tried and one.job["task"] and one.reached for one in known_cases())
+    assert all(0 < one.kept < 1.1 and one.kind in ("encoder", "decoder") for one in known_models())
