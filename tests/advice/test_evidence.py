@@ -5,7 +5,16 @@ import math
 import pytest
 
 from pocketlm.advice.evidence import (
-    OTHERWISE, Case, Expectation, Tried, advised, expected, known_cases, known_models, scored, unlike,
+    OTHERWISE,
+    Case,
+    Expectation,
+    Tried,
+    advised,
+    expected,
+    known_cases,
+    known_models,
+    scored,
+    unlike,
 )  # fmt: skip
 
 JOB = {"task": "classification", "texts": 1_000, "labels": 10, "words": 8.0, "max_size": 100_000, "taught": True}

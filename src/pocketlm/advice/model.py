@@ -150,16 +150,21 @@ def _advised(
             else f"compressed alone it comes to about {format_size(least)} at least"
         )
         words = ["pocketlm", "fit", "DATA", "--teacher", name]
-        words += ["--max-size", format_size(size).replace(" ", "")] if size is not None else []
+        words += ["--max-size", _exact(size)] if size is not None else []
         words += ["--max-latency", f"{limit:g}ms"] if limit is not None else []
         return {
             "advised": "a student", "reasons": [*reasons, f"{why}: a student of it has to be taught, on labelled rows"],
             "command": shlex.join(words),
         }  # fmt: skip
     target = size if size is not None else (about["plans"][0]["size_bytes"] if about["plans"] else whole)
-    words = ["pocketlm", "compress", name, "--target-size", f"{target / 1e6:.4g}MB"]
+    words = ["pocketlm", "compress", name, "--target-size", _exact(target)]
     words += ["--calibration", calibration or "TEXT.txt", "-o", "small"]
     return {"advised": "compression", "reasons": reasons, "command": shlex.join(words)}
+
+
+def _exact(size: int) -> str:
+    """As an option is given, with a unit where that loses nothing."""
+    return f"{size // 1000}kB" if size % 1000 == 0 and size < 1e6 else f"{size / 1e6:.12g}MB"
 
 
 def _reasons(model: Model, about: Mapping[str, Any]) -> list[str]:

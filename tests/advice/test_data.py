@@ -1,0 +1,109 @@
+"""Advice for data: what fits is said with its range, what does not with why, and the command does what was advised."""
+
+import shlex
+
+import pytest
+
+from pocketlm.advice import data as advising
+from pocketlm.advice.data import advise, command_of
+from pocketlm.advice.evidence import Case, Tried
+from pocketlm.cli.fit import command as fit_command
+from pocketlm.errors import RecipeError
+from pocketlm.job import Job
+from pocketlm.measure.calibrate import this_machine
+from pocketlm.search.warm import AMOUNTS, SAME
+
+
+def by_family(found):
+    return {one["family"]: one for one in found["prospects"]}
+
+
+def test_few_rows_without_a_teacher_are_for_linear_ngrams(csv_file):
+    found = advise(str(csv_file), text="text", label="category", max_size="50kB", max_latency="5ms")
+    own = by_family(found)
+    assert found["advised"] == "linear" and found["teacher"] is None
+    assert own["linear"]["fits"] and own["linear"]["size_bytes"][1] <= 50_000
+    assert "fewer than 3,000 texts" in own["bag"]["why"] and not own["bag"]["fits"]
+    low, middle, high = own["linear"]["latency_ms"]
+    off = this_machine().error
+    assert (low, high) == pytest.approx(((1 - off) * middle, (1 + off) * middle))
+    assert any("without --teacher" in one for one in found["reasons"])
+
+
+def test_a_teacher_opens_other_families(csv_file, teacher_folder):
+    settings = {"text": "text", "label": "category", "few_shot": "none"}
+    found = advise(str(csv_file), teacher=str(teacher_folder), teacher_anyway=True, max_size="1MB", **settings)
+    own = by_family(found)
+    assert found["teacher"] == str(teacher_folder)
+    assert all(own[family]["fits"] for family in ("linear", "bag", "static", "convnet", "transformer"))
+    assert any("2 layers, each about" in one for one in found["reasons"])
+    tight = advise(str(csv_file), teacher=str(teacher_folder), teacher_anyway=True, max_size="20kB", **settings)
+    assert "no room in 20 kB" in by_family(tight)["convnet"]["why"]
+
+
+def test_what_is_too_slow_is_said_and_not_advised(csv_file):
+    found = advise(str(csv_file), text="text", label="category", max_latency="1us")
+    assert found["advised"] is None
+    assert "over 0.001 ms" in by_family(found)["linear"]["why"]
+    assert "search.family" not in found["command"]
+
+
+def test_studies_decide_and_widen_ranges(csv_file, teacher_folder, monkeypatch):
+    seen = []
+
+    def cases():
+        job = {**dict.fromkeys((*SAME, *AMOUNTS)), **seen[0]} if seen else {}
+        tried = {"bag": Tried(0.8, True, 0.9, 3.0), "convnet": Tried(0.9, True, 1.0, 1.0)}
+        return [Case("like", "like", job, tried, (0.92, 0.9, 0.8), 1.0)]
+
+    described = advising.described
+    monkeypatch.setattr(advising, "described", lambda *some: seen.append(described(*some)) or seen[0])
+    monkeypatch.setattr(advising, "known_cases", cases)
+    job = Job(
+        str(csv_file), text="text", label="category", few_shot="none", teacher=str(teacher_folder), teacher_anyway=True,
+        max_size="1MB",
+    )  # fmt: skip
+    advise(job)
+    found = advise(job)
+    own = by_family(found)
+    assert found["advised"] == "convnet" and found["known"]
+    assert own["bag"]["latency_ms"][2] == pytest.approx(3 * own["bag"]["latency_ms"][1])
+    assert own["bag"]["size_bytes"][0] == pytest.approx(0.9 * own["bag"]["size_bytes"][1])
+    assert own["bag"]["expectation"]["loss"] == pytest.approx(0.12)
+    assert own["linear"]["expectation"] is None
+
+
+def test_another_machine_is_what_is_estimated(csv_file, tmp_path):
+    board = this_machine()
+    slow = {unit: 10 * one for unit, one in board.microseconds.items()}
+    file = tmp_path / "board.yaml"
+    file.write_text(type(board)("board", slow, runtime_bytes=1, flash=30_000).to_yaml(), "utf-8")
+    settings = {"text": "text", "label": "category", "max_latency": "5ms"}
+    here = by_family(advise(str(csv_file), **settings))["linear"]
+    there = advise(str(csv_file), device=str(file), **settings)
+    assert there["device"] == "board"
+    own = by_family(there)["linear"]
+    assert own["size_bytes"][1] <= 30_000 < here["size_bytes"][1] + 30_000
+    assert own["latency_ms"][1] == pytest.approx(10 * here["latency_ms"][1], rel=0.05)
+
+
+def test_the_command_says_what_the_job_says():
+    job = Job(
+        "a b.csv", max_size="1MB", floor=("recall[on]>=0.8", "recall[off]>=0.8"), refit=False, force=True, trials=4,
+        set=("quantize.bits=4,8", "search.family=bag,linear"),
+    )  # fmt: skip
+    words = shlex.split(command_of(job, "bag"))
+    assert words[:3] == ["pocketlm", "fit", "a b.csv"]
+    assert words.count("--floor") == 2 and "--no-refit" in words and "--force" in words
+    assert words[-4:] == ["--set", "quantize.bits=4,8", "--set", "search.family=bag"]
+    known = fit_command.__annotations__
+    flags = {one.removeprefix("--no-").removeprefix("--").replace("-", "_") for one in words if one.startswith("--")}
+    assert all(one in known or f"{one}_" in known for one in flags)
+
+
+def test_models_that_write_are_asked_about_themselves(tmp_path):
+    words = [f"{number * 7919 % 10_007}" for number in range(9_000)]
+    lines = (" ".join(words[place : place + 10]) for place in range(0, len(words), 10))
+    (tmp_path / "text.txt").write_text("\n".join(lines), "utf-8")
+    with pytest.raises(RecipeError, match="advise MODEL"):
+        advise(str(tmp_path / "text.txt"), task="generation", max_size="1MB")

@@ -1,0 +1,68 @@
+"""Advice for a model: shares of bytes add up, predictions are those that compression begins with, limits are said."""
+
+import pytest
+from families import family_folder  # noqa: F401
+
+from pocketlm.advice.evidence import Compressed
+from pocketlm.advice.model import advise_model
+from pocketlm.compress.allocate import allocate_few
+from pocketlm.compress.survey import survey
+from pocketlm.errors import BudgetError
+from pocketlm.model.pretrained import load_model
+from pocketlm.recipe.currency import Bytes
+from pocketlm.recipe.target import PRIOR
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch):
+    monkeypatch.setattr("pocketlm.advice.model.known_models", list)
+
+
+def test_bytes_and_predictions_are_those_of_compression(family_folder):  # noqa: F811
+    name = str(family_folder("llama"))
+    model = load_model(name)
+    whole, table = Bytes().of(model), survey(model)
+    size = whole // 2
+    found = advise_model(name, f"{size}B", calibration=None)
+    assert found["size_bytes"] == whole and sum(found["where"].values()) == pytest.approx(1)
+    rest = whole - (table.bytes - table.other_bytes)
+    allocation = allocate_few(table, size - rest, PRIOR, Bytes().kinds)
+    (plan,) = found["plans"]
+    assert plan["predicted"] == pytest.approx(allocation.loss(PRIOR)) and plan["kept"] is None
+    assert plan["bits"] == pytest.approx(8 * size / model.parameters)
+    assert found["advised"] == "compression" and found["command"].startswith(f"pocketlm compress {name} --target-size")
+
+
+def test_models_of_like_bits_tell_what_is_kept(family_folder, monkeypatch):  # noqa: F811
+    name = str(family_folder("llama"))
+    model = load_model(name)
+    whole = Bytes().of(model)
+    bits = 4 * whole / model.parameters
+    known = [
+        Compressed("near", "decoder", bits + 0.5, 0.95, "gptq"), Compressed("nearer", "decoder", bits, 0.97, "gptq"),
+        Compressed("far", "decoder", bits + 2, 0.99, "gptq"), Compressed("other", "encoder", bits, 0.5, "gptq"),
+    ]  # fmt: skip
+    monkeypatch.setattr("pocketlm.advice.model.known_models", lambda: known)
+    (plan,) = advise_model(name, f"{whole // 2}B")["plans"]
+    assert plan["kept"] == [0.95, 0.97] and len(plan["evidence"]) == 2
+
+
+def test_what_fits_already_needs_nothing_and_what_never_will_is_said(family_folder):  # noqa: F811
+    name = str(family_folder("llama"))
+    fits = advise_model(name, "1GB")
+    assert fits["advised"] == "nothing" and fits["command"] == ""
+    with pytest.raises(BudgetError, match="out of reach: the least"):
+        advise_model(name, "1kB")
+
+
+def test_an_encoder_that_is_too_slow_or_too_large_gets_a_student(teacher_folder):
+    small = advise_model(str(teacher_folder), "3kB")
+    assert small["advised"] == "a student" and small["command"].startswith("pocketlm fit DATA --teacher")
+    slow = advise_model(str(teacher_folder), None, "1us")
+    assert slow["advised"] == "a student" and "over 0.001 ms" in slow["reasons"][-1]
+    low, middle, high = slow["latency_ms"]
+    assert 0 < low <= middle <= high
+    free = advise_model(str(teacher_folder))
+    assert [one["size_bytes"] for one in free["plans"]] == sorted(
+        (one["size_bytes"] for one in free["plans"]), reverse=True
+    )
