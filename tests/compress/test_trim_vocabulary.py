@@ -1,6 +1,7 @@
 """A trimmed model says to the bit what the whole one said of covered text, whatever cuts it; the rest is smaller."""
 
 import json
+from collections import Counter
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from pocketlm.compress.calibration import calibration_from_lines
 from pocketlm.compress.context import Context
 from pocketlm.compress.distill import Distill
 from pocketlm.compress.rounding import RoundToNearest
-from pocketlm.compress.trim_vocabulary import TrimVocabulary
+from pocketlm.compress.trim_vocabulary import TrimVocabulary, _usual
 from pocketlm.compress.words import comparable, kept_of
 from pocketlm.errors import DataError, ModelError, NoEffect, RecipeError
 from pocketlm.export.transformers_folder import export_folder
@@ -126,6 +127,15 @@ def test_the_most_usual_pieces_come_first():
     assert [piece for _, piece in usual_pieces(json.dumps(unigram))] == ["b", "c", "a"]
     words = {"model": {"type": "WordPiece", "vocab": {"b": 1, "a": 0}}}
     assert usual_pieces(json.dumps(words)) == [(0, "a"), (1, "b")]
+
+
+def test_each_script_has_its_share_of_what_stays_for_words_to_come():
+    pieces = ["the", "of", "and", "мир", "дом", "лес", "1", "ж"]
+    rules = json.dumps({"model": {"type": "Unigram", "vocab": [[one, -place] for place, one in enumerate(pieces)]}})
+    russian = Counter({"Cyrl": 90, "Latn": 10, "": 0})
+    assert _usual(rules, set(), russian, 3) == [3, 4, 5], "not the more usual Latin ones"
+    assert _usual(rules, {3, 4}, russian, 3) == [5, 7, 0], "where its own are used up, others follow"
+    assert _usual(rules, set(), Counter({"Latn": 5, "": 0}), 4) == [0, 1, 2, 6]
 
 
 def test_files_of_text_count_instead_of_calibration(whole, tmp_path):

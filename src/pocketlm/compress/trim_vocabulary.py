@@ -37,7 +37,7 @@ class TrimVocabulary:
     coverage: share of the text's pieces, counted as often as they occur, that is kept at least; the rarest go first.
     pieces: at most so many beside what must stay: special pieces, single characters of the text's scripts, bytes.
     at_least: so many are kept, as far as there are, for words to come: beside those of the text the tokenizer's most
-    usual ones in its scripts.
+    usual ones in its scripts, of each as large a part as its share of the text's letters.
     """
 
     name: ClassVar[str] = "trim-vocabulary"
@@ -95,14 +95,22 @@ class TrimVocabulary:
         return made
 
 
-def _usual(rules: str, kept: set[int], scripts: set[str], count: int) -> list[int]:
-    """So many of the most usual pieces in these scripts that are not kept yet."""
-    usual = (
-        place
-        for place, piece in usual_pieces(rules)
-        if piece and place not in kept and {script_of(char) for char in piece} <= scripts
-    )
-    return list(islice(usual, count))
+def _usual(rules: str, kept: set[int], scripts: Counter[str], count: int) -> list[int]:
+    """So many of the most usual pieces in these scripts that are not kept yet, of each script by its share.
+
+    A text's few foreign words do not take the places of its own: where a script has fewer pieces, others follow.
+    """
+    found: dict[str, list[int]] = {}
+    for place, piece in usual_pieces(rules):
+        own = [script_of(char) for char in piece]
+        if piece and place not in kept and scripts.keys() >= {*own}:
+            found.setdefault(next(filter(None, own), ""), []).append(place)
+    total = max(1, sum(scripts.values()))
+    taken = {script: places[: round(count * scripts[script] / total)] for script, places in found.items()}
+    first = [place for places in taken.values() for place in places][:count]
+    usual = (place for place, _ in usual_pieces(rules))
+    others = {place for script, places in found.items() for place in places[len(taken[script]) :]}
+    return [*first, *islice((place for place in usual if place in others), count - len(first))]
 
 
 def _record(context: Context, made: Model, names: Sequence[str], rows: int) -> None:
@@ -130,14 +138,17 @@ def unlimited(rules: str) -> Tokenizer:
     return tokenizer
 
 
-def count_text(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Counter[int], set[str]]:
-    """How often each piece occurs in the texts, and the scripts they are written in."""
+def count_text(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Counter[int], Counter[str]]:
+    """How often each piece occurs in the texts, and each script among their letters; "" is of no script."""
     counts: Counter[int] = Counter()
     for start in range(0, len(texts), _BATCH):
         for one in tokenizer.encode_batch(list(texts[start : start + _BATCH])):
             counts.update(one.ids)
-    scripts = {script_of(char) for char in {char for text in texts for char in text}}
-    return counts, scripts | {""}
+    letters = Counter(char for text in texts for char in text)
+    scripts: Counter[str] = Counter({"": 0})
+    for char, times in letters.items():
+        scripts[script_of(char)] += times if script_of(char) else 0
+    return counts, scripts
 
 
 def _letters(tokenizer: Tokenizer) -> list[str]:
