@@ -47,6 +47,12 @@ def test_beside_an_encoder_that_stays_as_it_is_only_what_is_solved_competes():
     assert not any(step.words for one in many for step in one.recipe.steps if step.name == "solve")
 
 
+def test_of_many_rows_no_student_learns_vectors_beside_ngrams():
+    few = Facts(50_000, 7, False, 2_000, 192, 2, 6, 384, single=True, taught=True, labelled=LEXICON_ROWS)
+    assert "stack" in Space(few, Budget()).families
+    assert "stack" not in Space(replace(few, labelled=LEXICON_ROWS + 1), Budget()).families
+
+
 def test_of_long_texts_as_much_is_read_as_time_allows():
     facts = Facts(500, 7, False, 2_000, 192, 2, 6, 384, single=True, words=300)
     tried = Space(facts, Budget.parse(max_size="1MB", max_latency="1ms")).starts

@@ -24,6 +24,7 @@ from pocketlm.progress import Progress, Silent
 from pocketlm.search.facts import Facts
 from pocketlm.search.family import Candidate
 from pocketlm.search.forecast import with_room_of
+from pocketlm.search.ngram_families import LEXICON_ROWS
 from pocketlm.search.space import FAMILIES, FEW_TEXTS, Space, check_settings
 from pocketlm.search.warm import described
 from pocketlm.search.work import TextSize, encoder_work, work_of
@@ -203,6 +204,8 @@ class _Look:
             return "few rows: students learn the encoder's vectors and n-grams in closed form"
         if name == "stack" and not facts.taught:
             return "needs a teacher that it sees as"
+        if name == "stack" and facts.labelled > LEXICON_ROWS:
+            return "is for fewer labelled rows: of so many a network learns more than the teacher's vectors tell"
         if not facts.taught and facts.texts < FEW_TEXTS:
             return f"without a teacher fewer than {FEW_TEXTS:,} texts teach a network less than n-grams know"
         return "is not among those that --set names"

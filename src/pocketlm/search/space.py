@@ -15,7 +15,7 @@ from pocketlm.pocket.format import read_pocket
 from pocketlm.recipe.recipe import Recipe, recipe_in
 from pocketlm.search.facts import Facts
 from pocketlm.search.family import Candidate, Family, Start, Steps, value_in, with_values
-from pocketlm.search.ngram_families import BAG, LINEAR
+from pocketlm.search.ngram_families import BAG, LEXICON_ROWS, LINEAR
 from pocketlm.search.piece_families import ALLOCATED, CONVNET, STACK, STATIC, TRANSFORMER
 from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.tables import did_you_mean
@@ -44,7 +44,9 @@ def families_for(facts: Facts) -> tuple[Family, ...]:
         return BAG, STATIC, CONVNET, TRANSFORMER, ALLOCATED
     if facts.frozen or (not facts.taught and facts.texts < FEW_TEXTS):
         return (LINEAR,)
-    return FAMILIES if facts.taught else FAMILIES[:-1]
+    # of many rows a network learns more than its teacher's vectors tell, which take long to ask for
+    stacks = facts.taught and facts.labelled <= LEXICON_ROWS
+    return FAMILIES if stacks else FAMILIES[:-1]
 
 
 class Space:
