@@ -87,10 +87,10 @@ def cases(data: Path, work: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def searched(settings: dict[str, Any], size: str, given: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """The result of a search within this size."""
-    limits = {"max_size": size, "max_latency": given.latency, "trials": given.trials, "refit": False}
-    files = {"output": str(work / f"{size}.pocket"), "work": str(work / "work"), "keep_best": True, "force": True}
+def searched(settings: dict[str, Any], limits: dict[str, Any], work: Path) -> dict[str, Any]:
+    """The result of a search within these limits."""
+    pocket = str(work / f"{limits['max_size']}.pocket")
+    files = {"output": pocket, "work": str(work / "work"), "keep_best": True, "force": True, "refit": False}
     try:
         return pocketlm.fit(**settings, **limits, **files).data
     except BudgetMissed as missed:
@@ -98,32 +98,33 @@ def searched(settings: dict[str, Any], size: str, given: argparse.Namespace, wor
 
 
 def compressed(results: Path) -> list[Compressed]:
-    """Pretrained models that other benchmarks compressed, and what these kept of their figures on test."""
+    """Pretrained models that other benchmarks brought to a size, with their figures on test."""
     found = []
     lm = json.loads((results / "compression.json").read_text("utf-8"))
     whole = lm["peers"]["original"]["rows"][0]["perplexity"]
     for name, one in lm["ours"].items():
-        if one.get("split") == "test":
+        if name.startswith("size-") and one.get("split") == "test":
             bits = 8 * one["file_bytes"] / one["parameters"][0]
-            how = f"{name}: perplexity {one['perplexity']:.2f}, {whole:.2f} before"
-            found.append(Compressed(lm["model"], "decoder", bits, whole / one["perplexity"], how))
+            how = "trained afterwards" if name.endswith("-trained") else "compress --target-size"
+            found.append(Compressed(lm["model"], "decoder", bits, "perplexity", whole, one["perplexity"], how))
     encoder = json.loads((results / "minilm.json").read_text("utf-8"))
-    teacher, *systems = encoder["systems"]
-    for one in systems:
+    teacher, rows = encoder["systems"][0], encoder["rows"]
+    for one in encoder["systems"]:
         if "passes" in one:
             # its float32 file has four bytes a weight
-            bits, kept = 32 * one["bytes"] / teacher["bytes"], one["right"] / teacher["right"]
-            how = f"{' + '.join(step['pass'] for step in one['passes'])}: Banking77 accuracy"
-            found.append(Compressed("minilm", "encoder", bits, kept, how))
+            bits, how = 32 * one["bytes"] / teacher["bytes"], " + ".join(step["pass"] for step in one["passes"])
+            before, after = teacher["right"] / rows, one["right"] / rows
+            found.append(Compressed("minilm", "encoder", bits, "accuracy on Banking77", before, after, how))
     return found
 
 
 def table(found: Sequence[Case]) -> str:
     """A line a case, and the score."""
-    lines = ["case | advised | points below the best | rank | good", "--- | " * 4 + "---"]
+    lines = ["case | advised | points below the best | rank | of recipes | good", "--- | " * 5 + "---"]
     verdicts = scored(found)
     for one in verdicts:
-        lines.append(f"{one.case} | {one.family} | {100 * one.loss:.2f} | {one.rank} | {'yes' if one.good else 'no'}")
+        told = f"{100 * one.loss:.2f} | {one.rank}" if one.met else "missed the budget | "
+        lines.append(f"{one.case} | {one.family} | {told} | {one.recipes} | {'yes' if one.good else 'no'}")
     lines.append(f"good: {sum(one.good for one in verdicts)} of {len(verdicts)}")
     return "\n".join(lines)
 
@@ -151,14 +152,16 @@ def main() -> None:
                 continue
             own = work / name.replace(":", "-").replace(" ", "-")
             own.mkdir(exist_ok=True)
-            result = searched(settings, size, given, own)
-            case = Case.of(key, name.partition(" ")[0], result)
+            limits = {"max_size": size, "max_latency": given.latency}
+            able = pocketlm.advise(**settings, **limits)["able"]
+            result = searched(settings, {**limits, "trials": given.trials}, own)
+            case = Case.of(key, name.partition(" ")[0], able, result)
             seconds = round(result["seconds"])
-            kept = {"date": datetime.date.today().isoformat(), "seconds": seconds, "case": case and case.to_json()}
-            done["cases"][key] = {**kept, "trials": result["search"]["trials"]}
+            about = {"date": datetime.date.today().isoformat(), "seconds": seconds, "case": case.to_json()}
+            done["cases"][key] = {**about, "search": result["search"], "forecast": result.get("forecast")}
             keep(done, given.out)
-            print(key, f"{seconds} s", case and {family: one.quality for family, one in case.tried.items()}, flush=True)
-    found = [Case.from_json(one["case"]) for one in done["cases"].values() if one["case"]]
+            print(key, f"{seconds} s", {family: one.quality for family, one in case.tried.items()}, flush=True)
+    found = [Case.from_json(one["case"]) for one in done["cases"].values()]
     about = {"cases": [one.to_json() for one in found], "models": [vars(one) for one in compressed(given.results)]}
     given.package.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
     print(table(found))

@@ -21,15 +21,15 @@ JOB = {"task": "classification", "texts": 1_000, "labels": 10, "words": 8.0, "ma
 
 
 def case(name, families, data=None, teacher=None, more=(), **job):
-    tried = {family: Tried(quality, True, 1.0) for family, quality in families.items()}
+    tried = {family: Tried(quality, True, 1.0, 2.0) for family, quality in families.items()}
     reached = tuple(sorted([*families.values(), *more], reverse=True))
-    return Case(name, data or name, {**JOB, **job}, tried, reached, teacher)
+    return Case(name, data or name, {**JOB, **job}, tuple(families), tried, reached, teacher)
 
 
 def test_what_a_family_loses_is_expected_of_it():
     one = case("a", {"bag": 0.90, "linear": 0.86}, teacher=0.95)
     found = expected([one], JOB)
-    assert found["bag"] == Expectation(0.0, 0.0, 0.0, 1, (1.0, 1.0), None, (0.90 / 0.95, 0.90 / 0.95))
+    assert found["bag"] == Expectation(0.0, 0.0, 0.0, 1, 1, (1.0, 1.0), (2.0, 2.0), (0.90 / 0.95, 0.90 / 0.95))
     assert found["linear"].loss == pytest.approx(0.04)
 
 
@@ -52,11 +52,22 @@ def test_other_tasks_and_far_jobs_say_nothing_and_jobs_without_a_teacher_little(
 
 
 def test_a_rule_of_thumb_that_missed_the_budget_loses_all():
-    one = Case("a", "a", JOB, {"bag": Tried(0.9, True, 1.0), "transformer": Tried(0.95, False, 1.0, 2.0)}, (0.92, 0.9))
+    tried = {"bag": Tried(0.9, True, 1.0), "transformer": Tried(0.95, False, 1.0, 2.0)}
+    one = Case("a", "a", JOB, ("bag", "transformer"), tried, (0.92, 0.9))
     found = expected([one], JOB)
     assert found["transformer"].loss == 0.92
-    assert found["transformer"].time == (2.0, 2.0)
+    assert (found["transformer"].met, found["transformer"].low, found["transformer"].time) == (0, None, (2.0, 2.0))
     assert advised(found, ["transformer", "bag"]) == "bag"
+
+
+def test_advice_that_misses_the_budget_is_never_good():
+    other = case("other", {"transformer": 0.9, "bag": 0.8})
+    tried = {"transformer": Tried(0.95, False), "bag": Tried(0.9, True)}
+    missed = Case("missed", "missed", JOB, ("bag", "transformer"), tried, (0.9,))
+    nothing = Case("nothing", "nothing", JOB, ("transformer",), {"transformer": Tried(0.0, False)}, ())
+    found = {one.case: one for one in scored([other, missed, nothing])}
+    assert found["missed"].family == "transformer" and not found["missed"].good
+    assert found["nothing"].family == "transformer" and not found["nothing"].good
 
 
 def test_what_cannot_keep_to_the_budget_is_not_advised():
@@ -86,7 +97,7 @@ def test_cases_round_trip():
 
 def trial(family, quality, size, start=True, why="meets the budget", status="measured"):
     figures = {"quality": quality, "size_bytes": size, "latency_p50_ms": 0.1, "memory_bytes": 1}
-    told = {"name": f"{family} {size}", "family": family, "status": status, "why": why, "start": start}
+    told = {"key": f"{family} {size}", "family": family, "status": status, "why": why, "start": start}
     return {**told, "expected_bytes": 100, "figures": figures}
 
 
@@ -97,16 +108,20 @@ def test_a_fit_becomes_a_case():
     ]  # fmt: skip
     result = {
         "search": {"trials": trials, "job": JOB}, "main_metric": "accuracy", "teacher": None,
-        "forecast": {"checked": [{"name": "bag 90", "expected_ms": 0.1, "measured_ms": 0.2}]},
+        "forecast": {"checked": [{"key": "bag 90", "alone_ms": 0.1, "expected_ms": 0.2, "measured_ms": 0.2}]},
     }  # fmt: skip
-    found = Case.of("x 100B", "x", result)
+    found = Case.of("x 100B", "x", ["bag", "static", "convnet"], result)
     assert found.reached == (0.9, 0.8, 0.7)
-    assert found.tried == {"bag": Tried(0.8, True, 0.9, 2.0), "static": Tried(0.95, False, 1.1, None)}
-    assert found.loss("bag") == pytest.approx(0.1)
+    assert found.tried["bag"] == Tried(0.8, True, 0.9, 2.0)
+    assert found.tried["static"] == Tried(0.95, False, 1.1, None)
+    assert found.tried["convnet"] == Tried(0.0, False), "advice thought it able, and it was not measured"
+    assert (found.loss("bag"), found.loss("convnet")) == pytest.approx((0.1, 0.9))
     nothing = {**result, "search": {"trials": trials[3:], "job": JOB}}
-    assert Case.of("x 100B", "x", nothing) is None
+    assert Case.of("x 100B", "x", ["static"], nothing).loss("static") == 0.0
 
 
 def test_what_comes_with_the_package_is_read():
-    assert all(one.tried and one.job["task"] and one.reached for one in known_cases())
-    assert all(0 < one.kept < 1.1 and one.kind in ("encoder", "decoder") for one in known_models())
+    cases, models = known_cases(), known_models()
+    assert len(cases) >= 12 and len({one.data for one in cases}) >= 5
+    assert all(one.job["task"] and set(one.able) == set(one.tried) for one in cases)
+    assert {one.kind for one in models} == {"encoder", "decoder"} and all(0.5 < one.ratio < 2 for one in models)

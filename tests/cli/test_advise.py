@@ -55,3 +55,5 @@ def test_what_is_wrong_for_data_is_one_line(csv_file, capsys):
     code, _, err = run(capsys, *words, "--set", "search.family=bog")
     assert code == 2 and "bag" in err
     assert run(capsys, "no-such.csv", "--max-size", "1MB")[0] == 2
+    assert "--as data or --as model" in run(capsys, "bert-base-uncased")[2]
+    assert "none of data, model" in run(capsys, "bert-base-uncased", "--as", "modle")[2]

@@ -48,7 +48,7 @@ def test_beside_an_encoder_that_stays_as_it_is_only_what_is_solved_competes():
 
 
 def test_of_many_rows_no_student_learns_vectors_beside_ngrams():
-    few = Facts(50_000, 7, False, 2_000, 192, 2, 6, 384, single=True, taught=True, labelled=LEXICON_ROWS)
+    few = Facts(50_000, 7, False, 2_000, 192, 2, 6, 384, single=True, taught=True, encoder=True, labelled=LEXICON_ROWS)
     assert "stack" in Space(few, Budget()).families
     assert "stack" not in Space(replace(few, labelled=LEXICON_ROWS + 1), Budget()).families
 
@@ -78,7 +78,7 @@ def test_linear_ngrams_fill_the_bytes_allowed_and_no_more(size, labels):
     assert student.rows >= pruned.rows or student.rows == student.buckets
 
 
-TAUGHT = Facts(5_000, 7, False, 6_000, 384, 12, 12, 1536, single=True, taught=True)
+TAUGHT = Facts(5_000, 7, False, 6_000, 384, 12, 12, 1536, single=True, taught=True, encoder=True)
 
 
 def test_only_the_largest_of_a_ladder_that_is_fast_enough_is_trained():

@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from pocketlm.advice.evidence import Expectation, advised, expected, known_cases, scored
+from pocketlm.budget import Budget
 from pocketlm.errors import RecipeError
 from pocketlm.hearing import covers
 from pocketlm.job import Job
 from pocketlm.measure.calibrate import this_machine
 from pocketlm.measure.device import Device, read_device
-from pocketlm.model.encoder import Pretrained, load_pretrained
+from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained
 from pocketlm.opening import to_learn_from, ways_of, with_data
+from pocketlm.outputs import Example
 from pocketlm.progress import Progress, Silent
 from pocketlm.search.facts import Facts
 from pocketlm.search.family import Candidate
 from pocketlm.search.forecast import with_room_of
 from pocketlm.search.ngram_families import LEXICON_ROWS
-from pocketlm.search.space import FAMILIES, FEW_TEXTS, Space, check_settings
+from pocketlm.search.space import FAMILIES, FEW_TEXTS, OWN, Space, check_in_space, check_settings, families_for
 from pocketlm.search.warm import described
 from pocketlm.search.work import TextSize, encoder_work, work_of
 from pocketlm.students.pieces import student_pieces
@@ -51,12 +54,12 @@ ABOUT = {
     "stack": "a small encoder that sees as the teacher does, and n-grams beside it, solved together: for few rows and "
     "much text without labels (Reimers and Gurevych 2020)",
 }
-# By these, where no study tells of the families: with a teacher, and without.
-USUAL = {True: ("bag", "static", "transformer", "linear"), False: ("linear", "bag")}
+# By these, where no study tells of the families: of vectors, with a teacher that is heard, and without.
+USUAL = {"vectors": ("transformer", "bag"), "taught": ("bag", "transformer", "linear"), "alone": ("linear", "bag")}
 # Rows a class below which ways to learn from few are told of.
 FEW = 100
-# A student of a size or a time that is so near the limit may miss it.
-TIGHT = 0.9
+# Words of a text from which on how many are read may vary.
+LONG = 48
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class Prospect:
     """What a family's rule of thumb is expected to take and to reach.
 
     recipe: its name, "" where it has no room. size_bytes, latency_ms: from, expected, to. expectation: what studies of
-    like jobs tell of its quality. fits: whether it is expected to keep to the budget. why: it does not, or what it is.
+    like jobs tell of its quality, None where none does. fits: whether it is expected to keep to the budget. why: it
+    does not, or what it is.
     """
 
     family: str
@@ -76,7 +80,7 @@ class Prospect:
     why: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; without the expectation of what was not tried before."""
+        """Plain data."""
         return asdict(self)
 
 
@@ -89,6 +93,10 @@ def advise(job: Job | str, *, progress: Progress | None = None, **settings: Any)
     job = Job(job, **settings) if isinstance(job, str) else replace(job, **settings)
     progress, budget, asked = progress or Silent(), job.budget, job
     there = None if job.device == "host" else read_device(Path(job.device))
+    if job.teacher:
+        find_teacher(job.teacher)
+    if job.recipe:
+        raise RecipeError("recipe: the one recipe to try leaves nothing to advise; leave it out")
     check_settings(job.set)
     job, prepared = with_data(job, progress)
     if any(output.kind == "text" for output in prepared.outputs):
@@ -96,37 +104,36 @@ def advise(job: Job | str, *, progress: Progress | None = None, **settings: Any)
             f"advise: models for {prepared.task.name} are no students of a kind; pocketlm advise MODEL says how a "
             "model comes to a size"
         )
-    pretrained, taught = _teacher(job, prepared, progress)
+    pretrained, heard = _teacher(job, prepared, progress)
     if any(output.kind == "vector" for output in prepared.outputs):
         if pretrained is None:
             raise RecipeError(f"{prepared.task.name} needs --teacher: a sentence encoder whose vectors students learn")
         prepared = sized(prepared, pretrained, job.width)
-    facts, text = _facts(job, prepared, pretrained, taught)
+    facts, text = _facts(job, prepared, pretrained, heard)
     progress.stage("timing building blocks on this machine")
     device = there or this_machine()
-    space = Space(facts, with_room_of(budget, there), job.set)
-    cases = known_cases()
-    about = described(facts, budget, prepared.task.name)
+    cases, about = known_cases(), described(facts, budget, prepared.task.name)
     found = expected(cases, about)
-    looked = _Look(space, device, text, found)
+    # the machine's flash and memory are limits of what is met, as in a fit, and nothing that students are filled to
+    looked = _Look(Space(facts, budget, job.set), with_room_of(budget, there), device, text, found)
     prospects = [looked.prospect(family.name) for family in FAMILIES if family.name in ABOUT]
     able = [one.family for one in prospects if one.fits]
-    chosen = advised(found, able) or next((one for one in USUAL[facts.taught] if one in able), None)
-    chosen = chosen or next(iter(able), None)
+    usual = USUAL["vectors" if facts.vectors else "taught" if facts.taught else "alone"]
+    chosen = advised(found, able) or next((one for one in usual if one in able), None) or next(iter(able), None)
     verdicts = scored(cases)
     return {
         "data": job.data, "task": prepared.task.name, "rows": len(prepared.train), "dev_rows": len(prepared.dev),
-        "labels": facts.labels, "words": round(text.words, 1), "teacher": job.teacher if taught else None,
+        "labels": facts.labels, "words": round(text.words, 1), "teacher": job.teacher if heard else None,
         "budget": budget.to_json(), "device": device.name, "device_error": device.error,
-        "prospects": [one.to_json() for one in prospects], "advised": chosen,
+        "prospects": [one.to_json() for one in prospects], "able": able, "advised": chosen,
         "known": chosen in found, "reasons": _reasons(job, prepared, facts, text, device, pretrained),
-        "command": command_of(asked, chosen), "whole_search": command_of(asked, None),
+        "command": _command(asked, chosen, facts), "whole_search": command_of(asked, job.set),
         "score": {"good": sum(one.good for one in verdicts), "cases": len(verdicts)},
     }  # fmt: skip
 
 
 def _teacher(job: Job, prepared: Prepared, progress: Progress) -> tuple[Pretrained | None, bool]:
-    """The encoder, if there is one that covers the language, and whether students will hear a teacher."""
+    """The encoder, if there is one that covers the language, and whether there will be a teacher."""
     if not job.teacher:
         return None, False
     if is_keras(job.teacher):
@@ -135,80 +142,88 @@ def _teacher(job: Job, prepared: Prepared, progress: Progress) -> tuple[Pretrain
     return (pretrained, True) if covers(pretrained, prepared, job, progress) else (None, False)
 
 
-def _facts(job: Job, prepared: Prepared, pretrained: Pretrained | None, taught: bool) -> tuple[Facts, TextSize]:
-    """What sizes depend on, with as many texts as will be taught; and a text of middling length."""
+def _facts(job: Job, prepared: Prepared, pretrained: Pretrained | None, heard: bool) -> tuple[Facts, TextSize]:
+    """What sizes depend on, with as many texts as a teacher will label; and a text of middling length."""
     assert job.max_length is not None and job.variants is not None  # `for_task` has set them
     learnt, _ = to_learn_from(job, prepared, pretrained)
     frozen = ways_of(job, prepared, pretrained) == (FROZEN,)
+    more = [Example(text) for text in prepared.unlabelled] if heard else []
     context = FitContext(
-        prepared.task, prepared.outputs, lesson(learnt, prepared.outputs), prepared.dev, job.max_length, pretrained,
-        seed=job.seed, focus=job.focus, frozen=frozen,
+        prepared.task, prepared.outputs, lesson([*learnt, *more], prepared.outputs), prepared.dev, job.max_length,
+        pretrained, seed=job.seed, focus=job.focus, frozen=frozen,
     )  # fmt: skip
     pieces = student_pieces(context, None)
     facts = Facts.of(context, len(pieces.counts))
-    rounds = 0 if frozen or not taught else job.variants
-    texts = len(learnt) * (1 + rounds) + (len(prepared.unlabelled) if taught else 0)
-    return replace(facts, texts=texts, taught=taught), TextSize.of(context, pieces)
+    # students of an encoder that stays as it is learn from its vectors and the labels, not from what it would say
+    variants = job.variants * (facts.texts - len(more)) if heard and not frozen else 0
+    return replace(facts, texts=facts.texts + variants, taught=heard and not frozen), TextSize.of(context, pieces)
 
 
 @dataclass(frozen=True)
 class _Look:
-    """How families are looked at. found: what studies tell of them."""
+    """How families are looked at. allowed: the budget, with what the machine has. found: what studies tell of them."""
 
     space: Space
+    allowed: Budget
     device: Device
     text: TextSize
     found: Mapping[str, Expectation]
 
     def prospect(self, name: str) -> Prospect:
-        """Of the largest rule of thumb of the family that is fast enough, or the nearest miss."""
+        """Of the largest rule of thumb of the family that keeps to the limits, or the nearest miss."""
         if name not in self.space.families:
             return Prospect(name, "", None, None, None, False, self._unsuited(name))
         starts = [one for one in self.space.starts if one.family == name]
         if not starts:
-            return Prospect(name, "", None, None, None, False, self._no_room)
-        limit = self.space.budget.max_latency
+            room = "" if self.allowed.max_size is None else f" in {format_size(self.allowed.max_size)}"
+            return Prospect(name, "", None, None, None, False, f"has no room{room}")
+        fitting = [one for one in starts if not self._over(one)]
+        best = fitting[-1] if fitting else min(starts, key=self._time)
         known = self.found.get(name)
-        fast = [one for one in starts if limit is None or self._time(one) <= limit]
-        best = fast[-1] if fast else min(starts, key=self._time)
-        size, time = self._sizes(best, known), self._times(best, known)
-        why = ABOUT[name] if fast else f"expected to take {format_latency(time[1])}, over {limit:g} ms"
-        return Prospect(name, best.recipe.name, size, time, known, bool(fast), why)
+        why = ABOUT[name] if fitting else self._over(best)
+        return Prospect(
+            name, best.recipe.name, self._sizes(best, known), self._times(best, known), known, bool(fitting), why
+        )
+
+    def _over(self, candidate: Candidate) -> str:
+        """Why a candidate is not expected to keep to the limits, or ""."""
+        limit, room, most = self.allowed.max_latency, self.allowed.max_size, self.allowed.max_memory
+        if limit is not None and (took := self._time(candidate)) > limit:
+            return f"expected to take {format_latency(took)}, over {limit:g} ms"
+        if room is not None and candidate.expected_bytes > room:
+            return f"expected to take {format_size(candidate.expected_bytes)}, over {format_size(room)}"
+        if most is not None and (least := self.device.runtime_bytes + candidate.expected_bytes) > most:
+            return f"with the runtime it takes {format_size(least)} of memory at least, over {format_size(most)}"
+        return ""
 
     def _time(self, candidate: Candidate) -> float:
         return self.device.milliseconds(work_of(candidate.recipe, self.space.facts, self.text))
 
     def _sizes(self, candidate: Candidate, known: Expectation | None) -> tuple[float, float, float]:
         """Bytes, from what the files of like studies were smaller and larger than expected."""
-        low, high = (1.0, 1.0) if known is None else known.size
-        middle, limit = candidate.expected_bytes, self.space.budget.max_size
-        most = middle * max(1.0, high)
-        return min(1.0, low) * middle, middle, most if limit is None else min(most, max(limit, middle))
+        low, high = (1.0, 1.0) if known is None or known.size is None else known.size
+        middle = candidate.expected_bytes
+        return min(1.0, low) * middle, middle, max(1.0, high) * middle
 
     def _times(self, candidate: Candidate, known: Expectation | None) -> tuple[float, float, float]:
         """Milliseconds, from what like students took against expectations, and how far blocks were off."""
         middle, off = self._time(candidate), self.device.error
         low, high = (1.0, 1.0) if known is None or known.time is None else known.time
-        return min(1 - off, low) * middle, middle, max(1 + off, high) * middle
-
-    @property
-    def _no_room(self) -> str:
-        limit = self.space.budget.max_size
-        return "has no room" if limit is None else f"has no room in {format_size(limit)}"
+        return min(max(0.0, 1 - off), low) * middle, middle, max(1 + off, high) * middle
 
     def _unsuited(self, name: str) -> str:
         facts = self.space.facts
+        if name in [one.name for one in families_for(facts)]:
+            return "is not among those that --set names"
         if facts.vectors or facts.asking or (name in ("linear", "stack") and not facts.single):
             return "does not do this task"
         if facts.frozen:
             return "few rows: students learn the encoder's vectors and n-grams in closed form"
-        if name == "stack" and not facts.taught:
-            return "needs a teacher that it sees as"
         if name == "stack" and facts.labelled > LEXICON_ROWS:
             return "is for fewer labelled rows: of so many a network learns more than the teacher's vectors tell"
-        if not facts.taught and facts.texts < FEW_TEXTS:
-            return f"without a teacher fewer than {FEW_TEXTS:,} texts teach a network less than n-grams know"
-        return "is not among those that --set names"
+        if name == "stack":
+            return "needs an encoder that it sees as"
+        return f"without a teacher fewer than {FEW_TEXTS:,} texts teach a network less than n-grams know"
 
 
 def _reasons(
@@ -218,38 +233,56 @@ def _reasons(
     found = list(prepared.about["notes"])
     each = len(prepared.train) / max(1, facts.labels)
     if facts.single and each < FEW:
-        more = "" if job.unlabelled else "; text without labels (--unlabelled) is worth most"
+        more = "" if job.unlabelled or pretrained is None else "; text without labels (--unlabelled) is worth most"
         found.append(
             f"{each:.0f} rows a class are few: pocketlm label proposes which to label next, and dev's "
             f"{len(prepared.dev)} rows tell only large differences{more}"
         )
-    if not facts.taught and not facts.vectors and not facts.asking:
+    if not job.teacher and not facts.vectors and not facts.asking:
         found.append("without --teacher students learn from the labels alone; an encoder of the language teaches more")
-    if pretrained is not None:
-        whole = device.milliseconds(encoder_work(facts, facts.layers, text.pieces))
-        layer = whole / max(1, facts.layers)
+    if pretrained is not None and facts.layers > 1:
+        whole, one = (
+            device.milliseconds(encoder_work(facts, layers, text.pieces)) for layers in (facts.layers, 1)
+        )  # fmt: skip
+        layer = format_latency((whole - one) / (facts.layers - 1))
         found.append(
-            f"{pretrained.name} has {facts.layers} layers, each about {format_latency(layer)} in int8 for the "
-            f"{text.pieces:.0f} pieces of a middling text on {device.name}: {format_latency(whole)} in all"
+            f"{pretrained.name} has {facts.layers} layers, each about {layer} in int8 for the {text.pieces:.0f} pieces "
+            f"of a middling text on {device.name}: {format_latency(whole)} in all"
+        )
+    if facts.taught:
+        found.append(
+            "whether the teacher knows more than n-grams shows when it is fine-tuned; if not, students do without"
         )
     if (limit := job.budget.max_latency) is not None:
         call = device.microseconds["call"] / 1e3
         found.append(f"a call alone takes {format_latency(call)} of the {limit:g} ms there")
-    if facts.words > 48 and limit is not None:
-        found.append(f"texts have {facts.words:.0f} words: how many are read is searched")
+        if facts.words > LONG and facts.single:
+            found.append(f"texts have {facts.words:.0f} words: how many of them linear n-grams read is searched")
     return found
 
 
-# Settings of a job that say where its files go or how it runs, which advice does not depend on.
-_QUIET = ("data", "set")
+def _command(job: Job, family: str | None, facts: Facts) -> str:
+    """The fit that tries this family. Where only a teacher that is heard brings it, with what there is without."""
+    if family is None:
+        return command_of(job, job.set)
+    alone = [one.name for one in families_for(replace(facts, taught=False, frozen=False, texts=facts.labelled))]
+    names = [family] if family in alone or not facts.single else [family, "linear"]
+    kept = []
+    for each in job.set:
+        if each.startswith(f"{OWN}.family="):
+            continue
+        with suppress(RecipeError):  # the settings of other families
+            check_in_space([f"{OWN}.family={','.join(names)}", each], facts)
+            kept.append(each)
+    return command_of(job, [*kept, f"{OWN}.family={','.join(names)}"])
 
 
-def command_of(job: Job, family: str | None) -> str:
-    """`pocketlm fit` with the job's settings, searching one family alone or all (None)."""
+def command_of(job: Job, narrowed: Sequence[str]) -> str:
+    """`pocketlm fit` with the job's settings, and these in place of its `set`."""
     words = ["pocketlm", "fit", job.data]
     for one in fields(Job):
         value = getattr(job, one.name)
-        if one.name in _QUIET or value == one.default:
+        if one.name in ("data", "set") or value == one.default:
             continue
         flag = "--" + one.name.replace("_", "-")
         if isinstance(value, bool):
@@ -257,9 +290,6 @@ def command_of(job: Job, family: str | None) -> str:
         else:
             for each in value if isinstance(value, tuple) else (value,):
                 words += [flag, str(each)]
-    narrowed: Sequence[str] = job.set
-    if family is not None:
-        narrowed = [*(each for each in job.set if not each.startswith("search.family=")), f"search.family={family}"]
     for each in narrowed:
         words += ["--set", each]
     return shlex.join(words)

@@ -1,8 +1,9 @@
 """What to expect of each family of students for a job, from studies of jobs like it; and how good such advice is.
 
-A case is a study that was searched: a job with a budget, what the rule of thumb of each family came to, and what all
-recipes reached. What a family loses against the best of a case says more than the figure itself, which depends on the
-data: what is expected of it is the mean of these losses, the nearer the case (`search.warm.apart`), the heavier.
+A case is a study that was searched: a job with a budget, the families that `advise` thought able before, what the rule
+of thumb of each came to, and what all recipes reached. What a family loses against the best of a case says more than
+the figure itself, which depends on the data: what is expected of it is the mean of these losses, the nearer the case
+(`search.warm.apart`), the heavier.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ LIKE_BITS = 0.8
 class Tried:
     """What became of a family's rule of thumb. quality: on dev. met: whether the budget was kept to.
 
-    size, time: what was measured over what was expected; time is None where no latency was.
+    size, time: what was measured over what was expected of it alone; None where it was not measured.
     """
 
     quality: float
     met: bool
-    size: float
+    size: float | None = None
     time: float | None = None
 
 
@@ -44,53 +45,53 @@ class Tried:
 class Case:
     """A study. data: what it was about; studies of the same data are no evidence for each other.
 
-    job: as `search.warm.described` has it. tried: by family. reached: qualities on dev of all recipes that kept to the
-    budget, the best first. teacher: its quality on dev, None without one.
+    job: as `search.warm.described` has it. able: families that advice had to choose from. tried: what became of each of
+    them. reached: qualities on dev of all recipes that kept to the budget, the best first. teacher: its quality on dev,
+    None without one.
     """
 
     name: str
     data: str
     job: Mapping[str, Any]
+    able: tuple[str, ...]
     tried: Mapping[str, Tried]
     reached: tuple[float, ...]
     teacher: float | None = None
 
     @classmethod
-    def of(cls, name: str, data: str, result: Mapping[str, Any]) -> Case | None:
-        """The case that the result of a fit tells of, None where nothing kept to its budget.
+    def of(cls, name: str, data: str, able: Sequence[str], result: Mapping[str, Any]) -> Case:
+        """The case that the result of a fit tells of.
 
-        Of a family's rules of thumb it is the largest that counts, as is advised.
+        Of a family's rules of thumb it is the largest that counts, as is advised; one that was not measured, or failed,
+        did not keep to the budget.
         """
         search, main = result["search"], result["main_metric"]
         measured = [one for one in search["trials"] if one["status"] == "measured"]
         reached = sorted((one["figures"]["quality"] for one in measured if one["why"] == MEETS), reverse=True)
-        if not reached:
-            return None
-        times = {
-            one["name"]: one["measured_ms"] / one["expected_ms"]
-            for one in result.get("forecast", {}).get("checked", ())
-        }
-        tried = {}
-        for one in sorted((one for one in measured if one["start"]), key=lambda one: one["figures"]["size_bytes"]):
+        checked = result.get("forecast", {}).get("checked", ())
+        times = {one["key"]: one["measured_ms"] / one["alone_ms"] for one in checked}
+        tried = dict.fromkeys(able, Tried(0.0, False))
+        starts = [one for one in measured if one["start"] and one["family"] in tried]
+        for one in sorted(starts, key=lambda one: one["figures"]["size_bytes"]):
             figures = one["figures"]
             tried[one["family"]] = Tried(
                 figures["quality"], one["why"] == MEETS, figures["size_bytes"] / one["expected_bytes"],
-                times.get(one["name"]),
+                times.get(one["key"]),
             )  # fmt: skip
         teacher = result["teacher"]
         known = None if teacher is None else teacher["quality"]["dev"][main]
-        return cls(name, data, dict(search["job"]), tried, tuple(reached), known)
+        return cls(name, data, dict(search["job"]), tuple(able), tried, tuple(reached), known)
 
     def loss(self, family: str) -> float:
         """How far a family's rule of thumb stays below the best; all of it where it did not keep to the budget."""
-        one = self.tried[family]
-        return self.reached[0] - (one.quality if one.met else 0.0)
+        one, best = self.tried[family], max(self.reached, default=0.0)
+        return best - (one.quality if one.met else 0.0)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Case:
         """The case that `to_json` described."""
         tried = {family: Tried(**one) for family, one in value["tried"].items()}
-        return cls(**{**value, "tried": tried, "reached": tuple(value["reached"])})
+        return cls(**{**value, "able": tuple(value["able"]), "tried": tried, "reached": tuple(value["reached"])})
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -99,31 +100,40 @@ class Case:
 
 @dataclass(frozen=True)
 class Compressed:
-    """A pretrained model that was compressed. bits: a weight, in the file. kept: of its quality on test, 1 for all.
+    """A pretrained model that `compress` brought to a size. kind: "encoder" or "decoder". bits: a weight, in the file.
 
-    kind: "encoder" or "decoder". how: for people, with the metric.
+    metric, before, after: its figure on test.
     """
 
     model: str
     kind: str
     bits: float
-    kept: float
+    metric: str
+    before: float
+    after: float
     how: str
+
+    @property
+    def ratio(self) -> float:
+        """What became of the figure."""
+        return self.after / self.before
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a family is expected to lose against the best, from so many cases. low, high: the least and most of them.
+    """What a family is expected to lose against the best, where each miss of the budget counts whole.
 
-    size, time: what was measured over what was expected, from and to. kept: share of the teacher's quality that it had,
-    from and to, where there were teachers.
+    low, high: the least and most that those lost which kept to it; None where none did. met, cases: so many, of so
+    many. size, time: what was measured over what was expected, from and to. kept: share of the teacher's quality, from
+    and to, where there were teachers.
     """
 
     loss: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    met: int
     cases: int
-    size: tuple[float, float]
+    size: tuple[float, float] | None = None
     time: tuple[float, float] | None = None
     kept: tuple[float, float] | None = None
 
@@ -147,8 +157,8 @@ def known_models() -> list[Compressed]:
 
 def unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     """How unlike two jobs are, whether or not they have teachers."""
-    differ = sum(1.0 for name in TEACHERS if one.get(name) != other.get(name))
     alike = {**one, **{name: other.get(name) for name in TEACHERS}}
+    differ = sum(1.0 for name in TEACHERS if one.get(name) != other.get(name))
     return apart(alike, other) + OTHERWISE * differ
 
 
@@ -160,17 +170,18 @@ def expected(cases: Sequence[Case], job: Mapping[str, Any]) -> dict[str, Expecta
         own = [(case, math.exp(-distance)) for case, distance in near if family in case.tried]
         losses, weights = [case.loss(family) for case, _ in own], [weight for _, weight in own]
         mean = sum(loss * weight for loss, weight in zip(losses, weights, strict=True)) / sum(weights)
-        kept = [case.tried[family].quality / case.teacher for case, _ in own if case.teacher]
-        sizes = [case.tried[family].size for case, _ in own]
-        times = [time for case, _ in own if (time := case.tried[family].time) is not None]
+        met = [case for case, _ in own if case.tried[family].met]
+        low, high = _ends(case.loss(family) for case in met) or (None, None)
         found[family] = Expectation(
-            mean, min(losses), max(losses), len(own), (min(sizes), max(sizes)), _ends(times), _ends(kept)
-        )
+            mean, low, high, len(met), len(own), _ends(case.tried[family].size for case, _ in own),
+            _ends(case.tried[family].time for case, _ in own),
+            _ends(case.tried[family].quality / case.teacher for case in met if case.teacher),
+        )  # fmt: skip
     return found
 
 
-def _ends(values: Iterable[float]) -> tuple[float, float] | None:
-    found = list(values)
+def _ends(values: Iterable[float | None]) -> tuple[float, float] | None:
+    found = [one for one in values if one is not None]
     return (min(found), max(found)) if found else None
 
 
@@ -182,17 +193,22 @@ def advised(expectations: Mapping[str, Expectation], able: Sequence[str]) -> str
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether advice for a case was good. family: advised. loss: against the search's best. rank: from 1."""
+    """Whether advice for a case was good. family: advised. loss: against the search's best. rank: from 1, of so many.
+
+    met: whether the budget was kept to.
+    """
 
     case: str
     family: str | None
+    met: bool
     loss: float
     rank: int
+    recipes: int
 
     @property
     def good(self) -> bool:
         """Within GOOD of the search's best, or among its first TOP recipes."""
-        return self.family is not None and (self.loss <= GOOD or self.rank <= TOP)
+        return self.met and (self.loss <= GOOD or self.rank <= TOP)
 
 
 def scored(cases: Sequence[Case]) -> list[Verdict]:
@@ -200,11 +216,10 @@ def scored(cases: Sequence[Case]) -> list[Verdict]:
     found = []
     for case in cases:
         others = [one for one in cases if one.data != case.data]
-        family = advised(expected(others, case.job), list(case.tried))
-        if family is None:
-            found.append(Verdict(case.name, None, math.inf, 0))
-            continue
-        quality = case.reached[0] - case.loss(family)
+        family = advised(expected(others, case.job), case.able)
+        loss = max(case.reached, default=0.0) if family is None else case.loss(family)
+        quality = max(case.reached, default=0.0) - loss
         rank = 1 + sum(other > quality for other in case.reached)
-        found.append(Verdict(case.name, family, case.loss(family), rank))
+        met = family is not None and case.tried[family].met
+        found.append(Verdict(case.name, family, met, loss, rank, len(case.reached)))
     return found

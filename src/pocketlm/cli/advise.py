@@ -11,6 +11,7 @@ import typer
 from pocketlm.cli.show import Bars, print_json, say
 from pocketlm.errors import MissingExtraError, UserError
 from pocketlm.job import Job, job_from_mapping, read_job
+from pocketlm.tables import did_you_mean
 from pocketlm.units import format_latency, format_size
 
 
@@ -20,9 +21,11 @@ def _option(help_text: str, *names: str) -> Any:
 
 # Options that are for data alone.
 FOR_DATA = (
-    "max_memory", "min_quality", "floor", "teacher", "text", "label", "task", "dev", "test", "unlabelled", "also",
+    "max_memory", "min_quality", "floor", "teacher", "teacher_anyway", "text", "label", "slots", "tags", "context",
+    "answer", "pair", "score", "multi_label", "width", "task", "dev", "test", "unlabelled", "variants", "also", "shots",
     "language", "few_shot", "max_length", "set",
 )  # fmt: skip
+KINDS = ("data", "model")
 
 
 def command(
@@ -37,13 +40,26 @@ def command(
     floor: Annotated[list[str] | None, _option("As of fit; several times.")] = None,
     device: Annotated[str | None, _option("host, or the file of another machine (pocketlm calibrate-device).")] = None,
     teacher: Annotated[str | None, _option("Encoder that would teach: a folder, hub name or pypi:PACKAGE.")] = None,
+    teacher_anyway: Annotated[
+        bool | None, _option("Count on the teacher even if it does not cover the language.", "--teacher-anyway")
+    ] = None,
     text: Annotated[str | None, _option("Column with the text.")] = None,
     label: Annotated[str | None, _option("Column with the label.")] = None,
+    slots: Annotated[str | None, _option("Column with slots.")] = None,
+    tags: Annotated[str | None, _option("Column with tags of words.")] = None,
+    context: Annotated[str | None, _option("Column with the context of a question.")] = None,
+    answer: Annotated[str | None, _option("Column with the answers.")] = None,
+    pair: Annotated[str | None, _option("Column with second texts.")] = None,
+    score: Annotated[str | None, _option("Column with how alike two texts are.")] = None,
+    multi_label: Annotated[bool | None, _option("Rows have several labels.", "--multi-label")] = None,
+    width: Annotated[int | None, _option("Dimensions of vectors.")] = None,
     task: Annotated[str | None, _option("Task, where the columns do not say it.")] = None,
     dev: Annotated[str | None, _option("File with rows that choose.")] = None,
     test: Annotated[str | None, _option("File with rows that are read once; not by this command.")] = None,
     unlabelled: Annotated[str | None, _option("File with more text for a teacher to label.")] = None,
+    variants: Annotated[int | None, _option("Variants of each text that a teacher labels.")] = None,
     also: Annotated[list[str] | None, _option("Another source to learn from too; several times.")] = None,
+    shots: Annotated[int | None, _option("So many rows of DATA are all there is beside its test.")] = None,
     language: Annotated[str | None, _option("The rows' language.")] = None,
     few_shot: Annotated[str | None, _option("Ways to teach with few rows, as of fit.")] = None,
     max_length: Annotated[int | None, _option("Pieces read of a text.")] = None,
@@ -51,6 +67,7 @@ def command(
     calibration: Annotated[
         str | None, _option("Of a model: text by which losses are told in nats a token instead of errors of weights.")
     ] = None,
+    as_: Annotated[str | None, _option("What a hub's name is of: data or model.", "--as")] = None,
     json_output: Annotated[bool, _option("Print one JSON document on stdout.", "--json")] = False,
 ) -> int:
     """Say which methods suit data or a model and a budget, and why, what to expect, and the command to run.
@@ -65,7 +82,7 @@ def command(
     given = {name.rstrip("_"): value for name, value in called.params.items() if value not in (None, [], ())}
     names = {"max_size", "max_latency", "device", *FOR_DATA}
     given = {name: value for name, value in given.items() if name in names}
-    if _is_model(what, given):
+    if _kind(what, given, as_, calibration) == "model":
         return _of_model(what, given, calibration, json_output)
     if calibration is not None:
         raise UserError(f"--calibration is for a model; {what} is data")
@@ -73,14 +90,23 @@ def command(
     return _of_data(job, json_output)
 
 
-def _is_model(what: str, given: Mapping[str, Any]) -> bool:
-    """Whether a name is a model's: a folder of one, a package, or a hub's where nothing speaks of rows."""
+def _kind(what: str, given: Mapping[str, Any], asked: str | None, calibration: str | None) -> str:
+    """What a name is of. Raises UserError for a hub's name where nothing says it."""
+    if asked is not None:
+        if asked not in KINDS:
+            raise UserError(f"--as {asked}: is none of {', '.join(KINDS)}.{did_you_mean(asked, list(KINDS))}")
+        return asked
     path = Path(what)
     if what.startswith("pypi:") or what.endswith(".keras") or (path / "config.json").is_file():
-        return True
-    if path.exists() or what.startswith("smart-home:") or what.endswith((".yaml", ".yml", ".csv", ".tsv", ".jsonl")):
-        return False
-    return "/" in what and not any(name in given for name in FOR_DATA)
+        return "model"
+    # a file, two with a comma, or what fit has a name for; what is none of these is a hub's
+    if path.exists() or path.suffix[1:].isalpha() or "," in what or what.startswith("smart-home:"):
+        return "data"
+    if any(name in given for name in FOR_DATA):
+        return "data"
+    if calibration is not None:
+        return "model"
+    raise UserError(f"{what}: is no file; if it is a hub's, say of what: --as data or --as model")
 
 
 def _of_model(what: str, given: Mapping[str, Any], calibration: str | None, json_output: bool) -> int:
@@ -129,14 +155,17 @@ def _say_model(found: Mapping[str, Any]) -> None:
     )
     say("bytes: " + ", ".join(f"{kind} {share:.1%}" for kind, share in found["where"].items()))
     if "latency_ms" in found:
-        say(f"in int8, 32 pieces: {_range(found['latency_ms'], format_latency)} (estimate for {found['device']})")
+        time = _range(found["latency_ms"], format_latency)
+        say(f"{found['latency_of']}: {time} (estimate for {found['device']})")
     say(f"smallest by compression alone: about {format_size(found['least_bytes'])}")
     for plan in found["plans"]:
         methods = ", ".join(f"{kind} {share:.0%}" for kind, share in plan["methods"].items())
-        kept = "" if plan["kept"] is None else f"; like models kept {plan['kept'][0]:.1%} to {plan['kept'][1]:.1%}"
+        ratios = "".join(
+            f"; {metric} ×{low:.3g} to ×{high:.3g} of like models" for metric, (low, high) in plan["ratios"].items()
+        )
         say(
             f"{format_size(plan['size_bytes'])}, {plan['bits']:.2f} bits a weight: {methods} of the weights; predicted "
-            f"+{plan['predicted']:.3g} {found['unit']}{kept}"
+            f"+{plan['predicted']:.3g} {found['unit']}, summed over matrices{ratios}"
         )
         for line in plan["evidence"]:
             say(f"  measured: {line}")
@@ -149,14 +178,15 @@ def _say_data(found: Mapping[str, Any]) -> None:
         f"{found['data']}: {found['task']}, {found['rows']:,} training and {found['dev_rows']:,} dev rows, "
         f"{found['labels']:,} outputs, {found['words']:g} words a text, {teacher}"
     )
-    say(f"estimates for {found['device']}; its building blocks were off by {found['device_error']:.0%} (median)")
+    off = found["device_error"]
+    say(f"estimates for {found['device']}" + (f"; its building blocks were off by {off:.0%} (median)" if off else ""))
     for one in found["prospects"]:
         mark = "*" if one["family"] == found["advised"] else " "
         if not one["recipe"]:
             say(f"{mark} {one['family']}: {one['why']}")
             continue
         size, time = _range(one["size_bytes"], format_size), _range(one["latency_ms"], format_latency)
-        say(f"{mark} {one['family']} ({one['recipe']}): about {size}, {time}; {_quality(one['expectation'])}")
+        say(f"{mark} {one['family']} ({one['recipe']}): {size}, {time}; {_quality(one['expectation'])}")
         say(f"    {one['why']}")
     for line in found["reasons"]:
         say(f"- {line}")
@@ -179,14 +209,17 @@ def _say_data(found: Mapping[str, Any]) -> None:
 def _quality(about: Mapping[str, Any] | None) -> str:
     if about is None:
         return "no study tells of its quality"
-    loss, low, high = (100 * about[name] for name in ("loss", "low", "high"))
+    if not about["met"]:
+        return f"kept to the budget in none of {about['cases']} studies"
+    low, high = 100 * about["low"], 100 * about["high"]
     kept = "" if about["kept"] is None else f", {about['kept'][0]:.1%} to {about['kept'][1]:.1%} of the teacher's"
-    return f"{loss:.1f} points below the best ({low:.1f} to {high:.1f} in {about['cases']} studies{kept})"
+    of = "" if about["met"] == about["cases"] else f" of {about['cases']}, the others missed the budget"
+    return f"{low:.1f} to {high:.1f} points below the best in {about['met']} studies{of}{kept}"
 
 
 def _range(values: Sequence[float], said: Any) -> str:
     low, middle, high = values
-    return f"{said(middle)} ({said(low)} to {said(high)})"
+    return f"about {said(middle)}" if low == high else f"{said(middle)} ({said(low)} to {said(high)})"
 
 
 def _say_end(found: Mapping[str, Any]) -> None:

@@ -69,7 +69,7 @@ class Facts:
             getattr(config, "hidden_size", 192),
             getattr(config, "num_hidden_layers", getattr(config, "n_layers", 2)),
             getattr(config, "num_attention_heads", 6),
-            getattr(config, "intermediate_size", 384),
+            getattr(config, "intermediate_size", getattr(config, "hidden_dim", 384)),  # DistilBERT's name for it
             context.vectors,
             context.asking,
             context.max_length,

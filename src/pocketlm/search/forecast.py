@@ -9,6 +9,7 @@ import numpy as np
 
 from pocketlm.budget import Budget, Measurement
 from pocketlm.measure.device import Device
+from pocketlm.pocket.work import digest
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.facts import Facts
 from pocketlm.search.work import TextSize, work_of
@@ -21,7 +22,8 @@ FEWEST = 2
 class Forecast:
     """Expected latencies on this machine, corrected by what students of the same family were measured to take.
 
-    here: this machine. there: the one that Pockets will run on, None where it is this one.
+    here: this machine. there: the one that Pockets will run on, None where it is this one. checked: of each student
+    that was measured, what building blocks `alone` said of it, and what was expected with what others had shown.
     """
 
     here: Device
@@ -42,9 +44,10 @@ class Forecast:
         expected = self._on(self.here, recipe)
         ratios = self.seen.setdefault(recipe.family, [])
         known = float(np.median(ratios)) if len(ratios) >= FEWEST else 1.0
-        self.checked.append(
-            {"name": recipe.name, "expected_ms": expected * known, "measured_ms": measured.latency_p50_ms}
-        )
+        self.checked.append({
+            "name": recipe.name, "key": digest(recipe.to_json()), "alone_ms": expected,
+            "expected_ms": expected * known, "measured_ms": measured.latency_p50_ms,
+        })  # fmt: skip
         ratios.append(measured.latency_p50_ms / expected)
 
     def moved(self, recipe: Recipe, measured: Measurement) -> Measurement:

@@ -45,7 +45,7 @@ def families_for(facts: Facts) -> tuple[Family, ...]:
     if facts.frozen or (not facts.taught and facts.texts < FEW_TEXTS):
         return (LINEAR,)
     # of many rows a network learns more than its teacher's vectors tell, which take long to ask for
-    stacks = facts.taught and facts.labelled <= LEXICON_ROWS
+    stacks = facts.taught and facts.encoder and facts.labelled <= LEXICON_ROWS
     return FAMILIES if stacks else FAMILIES[:-1]
 
 
@@ -181,14 +181,17 @@ class Space:
 def check_in_space(narrowed: Sequence[str], facts: Facts) -> dict[str, Family]:
     """The families that are tried, by name.
 
-    Raises RecipeError for one that does not suit the job, and for a setting that no pass of any of them has.
+    Of those that are named, families that do not suit the job are left out as long as one does. Raises RecipeError
+    where none does, and for a setting that no pass of any of them has.
     """
     given = dict(parse_setting(one) for one in narrowed)
     families = families_for(facts)
     wanted = given.get(f"{OWN}.family")
     try:
         names = [one.name for one in families]
-        names = names if wanted is None else list(Choice(tuple(names)).narrowed(_listed(wanted)).values)
+        if wanted is not None:
+            asked = Choice(tuple(one.name for one in FAMILIES)).narrowed(_listed(wanted)).values
+            names = [name for name in names if name in asked] or list(Choice(tuple(names)).narrowed(asked).values)
     except ValueError as error:
         raise RecipeError(f"set {OWN}.family: {error}") from None
     found = {one.name: one for one in families if one.name in names}

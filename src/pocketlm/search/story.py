@@ -73,7 +73,7 @@ def _trial(one: FrozenTrial, begin: float, chosen: str | None) -> dict[str, Any]
     family = about.get("family", "")
     told: dict[str, Any] = {
         "number": one.number, "name": about.get("recipe", ""), "family": family, "status": about["status"],
-        "why": about.get("why", ""), "start": "start" in about,
+        "why": about.get("why", ""), "start": "start" in about or bool(about.get("again")), "key": about.get("key", ""),
         "chosen": chosen is not None and about.get("key") == chosen, "begin": begin, "seconds": _seconds(one),
         "expected_bytes": about.get("bytes", 0),
         "knobs": {name.partition("/")[2]: value for name, value in one.params.items() if "/" in name},

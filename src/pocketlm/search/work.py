@@ -121,7 +121,7 @@ def _graph(student: Any, facts: Facts, pieces: float) -> dict[str, float]:
 
 def encoder_work(facts: Facts, layers: int, pieces: float) -> dict[str, float]:
     """What a text of so many pieces costs the teacher itself with so many of its layers, in int8."""
-    whole = SmallTransformer(depth=layers, heads=facts.heads, ffn=facts.ffn, rank=facts.width)
+    whole = SmallTransformer(depth=layers, heads=facts.heads, ffn=facts.ffn, rank=1)  # its embeddings are no product
     return {"piece": pieces} | _graph(whole, facts, pieces)
 
 
