@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DATA ?=
 MODELS ?=
 
-.PHONY: demo test check docs bench bench-low-resource bench-compression bench-tasks setup clean
+.PHONY: demo test check docs bench bench-low-resource bench-compression bench-tasks bench-search setup clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -84,6 +84,13 @@ bench-tasks: $(VENV)/dev
 	$(BIN)/python benchmarks/translation.py --data "$(DATA)/lafand-en-swa" --source en --target swa \
 		--out $(RESULTS)/translation.json
 	$(BIN)/python benchmarks/tasks_page.py $(RESULTS)
+
+# make bench-search DATA=folder: what the search finds beside chance and rules of thumb, how budgets end, and the studies
+# that advice knows; days, and all of them go on where they stopped
+bench-search: $(VENV)/dev
+	$(BIN)/python benchmarks/search_front.py --data "$(DATA)" --out $(RESULTS)/search_front.json
+	$(BIN)/python benchmarks/budgets.py --out $(RESULTS)/budgets.json
+	$(BIN)/python benchmarks/advice.py --data "$(DATA)" --results $(RESULTS) --out $(RESULTS)/advice.json
 
 clean:
 	rm -rf $(VENV) site

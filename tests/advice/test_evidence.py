@@ -103,7 +103,7 @@ def trial(family, quality, size, start=True, why="meets the budget", status="mea
 
 def test_a_fit_becomes_a_case():
     trials = [
-        trial("bag", 0.7, 50), trial("bag", 0.8, 90), trial("bag", 0.9, 80, start=False),
+        trial("bag", 0.8, 90), trial("bag", 0.7, 95), trial("bag", 0.9, 80, start=False),
         trial("static", 0.95, 110, why="size 110 B (≤ 100 B): missed"),
     ]  # fmt: skip
     result = {
@@ -122,6 +122,6 @@ def test_a_fit_becomes_a_case():
 
 def test_what_comes_with_the_package_is_read():
     cases, models = known_cases(), known_models()
-    assert len(cases) >= 12 and len({one.data for one in cases}) >= 5
+    assert len(cases) >= 12 and len({one.data for one in cases}) >= 4
     assert all(one.job["task"] and set(one.able) == set(one.tried) for one in cases)
     assert {one.kind for one in models} == {"encoder", "decoder"} and all(0.5 < one.ratio < 2 for one in models)

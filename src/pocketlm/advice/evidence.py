@@ -1,7 +1,7 @@
 """What to expect of each family of students for a job, from studies of jobs like it; and how good such advice is.
 
-A case is a study that was searched: a job with a budget, the families that `advise` thought able before, what the rule
-of thumb of each came to, and what all recipes reached. What a family loses against the best of a case says more than
+A case is a study that was searched: a job with a budget, the families that `advise` thought able before, what rules of
+thumb of each came to, and what all recipes reached. What a family loses against the best of a case says more than
 the figure itself, which depends on the data: what is expected of it is the mean of these losses, the nearer the case
 (`search.warm.apart`), the heavier.
 """
@@ -30,7 +30,7 @@ LIKE_BITS = 0.8
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of a family's rule of thumb. quality: on dev. met: whether the budget was kept to.
+    """What became of a family's rules of thumb, the best of them. quality: on dev. met: whether the budget was kept to.
 
     size, time: what was measured over what was expected of it alone; None where it was not measured.
     """
@@ -62,8 +62,8 @@ class Case:
     def of(cls, name: str, data: str, able: Sequence[str], result: Mapping[str, Any]) -> Case:
         """The case that the result of a fit tells of.
 
-        Of a family's rules of thumb it is the largest that counts, as is advised; one that was not measured, or failed,
-        did not keep to the budget.
+        Of a family's rules of thumb, all of which the advised command tries, it is the best that counts; what was not
+        measured, or failed, did not keep to the budget.
         """
         search, main = result["search"], result["main_metric"]
         measured = [one for one in search["trials"] if one["status"] == "measured"]
@@ -72,7 +72,7 @@ class Case:
         times = {one["key"]: one["measured_ms"] / one["alone_ms"] for one in checked}
         tried = dict.fromkeys(able, Tried(0.0, False))
         starts = [one for one in measured if one["start"] and one["family"] in tried]
-        for one in sorted(starts, key=lambda one: one["figures"]["size_bytes"]):
+        for one in sorted(starts, key=lambda one: (one["why"] == MEETS, one["figures"]["quality"])):
             figures = one["figures"]
             tried[one["family"]] = Tried(
                 figures["quality"], one["why"] == MEETS, figures["size_bytes"] / one["expected_bytes"],

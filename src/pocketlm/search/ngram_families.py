@@ -31,6 +31,9 @@ READ, READ_ON = (48, 96, 192, 320, 512), 3
 # Bags beyond this gain nothing more; a transformer makes better use of the bytes. Vectors need more dimensions.
 LARGEST_BAG, LARGEST_TABLE = 1_600_000, 3_000_000
 SMALLEST_BAG = 12_000
+# Without a teacher few n-grams of few dimensions may tell more of new texts than all that there are: such a bag is
+# tried beside one that fills the bytes allowed.
+SPARE_BAG, SPARE_WIDTH, SPARE_FROM = 24_000, 16, 2
 BAG_BITS: Final = 4
 # Texts that a bag sees in all, epochs times rows, and one that gives vectors, in batches of so many.
 BAG_TEXTS, TABLE_TEXTS, TABLE_BATCH = 1_200_000, 500_000, 256
@@ -107,13 +110,16 @@ def _bag_starts(facts: Facts, budget: Budget) -> list[Start]:
     sizes = (60_000, 250_000, 1_000_000)
     if budget.max_size is not None:
         sizes = (max(SMALLEST_BAG, min(LARGEST_BAG, budget.max_size)),)
-    return [Start(_bag(facts, size), size) for size in sizes]
+    starts = [Start(_bag(facts, size), size) for size in sizes]
+    if not facts.taught and sizes[-1] >= SPARE_FROM * SPARE_BAG:
+        starts.insert(0, Start(_bag(facts, SPARE_BAG, SPARE_WIDTH), SPARE_BAG))
+    return starts
 
 
-def _bag(facts: Facts, size: int) -> Steps:
+def _bag(facts: Facts, size: int, width: int | None = None) -> Steps:
     epochs = facts.epochs(BAG_TEXTS)
     taught = Distill(epochs=epochs, rate=5e-3, patience=epochs)
-    student = HashedNgrams(width=48 if size < 60_000 else 64 if size < 700_000 else 96)
+    student = HashedNgrams(width=width or (48 if size < 60_000 else 64 if size < 700_000 else 96))
     return student, taught, PruneRows(), taught, Quantize(bits=BAG_BITS, epochs=max(2, epochs // 3), rate=1e-3)
 
 
