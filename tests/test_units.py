@@ -6,6 +6,7 @@ from pocketlm.budget import Budget, Measurement, QualityFloor
 from pocketlm.errors import BudgetError, UnitError, UnknownNameError
 from pocketlm.tables import Table
 from pocketlm.units import (
+    exact_size,
     format_duration,
     format_latency,
     format_size,
@@ -109,3 +110,7 @@ def test_tables_suggest_the_nearest_name():
     assert len(table) == 2
     with pytest.raises(UnknownNameError, match="Did you mean 'alpha'"):
         table["alpah"]
+
+
+def test_sizes_of_options_lose_nothing():
+    assert [exact_size(one) for one in (60_000, 1_500_000, 1_234_567)] == ["60kB", "1.5MB", "1234567B"]

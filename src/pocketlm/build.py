@@ -35,7 +35,7 @@ try:
     from pocketlm.hearing import Hearing, covers, hearing
     from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained
     from pocketlm.modelling import fit_modeller
-    from pocketlm.opening import to_learn_from, ways_of, with_data
+    from pocketlm.opening import to_learn_from, ways_of, with_data, with_vectors
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import Prefixes
     from pocketlm.search.allocator import allocator
@@ -55,7 +55,7 @@ try:
     from pocketlm.students.pieces import student_pieces
     from pocketlm.students.solve import Solve
     from pocketlm.train.context import FitContext
-    from pocketlm.train.embedder import prepare_embedder, sized, with_teachers_pairs
+    from pocketlm.train.embedder import prepare_embedder, with_teachers_pairs
     from pocketlm.train.frozen import SEEN_VERSION, Seen
     from pocketlm.train.keras_teacher import is_keras
     from pocketlm.train.lesson import join, lesson
@@ -111,10 +111,8 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         pretrained = None
     vectors = any(output.kind == "vector" for output in prepared.outputs)
     ways = ways_of(job, prepared, pretrained)
-    if vectors:
-        if pretrained is None:
-            raise RecipeError(f"{prepared.task.name} needs --teacher: a sentence encoder whose vectors students learn")
-        prepared = sized(prepared, pretrained, job.width)
+    prepared = with_vectors(job, prepared, pretrained)
+    if vectors and pretrained is not None:
         prepared = with_teachers_pairs(prepared, pretrained, job.max_length, job.seed)
     mixup = float(prepared.about.get("augmentation", {}).get("mixup", 0.0))
     learnt, learnt_dev = to_learn_from(job, prepared, pretrained)

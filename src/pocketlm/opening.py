@@ -13,6 +13,7 @@ from pocketlm.progress import Progress
 from pocketlm.runtime.unsure import single_output
 from pocketlm.tables import did_you_mean
 from pocketlm.tasks.prepare import Prepared, prepare
+from pocketlm.train.embedder import sized
 from pocketlm.train.few_shot import ways_for
 from pocketlm.train.keras_teacher import is_keras
 from pocketlm.train.lesson import in_windows
@@ -77,3 +78,15 @@ def ways_of(job: Job, prepared: Prepared, pretrained: Pretrained | None) -> tupl
             raise RecipeError(f"few-shot: {job.few_shot} trains a teacher; give --teacher, an encoder")
         return ()
     return ways_for(job.few_shot, prepared.train, prepared.outputs, len(prepared.unlabelled), len(prepared.dev))
+
+
+def with_vectors(job: Job, prepared: Prepared, pretrained: Pretrained | None) -> Prepared:
+    """The data with vectors as wide as the job or the teacher says, where texts become vectors; else as it is.
+
+    Raises RecipeError where there is no teacher for them.
+    """
+    if not any(output.kind == "vector" for output in prepared.outputs):
+        return prepared
+    if pretrained is None:
+        raise RecipeError(f"{prepared.task.name} needs --teacher: a sentence encoder whose vectors students learn")
+    return sized(prepared, pretrained, job.width)

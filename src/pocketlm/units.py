@@ -78,3 +78,9 @@ def format_duration(seconds: float) -> str:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}m {rest:02d}s" if minutes < 60 else f"{minutes // 60}h {minutes % 60:02d}m"
+
+
+def exact_size(size_bytes: int) -> str:
+    """As an option is given: with a unit where that loses nothing, in bytes otherwise."""
+    text = format_size(size_bytes).replace(" ", "").replace(",", "")
+    return text if parse_size(text) == size_bytes else f"{size_bytes}B"

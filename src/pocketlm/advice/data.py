@@ -21,7 +21,7 @@ from pocketlm.job import Job
 from pocketlm.measure.calibrate import this_machine
 from pocketlm.measure.device import Device, read_device
 from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained
-from pocketlm.opening import to_learn_from, ways_of, with_data
+from pocketlm.opening import to_learn_from, ways_of, with_data, with_vectors
 from pocketlm.outputs import Example
 from pocketlm.progress import Progress, Silent
 from pocketlm.search.facts import Facts
@@ -34,7 +34,6 @@ from pocketlm.search.work import TextSize, encoder_work, work_of
 from pocketlm.students.pieces import student_pieces
 from pocketlm.tasks.prepare import Prepared
 from pocketlm.train.context import FitContext
-from pocketlm.train.embedder import sized
 from pocketlm.train.few_shot import FROZEN
 from pocketlm.train.keras_teacher import is_keras
 from pocketlm.train.lesson import lesson
@@ -105,10 +104,7 @@ def advise(job: Job | str, *, progress: Progress | None = None, **settings: Any)
             "model comes to a size"
         )
     pretrained, heard = _teacher(job, prepared, progress)
-    if any(output.kind == "vector" for output in prepared.outputs):
-        if pretrained is None:
-            raise RecipeError(f"{prepared.task.name} needs --teacher: a sentence encoder whose vectors students learn")
-        prepared = sized(prepared, pretrained, job.width)
+    prepared = with_vectors(job, prepared, pretrained)
     facts, text = _facts(job, prepared, pretrained, heard)
     progress.stage("timing building blocks on this machine")
     device = there or this_machine()

@@ -26,7 +26,7 @@ from pocketlm.recipe.currency import Bytes
 from pocketlm.recipe.target import PRIOR
 from pocketlm.search.facts import Facts
 from pocketlm.search.work import encoder_work
-from pocketlm.units import format_latency, format_size, parse_latency, parse_size
+from pocketlm.units import exact_size, format_latency, format_size, parse_latency, parse_size
 
 # Shares of the model's own bytes that are looked at where nobody names a size.
 SHARES = (0.5, 0.25, 0.15)
@@ -151,7 +151,7 @@ def _advised(
         if model.spec.kind != "encoder":
             raise BudgetError(f"{name}: this budget is out of reach: {why}")
         words = ["pocketlm", "fit", "DATA", "--teacher", name]
-        words += ["--max-size", _exact(size)] if size is not None else []
+        words += ["--max-size", exact_size(size)] if size is not None else []
         words += ["--max-latency", f"{limit:g}ms"] if limit is not None else []
         return {
             "advised": "a student", "reasons": [*reasons, f"{why}: a student of it has to be taught, on labelled rows"],
@@ -159,14 +159,9 @@ def _advised(
         }  # fmt: skip
     if not about["plans"] or (size is None and limit is not None):
         return {"advised": "nothing", "reasons": [*reasons, "it keeps to the budget as it is"], "command": ""}
-    words = ["pocketlm", "compress", name, "--target-size", _exact(about["plans"][0]["size_bytes"])]
+    words = ["pocketlm", "compress", name, "--target-size", exact_size(about["plans"][0]["size_bytes"])]
     words += ["--calibration", calibration or ("FILE.wav" if model.spec.kind == "speech" else "TEXT.txt")]
     return {"advised": "compression", "reasons": reasons, "command": shlex.join([*words, "-o", "small"])}
-
-
-def _exact(size: int) -> str:
-    """As an option is given, with a unit where that loses nothing."""
-    return f"{size // 1000}kB" if size % 1000 == 0 and size < 1e6 else f"{size / 1e6:.12g}MB"
 
 
 def _reasons(model: Model, about: Mapping[str, Any]) -> list[str]:

@@ -8,16 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from pocketlm.cli.show import Bars, print_json, say
-from pocketlm.errors import MissingExtraError, UserError
+from pocketlm.cli.show import Bars, need_torch, option, print_json, say
+from pocketlm.errors import UserError
 from pocketlm.job import Job, job_from_mapping, read_job
 from pocketlm.tables import did_you_mean
 from pocketlm.units import format_latency, format_size
-
-
-def _option(help_text: str, *names: str) -> Any:
-    return typer.Option(*names, help=help_text, show_default=False)
-
 
 # Options that are for data alone.
 FOR_DATA = (
@@ -33,42 +28,42 @@ def command(
     what: Annotated[
         str, typer.Argument(help="Labelled data or a job.yaml, as fit takes it; or a model, as compress takes it.")
     ],
-    max_size: Annotated[str | None, _option('Largest file, such as "300kB".')] = None,
-    max_latency: Annotated[str | None, _option("Longest median time of one text (of a model: of 32 pieces).")] = None,
-    max_memory: Annotated[str | None, _option("Most memory of a process that runs it.")] = None,
-    min_quality: Annotated[str | None, _option("As of fit; the command that is advised has it.")] = None,
-    floor: Annotated[list[str] | None, _option("As of fit; several times.")] = None,
-    device: Annotated[str | None, _option("host, or the file of another machine (pocketlm calibrate-device).")] = None,
-    teacher: Annotated[str | None, _option("Encoder that would teach: a folder, hub name or pypi:PACKAGE.")] = None,
+    max_size: Annotated[str | None, option('Largest file, such as "300kB".')] = None,
+    max_latency: Annotated[str | None, option("Longest median time of one text (of a model: of 32 pieces).")] = None,
+    max_memory: Annotated[str | None, option("Most memory of a process that runs it.")] = None,
+    min_quality: Annotated[str | None, option("As of fit; the command that is advised has it.")] = None,
+    floor: Annotated[list[str] | None, option("As of fit; several times.")] = None,
+    device: Annotated[str | None, option("host, or the file of another machine (pocketlm calibrate-device).")] = None,
+    teacher: Annotated[str | None, option("Encoder that would teach: a folder, hub name or pypi:PACKAGE.")] = None,
     teacher_anyway: Annotated[
-        bool | None, _option("Count on the teacher even if it does not cover the language.", "--teacher-anyway")
+        bool | None, option("Count on the teacher even if it does not cover the language.", "--teacher-anyway")
     ] = None,
-    text: Annotated[str | None, _option("Column with the text.")] = None,
-    label: Annotated[str | None, _option("Column with the label.")] = None,
-    slots: Annotated[str | None, _option("Column with slots.")] = None,
-    tags: Annotated[str | None, _option("Column with tags of words.")] = None,
-    context: Annotated[str | None, _option("Column with the context of a question.")] = None,
-    answer: Annotated[str | None, _option("Column with the answers.")] = None,
-    pair: Annotated[str | None, _option("Column with second texts.")] = None,
-    score: Annotated[str | None, _option("Column with how alike two texts are.")] = None,
-    multi_label: Annotated[bool | None, _option("Rows have several labels.", "--multi-label")] = None,
-    width: Annotated[int | None, _option("Dimensions of vectors.")] = None,
-    task: Annotated[str | None, _option("Task, where the columns do not say it.")] = None,
-    dev: Annotated[str | None, _option("File with rows that choose.")] = None,
-    test: Annotated[str | None, _option("File with rows that are read once; not by this command.")] = None,
-    unlabelled: Annotated[str | None, _option("File with more text for a teacher to label.")] = None,
-    variants: Annotated[int | None, _option("Variants of each text that a teacher labels.")] = None,
-    also: Annotated[list[str] | None, _option("Another source to learn from too; several times.")] = None,
-    shots: Annotated[int | None, _option("So many rows of DATA are all there is beside its test.")] = None,
-    language: Annotated[str | None, _option("The rows' language.")] = None,
-    few_shot: Annotated[str | None, _option("Ways to teach with few rows, as of fit.")] = None,
-    max_length: Annotated[int | None, _option("Pieces read of a text.")] = None,
-    set_: Annotated[list[str] | None, _option("What settings of the search may be, as of fit.", "--set")] = None,
+    text: Annotated[str | None, option("Column with the text.")] = None,
+    label: Annotated[str | None, option("Column with the label.")] = None,
+    slots: Annotated[str | None, option("Column with slots.")] = None,
+    tags: Annotated[str | None, option("Column with tags of words.")] = None,
+    context: Annotated[str | None, option("Column with the context of a question.")] = None,
+    answer: Annotated[str | None, option("Column with the answers.")] = None,
+    pair: Annotated[str | None, option("Column with second texts.")] = None,
+    score: Annotated[str | None, option("Column with how alike two texts are.")] = None,
+    multi_label: Annotated[bool | None, option("Rows have several labels.", "--multi-label")] = None,
+    width: Annotated[int | None, option("Dimensions of vectors.")] = None,
+    task: Annotated[str | None, option("Task, where the columns do not say it.")] = None,
+    dev: Annotated[str | None, option("File with rows that choose.")] = None,
+    test: Annotated[str | None, option("File with rows that are read once; not by this command.")] = None,
+    unlabelled: Annotated[str | None, option("File with more text for a teacher to label.")] = None,
+    variants: Annotated[int | None, option("Variants of each text that a teacher labels.")] = None,
+    also: Annotated[list[str] | None, option("Another source to learn from too; several times.")] = None,
+    shots: Annotated[int | None, option("So many rows of DATA are all there is beside its test.")] = None,
+    language: Annotated[str | None, option("The rows' language.")] = None,
+    few_shot: Annotated[str | None, option("Ways to teach with few rows, as of fit.")] = None,
+    max_length: Annotated[int | None, option("Pieces read of a text.")] = None,
+    set_: Annotated[list[str] | None, option("What settings of the search may be, as of fit.", "--set")] = None,
     calibration: Annotated[
-        str | None, _option("Of a model: text by which losses are told in nats a token instead of errors of weights.")
+        str | None, option("Of a model: text by which losses are told in nats a token instead of errors of weights.")
     ] = None,
-    as_: Annotated[str | None, _option("What a hub's name is of: data or model.", "--as")] = None,
-    json_output: Annotated[bool, _option("Print one JSON document on stdout.", "--json")] = False,
+    as_: Annotated[str | None, option("What a hub's name is of: data or model.", "--as")] = None,
+    json_output: Annotated[bool, option("Print one JSON document on stdout.", "--json")] = False,
 ) -> int:
     """Say which methods suit data or a model and a budget, and why, what to expect, and the command to run.
 
@@ -113,7 +108,7 @@ def _of_model(what: str, given: Mapping[str, Any], calibration: str | None, json
     for name in FOR_DATA:
         if name in given:
             raise UserError(f"--{name.replace('_', '-')} is for data; {what} is a model")
-    _need_torch()
+    need_torch("advise")
     from pocketlm.advice.model import advise_model
 
     with Bars() as bars:
@@ -129,7 +124,7 @@ def _of_model(what: str, given: Mapping[str, Any], calibration: str | None, json
 
 
 def _of_data(job: Job, json_output: bool) -> int:
-    _need_torch()
+    need_torch("advise")
     from pocketlm.advice.data import advise
 
     with Bars() as bars:
@@ -139,13 +134,6 @@ def _of_data(job: Job, json_output: bool) -> int:
     else:
         _say_data(found)
     return 0
-
-
-def _need_torch() -> None:
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("advise", "build") from None
 
 
 def _say_model(found: Mapping[str, Any]) -> None:

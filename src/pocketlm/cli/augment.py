@@ -11,52 +11,46 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pocketlm.cli.show import Bars, console, print_json, say
+from pocketlm.cli.show import Bars, console, option, print_json, say
 from pocketlm.job import Job
-
-
-def _option(help_text: str, *names: str) -> Any:
-    return typer.Option(*names, help=help_text, show_default=False)
 
 
 def command(
     called: typer.Context,
     data: Annotated[str, typer.Argument(help="Labelled rows: a file, a folder, smart-home:LANG or a hub data set.")],
     tried: Annotated[
-        str | None, _option('Measure the held-out gain of methods: "all", or names joined by commas.', "--try")
+        str | None, option('Measure the held-out gain of methods: "all", or names joined by commas.', "--try")
     ] = None,
     method: Annotated[
-        list[str] | None, _option("Method whose rows are written; may be given again.", "--method")
+        list[str] | None, option("Method whose rows are written; may be given again.", "--method")
     ] = None,
     output: Annotated[
-        str | None, _option("File to write: .jsonl, .csv or .tsv; after --try, of methods that help.", "-o", "--output")
+        str | None, option("File to write: .jsonl, .csv or .tsv; after --try, of methods that help.", "-o", "--output")
     ] = None,
-    language: Annotated[str | None, _option("Language code of the rows, such as yo; for orthography.")] = None,
+    language: Annotated[str | None, option("Language code of the rows, such as yo; for orthography.")] = None,
     model: Annotated[
-        str | None, _option("Model for masked-lm (an encoder) or generate (a decoder or its Pocket).")
+        str | None, option("Model for masked-lm (an encoder) or generate (a decoder or its Pocket).")
     ] = None,
-    there: Annotated[str | None, _option("Translator into another language, for back-translation.")] = None,
-    back: Annotated[str | None, _option("Translator back.")] = None,
-    lexicon: Annotated[
-        str | None, _option("File with a word, a tab and a translation a line, for code-switch.")
-    ] = None,
+    there: Annotated[str | None, option("Translator into another language, for back-translation.")] = None,
+    back: Annotated[str | None, option("Translator back.")] = None,
+    lexicon: Annotated[str | None, option("File with a word, a tab and a translation a line, for code-switch.")] = None,
     noises: Annotated[
-        str | None, _option("Folder of WAV files heard behind speech by the method noise; pink noise without.")
+        str | None, option("Folder of WAV files heard behind speech by the method noise; pink noise without.")
     ] = None,
-    teacher: Annotated[str | None, _option("Encoder that judges new rows and knows words of like meaning.")] = None,
+    teacher: Annotated[str | None, option("Encoder that judges new rows and knows words of like meaning.")] = None,
     confidence: Annotated[float, typer.Option(help="Least score of a new row's label in the judge's answer.")] = 0.5,
     copies: Annotated[int, typer.Option(help="Times a method goes over the training rows.")] = 2,
     seeds: Annotated[int, typer.Option(help="Seeds of the measurement.")] = 3,
     folds: Annotated[int, typer.Option(help="Parts of the training rows that are held out in turn.")] = 3,
-    dev: Annotated[str | None, _option("File with dev rows: none of their texts becomes a training row.")] = None,
-    test: Annotated[str | None, _option("File with test rows: none of their texts becomes a training row.")] = None,
-    text: Annotated[str | None, _option("Column with the text; several joined by commas.")] = None,
-    label: Annotated[str | None, _option("Column with the label or intent.")] = None,
-    slots: Annotated[str | None, _option("Column with BIO tags beside an intent.")] = None,
-    tags: Annotated[str | None, _option("Column with a tag a word, by name or number; no label then.")] = None,
+    dev: Annotated[str | None, option("File with dev rows: none of their texts becomes a training row.")] = None,
+    test: Annotated[str | None, option("File with test rows: none of their texts becomes a training row.")] = None,
+    text: Annotated[str | None, option("Column with the text; several joined by commas.")] = None,
+    label: Annotated[str | None, option("Column with the label or intent.")] = None,
+    slots: Annotated[str | None, option("Column with BIO tags beside an intent.")] = None,
+    tags: Annotated[str | None, option("Column with a tag a word, by name or number; no label then.")] = None,
     multi_label: Annotated[bool, typer.Option("--multi-label", help="Rows have any number of labels.")] = False,
-    source: Annotated[str | None, _option("Column with the text to translate.")] = None,
-    target: Annotated[str | None, _option("Column with the text to write.")] = None,
+    source: Annotated[str | None, option("Column with the text to translate.")] = None,
+    target: Annotated[str | None, option("Column with the text to write.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from pocketlm.cli.show import Bars, console, print_json
-from pocketlm.errors import MissingExtraError, RecipeError
+from pocketlm.cli.show import Bars, console, need_torch, print_json
+from pocketlm.errors import RecipeError
 from pocketlm.units import format_duration, format_size, parse_latency, parse_size
 
 
@@ -63,10 +63,7 @@ def command(
         raise RecipeError("give one of --recipe FILE, --target-size SIZE and --target-time TIME")
     if teacher is not None and recipe is None:
         raise RecipeError("--teacher goes with --recipe: a target is searched for the model as it is given")
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("compress", "build") from None
+    need_torch("compress")
     from pocketlm.model.folder import check_output
     from pocketlm.recipe.job import CompressJob, run_job
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pocketlm.cli.show import Bars, console, print_json, say
+from pocketlm.cli.show import Bars, console, option, print_json, say
 from pocketlm.job import Job
 
 if TYPE_CHECKING:
@@ -19,29 +19,25 @@ if TYPE_CHECKING:
 _SHOWN = 3
 
 
-def _option(help_text: str, *names: str) -> Any:
-    return typer.Option(*names, help=help_text, show_default=False)
-
-
 def command(
     data: Annotated[str, typer.Argument(help="A file, two (a.en,a.sw), a folder, smart-home:LANG or a hub data set.")],
-    dev: Annotated[str | None, _option("File with dev rows.")] = None,
-    test: Annotated[str | None, _option("File with test rows.")] = None,
-    text: Annotated[str | None, _option("Column with the text; several joined by commas.")] = None,
-    label: Annotated[str | None, _option("Column with the label or intent.")] = None,
-    slots: Annotated[str | None, _option("Column with BIO tags beside an intent.")] = None,
-    tags: Annotated[str | None, _option("Column with a tag a word, by name or number; no label then.")] = None,
-    context: Annotated[str | None, _option("Column with what questions are about.")] = None,
-    answer: Annotated[str | None, _option("Column with the answers, which are parts of the context.")] = None,
-    pair: Annotated[str | None, _option("Column with the second text of a pair.")] = None,
-    score: Annotated[str | None, _option("Column with how alike the texts of a pair are.")] = None,
-    source: Annotated[str | None, _option("Column with the text to translate.")] = None,
-    target: Annotated[str | None, _option("Column with the text to write.")] = None,
-    task: Annotated[str | None, _option("The task where columns do not say it.")] = None,
+    dev: Annotated[str | None, option("File with dev rows.")] = None,
+    test: Annotated[str | None, option("File with test rows.")] = None,
+    text: Annotated[str | None, option("Column with the text; several joined by commas.")] = None,
+    label: Annotated[str | None, option("Column with the label or intent.")] = None,
+    slots: Annotated[str | None, option("Column with BIO tags beside an intent.")] = None,
+    tags: Annotated[str | None, option("Column with a tag a word, by name or number; no label then.")] = None,
+    context: Annotated[str | None, option("Column with what questions are about.")] = None,
+    answer: Annotated[str | None, option("Column with the answers, which are parts of the context.")] = None,
+    pair: Annotated[str | None, option("Column with the second text of a pair.")] = None,
+    score: Annotated[str | None, option("Column with how alike the texts of a pair are.")] = None,
+    source: Annotated[str | None, option("Column with the text to translate.")] = None,
+    target: Annotated[str | None, option("Column with the text to write.")] = None,
+    task: Annotated[str | None, option("The task where columns do not say it.")] = None,
     multi_label: Annotated[bool, typer.Option("--multi-label", help="Rows have any number of labels.")] = False,
-    language: Annotated[str | None, _option("The language rows should be in, such as yo, yor_Latn or Yoruba.")] = None,
-    max_length: Annotated[int | None, _option("Pieces of a text that will be read.")] = None,
-    fix: Annotated[str | None, _option("File to write with what can surely be mended: .jsonl, .csv or .tsv.")] = None,
+    language: Annotated[str | None, option("The language rows should be in, such as yo, yor_Latn or Yoruba.")] = None,
+    max_length: Annotated[int | None, option("Pieces of a text that will be read.")] = None,
+    fix: Annotated[str | None, option("File to write with what can surely be mended: .jsonl, .csv or .tsv.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 where there is an error.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,

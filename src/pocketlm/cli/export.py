@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pocketlm.cli.show import print_json, say
-from pocketlm.errors import MissingExtraError, OutputError, UserError
+from pocketlm.cli.show import need_torch, print_json, say
+from pocketlm.errors import OutputError, UserError
 from pocketlm.units import format_size
 
 
@@ -61,10 +61,7 @@ def command(
         _refuse_packing(packing, output)
     if path.is_dir() or (path.exists() and not force):
         raise OutputError(f"{output}: {'is a folder' if path.is_dir() else 'exists already; --force replaces it'}")
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("export", "build") from None
+    need_torch("export")
     from pocketlm.model.pretrained import load_model
 
     loaded = load_model(model)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pocketlm.cli.show import Bars, print_json, say
-from pocketlm.errors import CalibrationError, MissingExtraError, UserError
+from pocketlm.cli.show import Bars, need_torch, print_json, say
+from pocketlm.errors import CalibrationError, UserError
 from pocketlm.units import format_size
 
 # Methods whose losses stand in the table on the terminal, under short names; JSON and the page have more.
@@ -68,10 +68,7 @@ def _model(
     path: str, calibration: str | None, test: str | None, windows: int, length: int, cache: Path | None, quiet: bool
 ) -> dict[str, Any]:
     """What is known of a model's layers, as plain data."""
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("inspect of a model", "build") from None
+    need_torch("inspect of a model")
     from pocketlm.compress.audit import audit
     from pocketlm.compress.calibration import read_calibration
     from pocketlm.compress.context import Context

@@ -10,14 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pocketlm.cli.show import Bars, console, print_json, say
+from pocketlm.cli.show import Bars, console, option, print_json, say
 
 if TYPE_CHECKING:
     from pocketlm.labelling.session import Session
-
-
-def _option(help_text: str, *names: str) -> Any:
-    return typer.Option(*names, help=help_text, show_default=False)
 
 
 def command(
@@ -25,12 +21,12 @@ def command(
     output: Annotated[str, typer.Option("-o", "--output", help="File of labels; one that exists is gone on with.")] = (
         "labels.jsonl"
     ),
-    labels: Annotated[str | None, _option("Labels, joined by commas; more can be made on the way.")] = None,
-    start: Annotated[str | None, _option("File of labelled rows, which become training rows.", "--from")] = None,
-    model: Annotated[str | None, _option("Pocket whose labels and doubts help from the first row.")] = None,
-    teacher: Annotated[str | None, _option("Encoder whose vectors say which texts are alike.")] = None,
-    text: Annotated[str | None, _option("Column with the text; several joined by commas.")] = None,
-    label: Annotated[str | None, _option("Column with the label, of --from and --simulate.")] = None,
+    labels: Annotated[str | None, option("Labels, joined by commas; more can be made on the way.")] = None,
+    start: Annotated[str | None, option("File of labelled rows, which become training rows.", "--from")] = None,
+    model: Annotated[str | None, option("Pocket whose labels and doubts help from the first row.")] = None,
+    teacher: Annotated[str | None, option("Encoder whose vectors say which texts are alike.")] = None,
+    text: Annotated[str | None, option("Column with the text; several joined by commas.")] = None,
+    label: Annotated[str | None, option("Column with the label, of --from and --simulate.")] = None,
     page: Annotated[bool, typer.Option("--page", help="Label on a local page rather than in the terminal.")] = False,
     port: Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.", min=0, max=65535)] = 0,
     batch: Annotated[int, typer.Option(help="Rows between two fits.")] = 10,

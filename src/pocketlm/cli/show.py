@@ -7,16 +7,31 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pocketlm.errors import MissingExtraError
 from pocketlm.units import format_latency, format_size
 
 
 def console() -> Console:
     """Where people read: stderr."""
     return Console(stderr=True, highlight=False)
+
+
+def option(help_text: str, *names: str) -> Any:
+    """An option whose default is said elsewhere, or is nothing."""
+    return typer.Option(*names, help=help_text, show_default=False)
+
+
+def need_torch(what: str) -> None:
+    """Raise MissingExtraError where the base install is all there is. what: needs more."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise MissingExtraError(what, "build") from None
 
 
 def complain(text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pocketlm.report.figures import figure, part
 from pocketlm.report.markup import Markup, element
-from pocketlm.units import format_size, parse_size
+from pocketlm.units import exact_size
 
 # The fields of an answer that the example prints, by task.
 _SHOWN = {
@@ -52,15 +52,9 @@ def _limit_flags(result: Mapping[str, Any]) -> str:
     for key, flag in (("max_size", "--max-size"), ("max_memory", "--max-memory")):
         limit = figure(budget, key)
         if limit is not None:
-            written += f" {flag} {_exact_size(int(limit))}"
+            written += f" {flag} {exact_size(int(limit))}"
     slowest = figure(budget, "max_latency")
     return written if slowest is None else f"{written} --max-latency {slowest:g}ms"
-
-
-def _exact_size(size_bytes: int) -> str:
-    """The size with a unit where that loses nothing, in bytes otherwise."""
-    text = format_size(size_bytes).replace(" ", "").replace(",", "")
-    return text if parse_size(text) == size_bytes else f"{size_bytes}B"
 
 
 def section(result: Mapping[str, Any]) -> Markup:
