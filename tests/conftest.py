@@ -37,6 +37,12 @@ def command_rows():
     return rows
 
 
+def pytest_collection_modifyitems(items):
+    """Modules with slow tests come first, so that no worker begins one when the others are done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def rules_of_thumb_alone():
     """Fits in tests try what rules of thumb say; a test of the search says how many trials there are."""

@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -62,6 +63,14 @@ def test_rules_of_thumb_come_first_and_others_follow():
     assert names(outcomes)[: len(SPACE.starts)] == names(SPACE.starts)
     assert len(outcomes) == len(SPACE.starts) + 4
     assert len(set(map(str, (one.recipe.to_json() for one in outcomes)))) == len(outcomes), "none is tried twice"
+
+
+@pytest.mark.parametrize(("texts", "around"), [(10_000, 6), (20_000, 3), (500_000, 1)])
+def test_of_many_texts_fewer_recipes_are_tried_unasked(texts, around, monkeypatch):
+    monkeypatch.setattr("pocketlm.search.study.AROUND", 6)
+    space = Space(replace(FACTS, texts=texts), BUDGET)
+    _, outcomes, made = explore(World(), Plan(), space=space)
+    assert len(outcomes) == made.wanted == len(space.starts) + around
 
 
 def test_a_search_finds_better_than_rules_of_thumb():

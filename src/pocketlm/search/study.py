@@ -38,15 +38,16 @@ optuna.logging.disable_default_handler()
 
 # Quality, bytes, milliseconds, and bytes of memory.
 DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize", "minimize")
-# Recipes that are tried around the rules of thumb where nobody says how many.
-AROUND = 6
+# Recipes that are tried around the rules of thumb where nobody says how many, and texts that all of them together may
+# read an epoch: of more texts each takes minutes, and fewer are tried.
+AROUND, AROUND_TEXTS = 6, 60_000
 # So many times the trials that are wanted may be asked for: some have no room, and some were tried before.
 ASKED = 20
 
 
 @dataclass(frozen=True)
 class Plan:
-    """trials: in all, with the rules of thumb; None for AROUND more than these. more: than were tried before.
+    """trials: in all, with the rules of thumb; None for AROUND more than these at most. more: than were tried before.
 
     storage: where the study is kept, a URL as SQLAlchemy has them; None for memory. name: of the study there. sampler:
     "tpe", or "random" to compare with, which knows no rules of thumb. job: what of it says which other jobs are alike,
@@ -171,8 +172,8 @@ class Exploration:
             return len(self.own)
         if self.plan.more is not None:
             return len(self.outcomes) + self.plan.more
-        known = len(self.starts) + len(self.own)
-        return known + AROUND if self.plan.trials is None else self.plan.trials
+        around = min(AROUND, max(1, AROUND_TEXTS // max(1, self.space.facts.texts)))
+        return len(self.starts) + len(self.own) + around if self.plan.trials is None else self.plan.trials
 
     def outcomes_of(self, progress: Progress, deadline: Deadline) -> list[Outcome]:
         """The outcome of every recipe, once."""
