@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +33,12 @@ try:
     from pocketlm.fleet import Fleet, OnFleet, fleet
     from pocketlm.hearing import Hearing, covers, hearing
     from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained
+    from pocketlm.model.task_model import TaskModel
     from pocketlm.modelling import fit_modeller
     from pocketlm.opening import to_learn_from, ways_of, with_data, with_vectors
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import Prefixes
-    from pocketlm.search.allocator import allocator
+    from pocketlm.search.allocator import Timed, allocator
     from pocketlm.search.asked import Asked, check_floors
     from pocketlm.search.attempt import Crew, Here
     from pocketlm.search.facts import Facts
@@ -244,7 +244,8 @@ def _search(
         context.progress.stage("timing building blocks on this machine")
         forecast = Forecast(this_machine(), facts, text, there)
     device = there or (forecast.here if forecast is not None else None)
-    facts = replace(facts, allocator=allocator(context, pieces, facts, budget, device, text))
+    timed = None if forecast is None else _untrained(run, forecast)
+    facts = replace(facts, allocator=allocator(context, pieces, facts, budget, device, text, timed))
     space = Space(facts, budget, job.set)
 
     def after(trial: Trial) -> Trial:
@@ -253,7 +254,7 @@ def _search(
         forecast.note(trial.recipe, trial.measurement)
         return replace(trial, measurement=forecast.moved(trial.recipe, trial.measurement))
 
-    slower = _slowness(budget, context, forecast)
+    slower = _slowness(budget, forecast, timed)
 
     def too_slow(recipe: Recipe) -> str:
         # n-grams take little to train: where nothing is fast enough they are the nearest miss
@@ -281,31 +282,45 @@ def _search(
     return explored.outcomes_of(context.progress, context.deadline), judged, forecast, explored
 
 
-def _slowness(budget: Budget, context: FitContext, forecast: Forecast | None) -> Callable[[Recipe, float], str]:
-    """What says why a recipe's student takes longer than this share of the time allowed, "" where it does not.
+def _untrained(run: Runner, forecast: Forecast) -> Timed:
+    """What times untrained students, and remembers it: a search that goes on asks what it would have asked."""
+    context = run.context
 
-    What is expected to take far too long is not made; any other is, untrained, and timed.
-    """
-
-    @cache
-    def untrained(recipe: Recipe) -> float:
-        model = recipe.steps[0](None, context)
+    def made(recipe: Recipe) -> TaskModel:
+        model: TaskModel = recipe.steps[0](None, context)
         beside = next((step for step in recipe.steps if isinstance(step, BesideNgrams)), None)
         model = model if beside is None else beside(model, context)
         solve = next((step for step in recipe.steps if isinstance(step, Solve)), None)
         read = model.inputs.ngrams if isinstance(model.inputs, StackedInputs) else model.inputs
         if solve is not None and isinstance(read, BagInputs):
             read.ngrams = replace(read.ngrams, lead=max((0, *solve.leads)))
-        return untrained_latency(model, context)
+        return model
+
+    def timed(recipe: Recipe) -> float:
+        step = run.work.step("untrained", {**run.depends, "recipe": recipe.to_json()})
+        known = step.result
+        if known is None:
+            known = {"milliseconds": untrained_latency(made(recipe), context)}
+            step.finish(known)
+        return float(known["milliseconds"]) * forecast.ratio(recipe)
+
+    return timed
+
+
+def _slowness(budget: Budget, forecast: Forecast | None, timed: Timed | None) -> Callable[[Recipe, float], str]:
+    """What says why a recipe's student takes longer than this share of the time allowed, "" where it does not.
+
+    What is expected to take far too long is not made; any other is, untrained, and timed.
+    """
 
     def slower(recipe: Recipe, share: float) -> str:
         limit = budget.max_latency
-        if limit is None or forecast is None:
+        if limit is None or forecast is None or timed is None:
             return ""
         expected = forecast.milliseconds(recipe)
         if expected > DOUBT * share * limit:
             return f"it is expected to take {expected:.3g} ms, over {limit:g} ms"
-        found = untrained(recipe) * forecast.ratio(recipe)
+        found = timed(recipe)
         if found <= share * limit:
             return ""
         if forecast.there is not None:

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 from pocketlm.budget import Budget
 from pocketlm.measure.device import Device
+from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.facts import Allocator, Facts
 from pocketlm.search.family import A_PIECE, FRAME, GRAPH
 from pocketlm.search.work import ATTENTION_NODES, NODES, TextSize
 from pocketlm.students.allocation import Allocation, Limits, Sensitivity, allocate, sensitivity
 from pocketlm.students.pieces import Pieces
+from pocketlm.students.transformer import SmallTransformer
 from pocketlm.train.context import FitContext
 
-# Part of the time allowed that a proposal takes: what is expected may be wrong.
-ROOM = 0.9
+# Part of the time allowed that a proposal takes: what is expected may be wrong. One that is expected to take less than
+# the other part is not timed.
+ROOM, NEAR = 0.9, 0.6
+
+# Milliseconds that an untrained student takes where it will run.
+Timed = Callable[[Recipe], float]
 
 
 def allocator(
-    context: FitContext, pieces: Pieces, facts: Facts, budget: Budget, device: Device | None, text: TextSize
-) -> Allocator | None:
+    context: FitContext, pieces: Pieces, facts: Facts, budget: Budget, device: Device | None, text: TextSize,
+    timed: Timed | None = None,
+) -> Allocator | None:  # fmt: skip
     """The proposals of a job; None where students are no parts of a teacher. device: where they will run.
 
-    The sensitivity pass is made when the first is asked for.
+    The sensitivity pass is made when the first is asked for. Where time is what binds, the proposal for all bytes that
+    are allowed is timed untrained, and all are as much smaller as it takes longer than expected.
     """
     if context.teacher is None or context.lesson.taught is None or context.asking or context.vectors:
         return None
@@ -32,17 +41,39 @@ def allocator(
         context.progress.stage("finding what each layer of the teacher can do without")
         return sensitivity(context, pieces)
 
-    @cache
-    def propose(size: int | None) -> Allocation | None:
+    def proposal(size: int | None, latency: float | None) -> Allocation | None:
         found = known()
         if found is None:
             return None
         inside = None if size is None else size - FRAME - GRAPH - facts.labels * (facts.width + 18)
         if inside is not None and inside <= 0:
             return None
-        return allocate(found, limits_of(facts, inside, budget.max_latency, device, text))
+        return allocate(found, limits_of(facts, inside, latency, device, text))
+
+    @cache
+    def slowness() -> float:
+        """How many times as long as expected the largest proposal takes, at least 1."""
+        largest = proposal(budget.max_size, budget.max_latency)
+        if largest is None or timed is None or device is None or budget.max_latency is None:
+            return 1.0
+        expected = largest.milliseconds + around_layers(facts, device, text)
+        if expected < NEAR * budget.max_latency:
+            return 1.0
+        student = SmallTransformer(layers=largest.layers, rank=largest.rank, pieces=facts.pieces)
+        return max(1.0, timed(Recipe((student,))) / expected)
+
+    @cache
+    def propose(size: int | None) -> Allocation | None:
+        return proposal(size, None if budget.max_latency is None else budget.max_latency / slowness())
 
     return propose
+
+
+def around_layers(facts: Facts, device: Device, text: TextSize) -> float:
+    """Milliseconds of a text that no layer takes."""
+    return device.milliseconds(
+        {"call": 1.0, "piece": text.cut, "node": float(NODES), "int8": facts.labels * facts.width}
+    )
 
 
 def limits_of(facts: Facts, size: int | None, latency: float | None, device: Device | None, text: TextSize) -> Limits:
@@ -55,8 +86,7 @@ def limits_of(facts: Facts, size: int | None, latency: float | None, device: Dev
         work = {"int8": weights * pieces, "streamed": weights, "float32": attended, "node": nodes}
         return device.milliseconds(work)
 
-    around = device.milliseconds({"call": 1.0, "piece": text.cut, "node": float(NODES), "int8": facts.labels * width})
-    left = max(1e-6, ROOM * latency - around)
+    left = max(1e-6, ROOM * latency - around_layers(facts, device, text))
     return Limits(
         size, left, facts.pieces, A_PIECE, cost(0, nodes=ATTENTION_NODES), cost(4 * width * head, 2 * pieces**2 * head),
         cost(2 * width), cost(width),

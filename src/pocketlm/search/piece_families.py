@@ -24,6 +24,10 @@ from pocketlm.students.transformer import SmallTransformer
 # Texts a student sees in all, epochs times rows; and one that gives vectors, in batches of so many.
 STATIC_TEXTS, STATIC_VECTOR_TEXTS, STATIC_VECTOR_BATCH = 300_000, 500_000, 256
 ENCODER_TEXTS, ENCODER_VECTOR_TEXTS, ENCODER_VECTOR_BATCH = 290_000, 120_000, 64
+# A proposal begins as most of its fine-tuned teacher.
+ALLOCATED_TEXTS = 150_000
+# Of transformers that differ in size alone the largest that is fast enough is tried.
+LADDER = "transformer"
 # A reader has nearly all of its teacher and less to learn, which a higher rate would undo.
 READER_TEXTS = 100_000
 READING_RATE = 2e-4
@@ -79,13 +83,13 @@ def _untaught(facts: Facts) -> dict[str, Knob | None]:
     }  # fmt: skip
 
 
-def _encoder(student: Any, facts: Facts) -> Steps:
-    """The student, its training, and how it is stored."""
+def _encoder(student: Any, facts: Facts, texts: int = ENCODER_TEXTS) -> Steps:
+    """The student, its training on so many texts in all where they are labelled, and how it is stored."""
     if facts.vectors:
         epochs = facts.epochs(ENCODER_VECTOR_TEXTS)
         taught = Distill(epochs, rate=5e-4, batch_size=ENCODER_VECTOR_BATCH, alpha=1.0, beta=1.0, decay=0.01)
         return replace(student, dropout=0.0), replace(taught, patience=max(4, epochs // 3)), Quantize(bits=8)
-    epochs = facts.epochs(READER_TEXTS if facts.asking else ENCODER_TEXTS)
+    epochs = facts.epochs(READER_TEXTS if facts.asking else texts)
     taught = Distill(
         epochs, rate=READING_RATE if facts.asking else 5e-4, batch_size=32, beta=1.0, decay=0.01,
         patience=max(4, epochs // 3), temperature=READING_TEMPERATURE if facts.asking else 8.0,
@@ -120,14 +124,16 @@ def _convnet_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | No
 
 
 def _transformer_starts(facts: Facts, budget: Budget) -> list[Start]:
-    """The largest of a ladder that fits, or all that fit where time is limited, too; without a limit, two."""
+    """The largest of a ladder that fits, or all that fit where time is limited, too; without a limit, two.
+
+    Where bytes are limited a proposal of the teacher's own parts is this ladder's last rung, see ALLOCATED.
+    """
     made = [one for one in _ladder(facts, budget.max_size) if _transformer_filled(one.steps, facts, budget.max_size)]
     if budget.max_latency is not None and not facts.vectors:
-        ladder = "" if facts.asking else "transformer"
-        return [replace(one, ladder=ladder) for one in made]
+        return [replace(one, ladder="" if facts.asking else LADDER) for one in made]
     if budget.max_size is None and made:
         return [made[2], made[-1]] if facts.asking else [made[0], *made[2:3]]
-    return made[-1:]
+    return [replace(one, ladder=LADDER) for one in made[-1:]]
 
 
 def _ladder(facts: Facts, size: int | None) -> list[Start]:
@@ -194,7 +200,8 @@ def _allocated_starts(facts: Facts, budget: Budget) -> list[Start]:
     if facts.allocator is None:
         return []
     sizes = PROPOSED if budget.max_size is None else (budget.max_size,)
-    made = [Start(_encoder(SmallTransformer(), facts), size) for size in sizes]
+    ladder = "" if budget.max_size is None else LADDER
+    made = [Start(_encoder(SmallTransformer(), facts, ALLOCATED_TEXTS), size, ladder) for size in sizes]
     return [one for one in made if _allocated_filled(one.steps, facts, one.size)]
 
 
@@ -265,5 +272,5 @@ BESIDE = (SmallTransformer, Imitate, BesideNgrams, Solve, PruneRows, Quantize)
 STATIC = Family("static", _static_starts, _static_filled, _static_knobs, 0, (StaticEmbeddings, Distill, Quantize))
 CONVNET = Family("convnet", _convnet_starts, _convnet_filled, _convnet_knobs, 1, (SmallConvnet, Distill, Quantize))
 TRANSFORMER = Family("transformer", _transformer_starts, _transformer_filled, _transformer_knobs, 2, CUT)
-ALLOCATED = Family("allocated", _allocated_starts, _allocated_filled, _allocated_knobs, 2, CUT)
+ALLOCATED = Family("allocated", _allocated_starts, _allocated_filled, _allocated_knobs, 3, CUT)
 STACK = Family("stack", _stack_starts, _stack_filled, _stack_knobs, 2, BESIDE)

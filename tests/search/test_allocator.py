@@ -1,0 +1,69 @@
+"""Proposals of a teacher's own parts: they fit the time that students of theirs were timed to take."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from pocketlm.budget import Budget
+from pocketlm.measure.calibrate import described
+from pocketlm.measure.device import Device
+from pocketlm.search.allocator import NEAR, ROOM, allocator, around_layers
+from pocketlm.search.facts import Facts
+from pocketlm.search.space import Space, fast_enough
+from pocketlm.search.work import TextSize, work_of
+from pocketlm.students.allocation import Layer, Sensitivity
+
+FACTS = Facts(10_000, 77, False, 2_500, 384, 6, 12, 1536, single=True, taught=True, encoder=True)
+TEXT = TextSize(words=10, grams=20, cut=14, pieces=14)
+HOST = Device("host", described()["usual"])
+LAYER = Layer({0: 100.0, 3: 30.0, 6: 10.0, 12: 0.0}, {0: 100.0, 256: 30.0, 768: 10.0, 1536: 0.0})
+KNOWN = Sensitivity((LAYER,) * 6, {64: 9.0, 128: 3.0, 256: 0.0}, width=384, head_width=32)
+
+
+def proposals(monkeypatch, budget, timed=None):
+    monkeypatch.setattr("pocketlm.search.allocator.sensitivity", lambda context, pieces: KNOWN)
+    lesson, progress = SimpleNamespace(taught=object()), SimpleNamespace(stage=lambda text: None)
+    context = SimpleNamespace(teacher=object(), lesson=lesson, asking=False, vectors=False, progress=progress)
+    return allocator(context, None, FACTS, Budget.parse(*budget), HOST, TEXT, timed)
+
+
+def whole(found):
+    return found.milliseconds + around_layers(FACTS, HOST, TEXT)
+
+
+def test_a_student_that_takes_longer_than_expected_makes_all_proposals_smaller(monkeypatch):
+    limit = 0.5
+    plain = proposals(monkeypatch, ("20MB", f"{limit}ms"))(20_000_000)
+    assert NEAR * limit < whole(plain) <= ROOM * limit
+    asked = []
+
+    def timed(recipe):
+        asked.append(recipe)
+        return 1.5 * HOST.milliseconds(work_of(recipe, FACTS, TEXT))
+
+    propose = proposals(monkeypatch, ("20MB", f"{limit}ms"), timed)
+    for size in (20_000_000, 8_000_000):
+        assert whole(propose(size)) * 1.5 <= ROOM * limit * 1.01
+    assert len(asked) == 1 and asked[0].steps[0].layers == plain.layers, "one student is timed, the largest"
+    # one that is faster than expected allows no more than was allowed
+    assert proposals(monkeypatch, ("20MB", f"{limit}ms"), lambda recipe: 0.01)(20_000_000) == plain
+
+
+@pytest.mark.parametrize("budget", [("20MB", None), ("1MB", "50ms")])
+def test_where_time_does_not_bind_nothing_is_timed(budget, monkeypatch):
+    def timed(recipe):
+        raise AssertionError(recipe)
+
+    assert proposals(monkeypatch, budget, timed)(1_000_000) == proposals(monkeypatch, budget)(1_000_000)
+
+
+@pytest.mark.parametrize("budget", [("5MB", "1ms"), ("5MB", None)])
+def test_a_proposal_is_tried_in_place_of_the_rule_of_thumbs_transformer(budget, monkeypatch):
+    facts = replace(FACTS, allocator=proposals(monkeypatch, budget))
+    tried = Space(facts, Budget.parse(*budget)).starts
+    assert {"transformer", "allocated"} <= {one.family for one in tried}
+    fast = [one.family for one in fast_enough(tried, lambda recipe: "")]
+    assert "allocated" in fast and "transformer" not in fast
+    slow = fast_enough(tried, lambda recipe: "slow" if getattr(recipe.steps[0], "layers", None) else "")
+    assert "transformer" in [one.family for one in slow] and "allocated" not in [one.family for one in slow]
