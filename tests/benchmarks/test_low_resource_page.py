@@ -40,7 +40,7 @@ def test_the_gain_of_the_default_is_over_what_both_were_run_on():
 
 
 def test_trimming_transfer_and_pretraining_have_their_parts():
-    figures = {"f1_fine_tuned": 0.7, "f1_trimmed": 0.7, "f1_pocket": 0.69}
+    figures = {"f1_fine_tuned": 0.7, "f1_trimmed": 0.69, "f1_trimmed_first": 0.71, "f1_pocket": 0.69}
     language = {**figures, "kept": 0.986, "share_of_bytes": 0.2, "equal": 9, "covered": 9, "size_bytes": 9, "p50_ms": 1,
                 "date": "2026-01-02"}  # fmt: skip
     rows = [{"target": "sv", "seed": 0, "arm": arm, "metrics": {"frame_accuracy": {"value": value}}}
@@ -56,5 +56,7 @@ def test_trimming_transfer_and_pretraining_have_their_parts():
             "verdicts": {"masked": {"base": "old", "nothing": "new", "gain": 0.1, "sure": True}},
         },
     })  # fmt: skip
-    for words in ("1 of 1 languages", "(bar +15: reached)", "old beats new", "1.700 [1.600, 1.800]", "lzma 2.000"):
+    for words in ("1 of 1 languages", "(bar +15: reached)", "old beats new", "1.700 [1.600, 1.800]", "lzma 2.000",
+                  "trimmed after fine-tuning, at most 0.2 points lost: 0 of 1 languages, 1.0 points",
+                  "trimmed before fine-tuning, at most 0.2 points lost: 1 of 1 languages, -1.0 points"):  # fmt: skip
         assert words in made
