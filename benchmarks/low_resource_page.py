@@ -115,7 +115,7 @@ def trimmed(found: dict[str, Any]) -> list[str]:
         taken(found["machine"], "trim.py", [one["date"] for one in runs.values()]), "",
         "The encoder with the pieces of one language alone; macro F1 on SIB-200's test of it fine-tuned, of the same "
         "trimmed, of the encoder trimmed first and then fine-tuned, and of the Pocket of a fit.", "",
-        "| language | bytes kept | equal outputs of covered texts | fine-tuned | trimmed after | trimmed first | Pocket "
+        "| language | bytes kept | equal outputs of covered texts | fine-tuned | trimmed | trimmed first | Pocket "
         "| of the fine-tuned | file | p50 |", "| --- " * 10 + "|",
     ]  # fmt: skip
     for language, one in runs.items():
