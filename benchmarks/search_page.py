@@ -1,0 +1,142 @@
+"""The figures of the search as docs/search-benchmarks.md: search_page.py FOLDER.
+
+FOLDER holds what search_front.py, budgets.py, advice.py and costs.py wrote, in files of these names, and latest.json of
+run.py for the peers; a part whose file is missing is left out.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import advice
+import costs
+import search_front
+from low_resource_page import taken
+from tasks_page import held
+
+from pocketlm.advice.evidence import Case, scored
+from pocketlm.units import format_size, parse_size
+
+PAGE = Path(__file__).parents[1] / "docs" / "search-benchmarks.md"
+OVER_RANDOM, STUDIES = 1.1, 12
+
+
+def bar(reached: bool) -> str:
+    return "reached" if reached else "missed"
+
+
+def front(found: dict[str, Any]) -> list[str]:
+    """search_front.py, and the peers of run.py that fit each budget."""
+    done = found["search_front"]
+    cases = done["cases"]
+    ratios = [
+        search_front.median(one["volumes"], "tpe") / max(1e-12, search_front.median(one["volumes"], "random"))
+        for one in cases.values()
+    ]
+    middle = statistics.median(ratios)
+    lines = [
+        "## The search beside chance and rules of thumb", "",
+        taken(done["machine"], "search_front.py", [one["date"] for one in cases.values()]), "",
+        f"{done['trials']} recipes each, asked for by the search and by chance, with three seeds of the asking; and "
+        "the rules of thumb alone. \"over\" is the ratio of the hypervolumes of the fronts on dev (quality, and the "
+        "logarithms of bytes and milliseconds), of medians over seeds; test is read once a search.", "",
+        *search_front.table(cases).splitlines()[:-1], "",
+        f"- over random search: {middle:.2f} in the median of {len(ratios)} cases (bar {OVER_RANDOM}: "
+        f"{bar(middle >= OVER_RANDOM)}), {sum(one >= OVER_RANDOM for one in ratios)} of {len(ratios)} by themselves.",
+    ]  # fmt: skip
+    return [*lines, *beside_peers(cases, found.get("latest", {})), ""]
+
+
+def beside_peers(cases: dict[str, Any], latest: dict[str, Any]) -> list[str]:
+    """What was chosen for Banking77 on test beside the best peer of run.py within each budget."""
+    rows = latest.get("banking77", {}).get("rows", [])
+    peers = [one for one in rows if "accuracy" in one and not one["name"].startswith("PocketLM")]
+    lines = []
+    for key, one in cases.items():
+        case, size = key.rsplit(" ", 1)
+        test = one["runs"]["tpe 0"]["test"]
+        if case != "banking77" or not peers or not test:
+            continue
+        fit = [row for row in peers if row["size_bytes"] <= parse_size(size)]
+        smallest = min(peers, key=lambda row: float(row["size_bytes"]))
+        said = f"no peer fits, the smallest ({smallest['name']}) takes {format_size(smallest['size_bytes'])}"
+        if fit:
+            best = max(fit, key=lambda row: float(row["accuracy"]))
+            said = f"{best['name']}, the best peer that fits, {best['accuracy']:.1%}"
+        lines.append(f"- Banking77 in {size}: {test['value']:.1%} on test; {said}.")
+    return lines
+
+
+def budgets(found: dict[str, Any]) -> list[str]:
+    """budgets.py."""
+    done = found["budgets"]
+    count = sum(one["right"] for one in done["budgets"])
+    lines = [
+        "## Twenty budgets", "", taken(done["machine"], "budgets.py", [done["date"]]), "",
+        "Exit code 0 is a Pocket that kept to every limit when it was measured again in a fresh process, 3 the nearest "
+        "miss and no Pocket, 2 one line about a budget that contradicts itself.", "",
+        "| data | budget | exit code | again | right |", "| --- " * 5 + "|",
+    ]  # fmt: skip
+    for one in done["budgets"]:
+        again = ""
+        if "size_bytes" in one:
+            again = (
+                f"{one['size_bytes'] / 1e3:,.0f} kB, {one['latency_p50_ms']:.2f} ms, {one['memory_bytes'] / 1e6:.0f} MB"
+            )
+        limits = one["limits"].replace("|", "\\|")
+        lines.append(f"| {one['data']} | `{limits}` | {one['exit']} | {again} | {'yes' if one['right'] else 'no'} |")
+    total = len(done["budgets"])
+    return [*lines, "", f"- {count} of {total} ended rightly (bar all: {bar(count == total)}).", ""]
+
+
+def advised(found: dict[str, Any]) -> list[str]:
+    """advice.py."""
+    done = found["advice"]
+    cases = [Case.from_json(one["case"]) for one in done["cases"].values()]
+    good = sum(one.good for one in scored(cases))
+    return [
+        "## How good advice is", "",
+        taken(done["machine"], "advice.py", [one["date"] for one in done["cases"].values()]), "",
+        "Each case is judged by studies of other data alone: the advised kind of student is good within a point of "
+        "the search's best on dev, or among its three best recipes.", "",
+        *advice.table(cases).splitlines()[:-1], "",
+        f"- good: {good} of {len(cases)} (bar at least {STUDIES} studies: {bar(len(cases) >= STUDIES)}).", "",
+    ]  # fmt: skip
+
+
+def grown(found: dict[str, Any]) -> list[str]:
+    """costs.py."""
+    done = found["costs"]
+    runs = done["runs"]
+    lines = [
+        "## What a fit costs", "", taken(done["machine"], "costs.py", [one["date"] for one in runs]), "",
+        "Seconds of a whole fit to rows of Banking77, of its teacher (fine-tuning and asking) and of its search; one "
+        "thing is varied at a time, and nothing is remembered from one fit to the next.", "",
+        *costs.table(runs).splitlines(), "",
+    ]  # fmt: skip
+    for one in runs:
+        if one["varied"] == "trials":
+            ends = one["trial_ends"]
+            marks = [count for count in (1, 3, 6, 12, 24, 48) if count <= len(ends)]
+            said = ", ".join(f"{ends[count - 1]:.0f} s after {count}" for count in marks)
+            lines += [f"- one search of {len(ends)} recipes: {said}.", ""]
+    return lines
+
+
+PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+    "search_front": front, "budgets": budgets, "advice": advised, "costs": grown,
+}  # fmt: skip
+
+
+def page(found: dict[str, dict[str, Any]]) -> str:
+    """The whole page. found: by the name of a part."""
+    head = ["# Benchmarks of the search", "", "All is chosen on dev rows; test rows are read once a search.", ""]
+    return "\n".join([*head, *(line for name, part in PARTS.items() if name in found for line in part(found))])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(held(Path(sys.argv[1]), (*PARTS, "latest"))), "utf-8")

@@ -1,0 +1,75 @@
+"""The page of the search holds figures against their bars, and says nothing of what was not run."""
+
+import costs
+import pytest
+import search_page
+from search_page import beside_peers, page
+
+from pocketlm.advice.evidence import known_cases, scored
+
+MACHINE = {"cpu": "a processor", "vectors": "AVX2", "cores": 2, "python": "3.11", "versions": {"torch": "2"}}
+
+
+def searched(search, chance):
+    trial = {"start": True, "figures": {"quality": 0.9, "size_bytes": 1000, "latency_p50_ms": 0.1}}
+    run = {"trials": [trial], "chosen": "n-grams", "test": {"value": 0.88}}
+    volumes = {"tpe 0": search, "random 0": chance, "rules": 1.0}
+    return {"volumes": volumes, "runs": {"tpe 0": run, "random 0": run}, "date": "2026-01-02"}
+
+
+@pytest.mark.parametrize(("search", "word"), [(2.4, "bar 1.1: reached"), (2.0, "bar 1.1: missed")])
+def test_the_front_is_held_against_chance(search, word):
+    done = {"machine": MACHINE, "trials": 12, "cases": {"banking77 2MB": searched(search, 2.0)}}
+    made = page({"search_front": done})
+    assert word in made and "## Twenty budgets" not in made and "no peer" not in made
+
+
+def test_peers_count_where_they_fit():
+    latest = {"banking77": {"rows": [
+        {"name": "PocketLM ≤ 2MB", "accuracy": 0.99, "size_bytes": 10},
+        {"name": "small", "accuracy": 0.8, "size_bytes": 1_000_000},
+        {"name": "large", "accuracy": 0.9, "size_bytes": 3_000_000},
+    ]}}  # fmt: skip
+    cases = {f"banking77 {size}": searched(2.0, 1.0) for size in ("100kB", "2MB", "8MB")}
+    small, middle, large = beside_peers({**cases, "smart-home:de 8MB": searched(2.0, 1.0)}, latest)
+    assert "no peer fits, the smallest (small) takes 1 MB" in small
+    assert "88.0% on test; small, the best peer that fits, 80.0%" in middle
+    assert "large, the best peer that fits, 90.0%" in large
+
+
+@pytest.mark.parametrize(("right", "word"), [(True, "2 of 2 ended rightly (bar all: reached)"),
+                                             (False, "1 of 2 ended rightly (bar all: missed)")])  # fmt: skip
+def test_every_budget_must_end_rightly(right, word):
+    met = {"data": "smart-home:eu", "limits": "--max-size 20kB", "exit": 0, "size_bytes": 19_000,
+           "latency_p50_ms": 0.1, "memory_bytes": 4e7, "right": True}  # fmt: skip
+    refused = {"data": "smart-home:eu", "limits": "--max-size 1kB", "exit": 2, "right": right}
+    made = page({"budgets": {"machine": MACHINE, "date": "2026-01-02", "budgets": [met, refused]}})
+    assert word in made and "| 19 kB, 0.10 ms, 40 MB | yes |" in made
+
+
+def test_costs_tell_how_seconds_grow():
+    base = {"max_size": "500kB", "teacher": None, "trials": 6, "workers": 0, "teacher_seconds": 0.0,
+            "search_seconds": 1.0, "date": "2026-01-02"}  # fmt: skip
+    runs = [{**base, "varied": "rows", "rows": rows, "seconds": rows**0.5, "trial_ends": []} for rows in (100, 400)]
+    runs.append({**base, "varied": "trials", "rows": 100, "seconds": 9.0, "trial_ends": [2.0, 4.0, 9.0]})
+    made = page({"costs": {"machine": MACHINE, "runs": runs}})
+    assert "seconds grow with the power 0.50 of rows" in made
+    assert "one search of 3 recipes: 2 s after 1, 9 s after 3." in made
+
+
+def test_one_thing_is_varied_at_a_time_and_the_base_is_shared():
+    wanted = list(costs.settings(["a", "b"], [2]))
+    base = next(given for name, given in wanted if name == "rows" and given["rows"] == costs.BASE_ROWS)
+    assert sum(given == base for _, given in wanted) == 3, "of rows, budgets and teachers"
+    assert all(
+        sum(given[key] != base[key] for key in base) <= (2 if name == "workers" else 1) for name, given in wanted
+    )
+
+
+def test_the_score_of_advice_is_said():
+    cases = known_cases()
+    done = {one.name: {"date": "2026-01-02", "case": one.to_json()} for one in cases}
+    made = page({"advice": {"machine": MACHINE, "cases": done}})
+    reached = "reached" if len(cases) >= search_page.STUDIES else "missed"
+    good = sum(one.good for one in scored(cases))
+    assert f"- good: {good} of {len(cases)} (bar at least 12 studies: {reached})." in made
