@@ -46,7 +46,7 @@ try:
     from pocketlm.search.judge import Judge, Outcome
     from pocketlm.search.runner import Runner
     from pocketlm.search.space import Space, check_in_space, check_settings, fast_enough, given_recipe
-    from pocketlm.search.study import Exploration, Plan
+    from pocketlm.search.study import STUDY_VERSION, Exploration, Plan
     from pocketlm.search.trial import Trial
     from pocketlm.search.warm import described
     from pocketlm.search.work import TextSize
@@ -262,6 +262,7 @@ def _search(
 
     # all that a study's trials depend on, but not how many there are
     depends = {**run.depends, "budget": budget.to_json(), "set": job.set, "alone": bool(job.recipe)}
+    depends["study"] = STUDY_VERSION
     depends |= {"sampler": job.sampler} if job.sampler != "tpe" else {}
     name = digest({**depends, **({"device": vars(there)} if there else {})})[:16]
     storage = job.storage or f"sqlite:///{run.work.path.resolve()}/study.db"

@@ -176,6 +176,73 @@ def test_students_that_were_left_go_on_once_they_promise_much(tmp_path, monkeypa
     assert {one.name for one in left} <= set(world.ran)
 
 
+@pytest.mark.parametrize("width", [1, 3])
+def test_they_go_on_within_a_search_too(width, monkeypatch):
+    gone_on = []
+    begin = Here.begin
+    monkeypatch.setattr(Gate, "promising", lambda self, figure: self.always or len(self.seen) > 12)
+    monkeypatch.setattr(
+        Here, "begin", lambda self, recipe, gate: gone_on.append(str(recipe)) or begin(self, recipe, gate)
+    )
+    _, outcomes, _ = explore(World(), Plan(trials=25), width=width)
+    assert len(outcomes) == 25 and {one.status for one in outcomes} == {"measured"}
+    assert {gone_on.count(one) for one in gone_on} == {1, 2}, "some were left first"
+
+
+def test_a_student_that_dies_while_it_goes_on_goes_on_again(tmp_path, monkeypatch):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    _, outcomes, _ = explore(World(), Plan(trials=25, storage=storage))
+    left = {one.recipe.name for one in outcomes if one.status == "paused"}
+    known = sum(one.status == "measured" for one in outcomes)
+    monkeypatch.setattr(Gate, "promising", lambda self, figure: True)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            explore(World(stop_after=known), Plan(trials=1, storage=storage))
+    _, outcomes, _ = explore(World(), Plan(trials=1, storage=storage))
+    assert left and {one.recipe.name: one.status for one in outcomes if one.recipe.name in left} == dict.fromkeys(
+        left, "measured"
+    )
+
+
+def test_a_rule_of_thumb_stays_one_however_often_it_dies(tmp_path, monkeypatch):
+    plan = Plan(trials=len(SPACE.starts) + 6, storage=f"sqlite:///{tmp_path}/study.db")
+    monkeypatch.setattr(Gate, "promising", lambda self, figure: self.always)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            explore(World(stop_after=1), plan)
+    best, outcomes, made = explore(World(), plan)
+    starts = [one["name"] for one in made.story(best.recipe)["trials"] if one["start"]]
+    assert sorted(starts) == sorted(names(SPACE.starts)) == sorted(names(made.starts))
+    assert {one.status for one in outcomes if one.recipe.name in starts} == {"measured"}
+
+
+def test_no_rule_of_thumb_is_lost_where_asking_for_them_was_stopped(tmp_path, monkeypatch):
+    plan = Plan(trials=len(SPACE.starts), storage=f"sqlite:///{tmp_path}/study.db")
+    enqueue, asked = optuna.Study.enqueue_trial, []
+
+    def stopped(self, params, *more, **options):
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        asked.append(params)
+        enqueue(self, params, *more, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(optuna.Study, "enqueue_trial", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            explore(World(), plan)
+    assert names(explore(World(), plan)[1]) == names(SPACE.starts)
+
+
+def test_trials_that_were_added_are_not_added_twice(tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    explore(World(), Plan(trials=len(SPACE.starts), storage=storage))
+    more = Plan(more=4, storage=storage)
+    with pytest.raises(KeyboardInterrupt):
+        explore(World(stop_after=len(SPACE.starts) + 2), more)
+    assert len(explore(World(), more)[1]) == len(SPACE.starts) + 4
+    assert len(explore(World(), more)[1]) == len(SPACE.starts) + 8, "four were wanted anew"
+
+
 class Threads:
     """A crew that tries several recipes at once, whose later ones are ready first."""
 

@@ -22,7 +22,8 @@ def story(trials: Sequence[FrozenTrial], family: str | None, chosen: str | None 
 
     family: whose knobs are weighed. chosen: the key of the recipe that was.
     """
-    told = [one for one in _once(trials) if "status" in one.user_attrs and one.datetime_start is not None]
+    # before each is taken once: a trial that died may have taken longer than the one that was asked for in its place
+    told = _once([one for one in trials if "status" in one.user_attrs and one.datetime_start is not None])
     begins = _on_one_line(told)
     return {
         "trials": [_trial(one, begin, chosen) for one, begin in zip(told, begins, strict=True)],
@@ -73,7 +74,7 @@ def _trial(one: FrozenTrial, begin: float, chosen: str | None) -> dict[str, Any]
     family = about.get("family", "")
     told: dict[str, Any] = {
         "number": one.number, "name": about.get("recipe", ""), "family": family, "status": about["status"],
-        "why": about.get("why", ""), "start": "start" in about or bool(about.get("again")), "key": about.get("key", ""),
+        "why": about.get("why", ""), "start": "start" in about, "key": about.get("key", ""),
         "chosen": chosen is not None and about.get("key") == chosen, "begin": begin, "seconds": _seconds(one),
         "expected_bytes": about.get("bytes", 0),
         "knobs": {name.partition("/")[2]: value for name, value in one.params.items() if "/" in name},

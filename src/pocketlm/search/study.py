@@ -13,7 +13,7 @@ import logging
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -41,6 +41,8 @@ DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize
 # Recipes that are tried around the rules of thumb where nobody says how many, and texts that all of them together may
 # read an epoch: of more texts each takes minutes, and fewer are tried.
 AROUND, AROUND_TEXTS = 6, 60_000
+# What a study writes down of its trials.
+STUDY_VERSION = 2
 # So many times the trials that are wanted may be asked for: some have no room, and some were tried before.
 ASKED = 20
 
@@ -93,10 +95,13 @@ class Exploration:
         # what students reached after a part of their training: (bytes expected, figure on dev)
         self.rungs: list[tuple[int, float]] = []
         self.outcomes: dict[str, Outcome] = {}
+        # students that were left after a part of their training, by their recipe: as they were asked for, what they
+        # were expected to take, and what they had reached
+        self.left: dict[str, tuple[dict[str, Any], int, float]] = {}
         self.pending: deque[_Asked] = deque()
         self.study = self._opened(starts)
-        begun = [one.user_attrs.get("start") for one in self.study.get_trials(deepcopy=False)]
-        self.starts = [one for params in begun if params and (one := space.asked(params))]
+        begun = [one.user_attrs["asked"] for one in self.study.get_trials(deepcopy=False) if "start" in one.user_attrs]
+        self.starts = [one for params in _distinct(begun) if (one := space.asked(params))]
 
     def _opened(self, starts: Callable[[], Sequence[Candidate]]) -> optuna.Study:
         """The study, as far as it came, with what was running when it stopped asked for again."""
@@ -108,21 +113,25 @@ class Exploration:
         )
         if self.plan.resume and not study.trials:
             raise RecipeError("resume: no search was begun with this job, budget and settings; leave --resume out")
-        if not study.trials and self.plan.sampler == "tpe":
+        if "begun" not in study.user_attrs and self.plan.sampler == "tpe":
             study.set_user_attr("job", self.plan.job)
-            for start in starts():
-                params = self.space.params(start)
-                study.enqueue_trial(params, user_attrs={"start": params})
-            self._warm(study)
+            first = [self.space.params(start) for start in starts()]
+            for params in first:
+                _enqueue(study, params, {"start": True})
+            if self.plan.trials != 0:
+                self._warm(study, first)
+            # last: a study that was stopped before has not asked for all of them
+            study.set_user_attr("begun", True)
         for dead in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             study.tell(dead.number, state=TrialState.FAIL)
-            # it may have died while its settings were being asked for
-            params = dead.user_attrs.get("start", dead.params)
-            study.enqueue_trial(params, user_attrs={"again": "start" in dead.user_attrs})
+            # one that nothing had asked for by name may have died while its settings were being drawn
+            params = dead.user_attrs.get("asked", dead.params)
+            kept = {name: value for name, value in dead.user_attrs.items() if name in ("start", "from")}
+            study.enqueue_trial(params, {"asked": params, **kept})
         return study
 
-    def _warm(self, study: optuna.Study) -> None:
-        """Ask for what was best in the studies of the most similar jobs in the same storage."""
+    def _warm(self, study: optuna.Study, asked: list[dict[str, Any]]) -> None:
+        """Ask for what was best in the studies of the most similar jobs in the same storage, beside what was asked."""
         if self.plan.storage is None or not self.space.knobs:
             return
         others = {
@@ -131,49 +140,58 @@ class Exploration:
             if one.study_name != self.plan.name
         }
         near = nearest({name: job for name, job in others.items() if job}, self.plan.job)
-        asked = [self.space.params(start) for start in self.space.starts]
         for name in near:
             trials = optuna.load_study(study_name=name, storage=self.plan.storage).get_trials(deepcopy=False)
             for params in best_params(trials):
                 own = self.space.adopted(params)
                 if own is not None and own not in asked:
                     asked.append(own)
-                    study.enqueue_trial(own, user_attrs={"from": name})
+                    _enqueue(study, own, {"from": name})
 
-    def _recall(self) -> int:
-        """Note what earlier runs came to, and ask again for so many students that were left and look promising now."""
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
-        for done in trials:
+    def _recall(self) -> None:
+        """Note what earlier runs came to."""
+        for done in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)):
             candidate, about = self.space.asked(done.params), done.user_attrs
             if "rung" in about:
                 self.rungs.append((about["bytes"], about["rung"]))
-            if candidate is None or "recipe" not in about:
+            if candidate is None or "status" not in about:
                 continue
-            if _key(candidate.recipe) in self.outcomes and about.get("status") == "measured":
-                continue  # asked for again, and remembered
-            if about.get("status") == "measured":
-                self._note(self._judged(candidate.recipe, self.crew.begin(candidate.recipe, None)()))
-            elif "status" in about:
+            if about["status"] != "measured":
                 self._note(Outcome(candidate.recipe, about["status"], about["why"]))
-        again = {}
-        for done in trials:
-            candidate, about = self.space.asked(done.params), done.user_attrs
-            left = None if candidate is None else self.outcomes.get(_key(candidate.recipe))
-            if left is not None and left.status == "paused" and self._gate(about["bytes"]).promising(about["rung"]):
-                again[_key(left.recipe)] = done
-        for done in again.values():
-            self.study.enqueue_trial(done.params, user_attrs={"again": False})
-        return len(again)
+                if about["status"] == "paused" and "rung" in about:
+                    self.left[_key(candidate.recipe)] = done.params, about["bytes"], about["rung"]
+            elif self._untried(_key(candidate.recipe)):  # else asked for again, and remembered
+                self._note(self._judged(candidate.recipe, self.crew.begin(candidate.recipe, None)()))
+
+    def _untried(self, key: str) -> bool:
+        """Whether nothing became of a recipe yet, or it was left after a part of its training."""
+        return key not in self.outcomes or self.outcomes[key].status == "paused"
+
+    def _promising(self) -> dict[str, Any] | None:
+        """The settings of the first student that was left and is promising by now."""
+        running = {_key(one.candidate.recipe) for one in self.pending}
+        for key, (params, size, reached) in self.left.items():
+            if self._untried(key) and key not in running and self._gate(size).promising(reached):
+                return params
+        return None
 
     @property
     def wanted(self) -> int:
         """Trials in all; where nothing has room in the budget, only what someone gave."""
-        if not self.space.knobs:
+        if self.plan.trials == 0 or not self.space.knobs:
             return len(self.own)
         if self.plan.more is not None:
-            return len(self.outcomes) + self.plan.more
+            return self._added(self.plan.more)
         around = min(AROUND, max(1, AROUND_TEXTS // max(1, self.space.facts.texts)))
         return len(self.starts) + len(self.own) + around if self.plan.trials is None else self.plan.trials
+
+    def _added(self, more: int) -> int:
+        """Trials in all with so many more than before; what the same command wanted, where it was stopped."""
+        known = self.study.user_attrs.get("adding", {})
+        if known.get("more") != more or known["wanted"] <= len(self.outcomes):
+            known = {"more": more, "wanted": len(self.outcomes) + more}
+            self.study.set_user_attr("adding", known)
+        return int(known["wanted"])
 
     def outcomes_of(self, progress: Progress, deadline: Deadline) -> list[Outcome]:
         """The outcome of every recipe, once."""
@@ -181,14 +199,17 @@ class Exploration:
             if not deadline.passed:
                 progress.stage(f"the recipe {recipe.name}")
                 self._note(self._judged(recipe, self.crew.begin(recipe, None)()))
-        left = self._recall()
+        self._recall()
         wanted, asked = self.wanted, 0
         while True:
-            more = left > asked or len(self.outcomes) + len(self.pending) < wanted
+            again = self._promising()
+            more = again is not None or len(self.outcomes) + len(self.pending) < wanted
             over = self._enough or (deadline.passed and any(one.trial for one in self.outcomes.values()))
             if more and not over and asked < ASKED * max(1, wanted) and len(self.pending) < self.crew.width:
                 asked += 1
-                self._ask(progress, wanted)
+                if again is not None:
+                    self._ask_for(again)
+                self._ask(progress)
             elif self.pending and (self.crew.at_once or not over):
                 self._tell(self.pending.popleft(), progress, wanted)
             else:
@@ -208,7 +229,13 @@ class Exploration:
     def _gate(self, size: int, always: bool = False) -> Gate:
         return Gate(size, tuple(self.rungs), always)
 
-    def _ask(self, progress: Progress, wanted: int) -> None:
+    def _ask_for(self, params: dict[str, Any]) -> None:
+        """Ask for these settings next, unless they are waiting to be asked for already."""
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if all(one.user_attrs.get("asked") != params for one in waiting):
+            self.study.enqueue_trial(params, {"asked": params})
+
+    def _ask(self, progress: Progress) -> None:
         """Ask for one trial, which is begun unless nothing is to be tried of it."""
         self.study.sampler = self._sampler()
         trial = self.study.ask()
@@ -220,7 +247,7 @@ class Exploration:
         for name, value in (("key", key), ("family", candidate.family), ("recipe", candidate.recipe.name)):
             trial.set_user_attr(name, value)
         trial.set_user_attr("bytes", candidate.expected_bytes)
-        if key in self.outcomes and self.outcomes[key].status != "paused":
+        if not self._untried(key):
             self._told(trial, self.outcomes[key])
             return
         if any(_key(one.candidate.recipe) == key for one in self.pending):
@@ -232,8 +259,7 @@ class Exploration:
             return
         if self.crew.width > 1:
             progress.stage(f"beginning {candidate.recipe.name}")
-        always = "start" in trial.user_attrs or bool(trial.user_attrs.get("again"))
-        gate = self._gate(candidate.expected_bytes, always)
+        gate = self._gate(candidate.expected_bytes, always="start" in trial.user_attrs)
         self.pending.append(_Asked(trial, candidate, self.crew.begin(candidate.recipe, gate)))
 
     def _tell(self, asked: _Asked, progress: Progress, wanted: int) -> None:
@@ -245,6 +271,8 @@ class Exploration:
             if found.rung is not None:
                 self.rungs.append((asked.candidate.expected_bytes, found.rung))
                 asked.trial.set_user_attr("rung", found.rung)
+                if found.status == "paused":
+                    self.left[_key(recipe)] = asked.trial.params, asked.candidate.expected_bytes, found.rung
             self._note(self._judged(recipe, found))
         self._told(asked.trial, self.outcomes[_key(recipe)])
         self._show(progress)
@@ -323,6 +351,16 @@ class Exploration:
 
 def _key(recipe: Recipe) -> str:
     return digest(recipe.to_json())
+
+
+def _enqueue(study: optuna.Study, params: dict[str, Any], about: Mapping[str, Any]) -> None:
+    """Ask for these settings next, unless the study did so before it was stopped."""
+    study.enqueue_trial(params, {"asked": params, **about}, skip_if_exists=True)
+
+
+def _distinct(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each once, in the order in which they came."""
+    return list({digest(one): one for one in found}.values())
 
 
 def rounded(value: float) -> float:
