@@ -20,6 +20,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from low_resource import keep
+
 import pocketlm
 from pocketlm.data.smart_home import smart_home
 from pocketlm.errors import BudgetMissed
@@ -35,7 +37,9 @@ METRICS = ("frame_accuracy", "intent_accuracy", "slot_f1")
 def main() -> None:
     given = arguments()
     path = Path(given.out)
-    done = json.loads(path.read_text("utf-8")) if path.is_file() else {"rows": []}
+    done = json.loads(path.read_text("utf-8")) if path.is_file() else {"about": about(given), "rows": []}
+    if done["about"]["settings"] != settings_of(given):
+        raise SystemExit(f"{path} holds figures of other settings; name another file")
     known = {(row["target"], row["seed"], row["arm"]) for row in done["rows"]}
     path.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(given.seeds):
@@ -45,9 +49,9 @@ def main() -> None:
                     done["rows"].append(
                         {"target": target, "seed": seed, "arm": arm, **run(target, seed, settings, given)}
                     )
-                    done |= {"about": about(given), "gains": gains(done["rows"])}
-                    path.write_text(json.dumps(done, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    for name, value in done["gains"].items():
+                    done["gains"] = gains(done["rows"])
+                    keep(done, path)
+    for name, value in done.get("gains", {}).items():
         print(f"{name}: {value}")
 
 
@@ -118,11 +122,18 @@ def gains(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {**found, "targets": len(shared)}
 
 
+def settings_of(given: argparse.Namespace) -> dict[str, Any]:
+    """What all figures of a file have in common."""
+    names = ("sources", "unlabelled", "max_size", "variants")
+    teacher = given.teacher and Path(given.teacher).name
+    return {"teacher": teacher, **{name: getattr(given, name) for name in names}}
+
+
 def about(given: argparse.Namespace) -> dict[str, Any]:
     """When, where and with what."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": describe(),
-        "pocketlm": pocketlm.__version__, "settings": {key: one for key, one in vars(given).items() if key != "out"},
+        "pocketlm": pocketlm.__version__, "settings": settings_of(given),
     }  # fmt: skip
 
 

@@ -4,7 +4,8 @@
 
 FOLDER of --data holds sib200/ and masakhanews/ as low_resource.py reads them. Of a language's training rows so many are
 drawn (the same for all ways); the others are its text without labels, in the ways that use some. Dev rows choose epochs
-and ways; test rows are read once by each. What is done is kept in FILE, and the same command goes on after it.
+and ways, and no way learns from their labels; test rows are read once by each. What is done is kept in FILE, and the
+same command goes on after it.
 
 Ways: a linear SVM on TF-IDF of words and characters; fine-tuning of the encoder, the peer of all others; its vectors as
 they are; the contrastive start; self-training, from the best of these; fine-tuning on rows that aeda made, too; on
@@ -145,10 +146,11 @@ def transferred(lot: Lot) -> list[str]:
 
 
 def default(lot: Lot) -> list[str]:
-    """The Pocket of a fit."""
+    """The Pocket of a fit; dev, of which the other ways do not learn either, only chooses."""
     job = lot.job(
         teacher=lot.teacher, unlabelled=str(lot.folder / "others.txt"), output=str(lot.folder / "student.pocket"),
-        also=(str(lot.folder / "source.jsonl"),), max_length=lot.length, keep_best=True, force=True, **lot.limits,
+        also=(str(lot.folder / "source.jsonl"),), max_length=lot.length, keep_best=True, force=True, refit=False,
+        **lot.limits,
     )  # fmt: skip
     data = job.pop("data")
     try:

@@ -100,7 +100,7 @@ def unlabelled(data: Path, name: str, language: str, count: int, seed: int, dev:
     """At most `count` sentences of the language from elsewhere, then some training texts of the set's others."""
     found = own_sentences(data, name, language, count, seed)
     others = (one.name for one in sorted((data / name).iterdir()) if one.is_dir() and one.name != language)
-    return found + [text for one in others for text, _ in rows_of(data / name / one, SETS[name], seed, dev)[0][::4]]
+    return found + [text for one in others for text, _ in learnt_rows(data / name / one, SETS[name], seed, dev)[::4]]
 
 
 def rows_of(folder: Path, about: Set, seed: int, dev: bool) -> tuple[Rows, Rows, Rows]:
@@ -113,6 +113,11 @@ def rows_of(folder: Path, about: Set, seed: int, dev: bool) -> tuple[Rows, Rows,
     held = part == seed % PARTS
     kept = [row for row, out in zip(pool, held, strict=True) if not out]
     return kept, [], [row for row, out in zip(pool, held, strict=True) if out]
+
+
+def learnt_rows(folder: Path, about: Set, seed: int, dev: bool) -> Rows:
+    """Training rows alone; test is not opened."""
+    return rows_of(folder, about, seed, dev)[0] if dev else read(folder, about, "train")
 
 
 def peer(train: Rows, texts: Sequence[str]) -> tuple[list[str], float]:
@@ -235,7 +240,7 @@ def main() -> int:
     given = parser.parse_args()
     done: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
     kind = {"dev": given.dev, "teacher": given.teacher and Path(given.teacher).name, "also": given.also}
-    kind["unlabelled"] = given.unlabelled
+    kind |= {"unlabelled": given.unlabelled, "latency": given.latency}
     done = done or {**kind, "machine": describe(), "languages": {}}
     if any(done.get(name, 0) != value for name, value in kind.items()):
         parser.error(f"{given.out} holds figures of another kind of run; name another file")
@@ -253,29 +258,34 @@ def run_language(
     """Every seed and size of one language that is not done yet."""
     about, folder = SETS[name], given.data / name / language
     for seed in range(given.seeds):
+        keys = {size: f"{name}/{language}/{size}" for size in given.sizes}
+        left = [
+            size for size in given.sizes if all(run["seed"] != seed for run in done["languages"].get(keys[size], []))
+        ]
+        if not left:
+            continue
         # with --dev what is held out of one language is held out of all: rows may be translations of each other
         others = {
-            one: rows_of(given.data / name / one, about, seed, given.dev)[0] for one in given.also if one != language
+            one: learnt_rows(given.data / name / one, about, seed, given.dev) for one in given.also if one != language
         }
-        work = given.out.with_suffix(".work")
-        shutil.rmtree(work, ignore_errors=True)
         more = unlabelled(given.data, name, language, given.unlabelled, seed, given.dev) if given.unlabelled else []
         own_count = len(own_sentences(given.data, name, language, given.unlabelled, seed)) if more else 0
         train, dev, held = rows_of(folder, about, seed, given.dev)
-        texts, gold, said = [text for text, _ in held], [label for _, label in held], None
-        for size in given.sizes:
-            runs = done["languages"].setdefault(f"{name}/{language}/{size}", [])
-            if any(run["seed"] == seed for run in runs):
-                continue
-            said = said or peer(train + dev, texts)
+        texts, gold = [text for text, _ in held], [label for _, label in held]
+        said = peer(train + dev, texts)
+        # one that was stopped in the middle goes on in its folder
+        work = given.out.with_suffix(".work") / f"{name}-{language}-{seed}"
+        for size in left:
             settings = {"max_size": size, "max_latency": given.latency, "teacher": given.teacher, "seed": seed}
             own = ours(train, dev, others, more, texts, settings, work)
             today = datetime.date.today().isoformat()
             own |= {"own_sentences": own_count, "others_texts": len(more) - own_count}
+            runs = done["languages"].setdefault(keys[size], [])
             runs.append({"seed": seed, "date": today, "gold": gold, "peer": said[0], "peer_seconds": said[1], **own})
             found = judged(about, runs[-1:])
             print(name, language, size, seed, own["chosen"], f"{own['seconds']:.0f} s", found, flush=True)
             save()
+        shutil.rmtree(work)
 
 
 def keep(done: dict[str, Any], path: Path) -> None:

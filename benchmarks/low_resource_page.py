@@ -46,8 +46,8 @@ def beside_linear(found: dict[str, Any]) -> list[str]:
     lines = [
         f"## {NAMES[name]}: the default fit beside a linear model", "",
         taken(found["machine"], "low_resource.py", dates), "",
-        f"`fit` {teacher}{more}, asked for 1 ms and the size told (runs that came out slower are counted as \"over\", "
-        "and their figures stand all the same); beside it a linear SVM on TF-IDF of words and "
+        f"`fit` {teacher}{more}, asked for {found['latency']} and the size told (runs that came out slower are counted "
+        "as \"over\", and their figures stand all the same); beside it a linear SVM on TF-IDF of words and "
         "characters, from the same training and dev rows. Test rows are read once a run; the figure is "
         f"{SETS[name].figure.replace('_', ' ')}, intervals are paired bootstraps over rows; {seeds} "
         f"seed{'s' if seeds > 1 else ''}.", "",
@@ -86,7 +86,8 @@ def by_rows(found: dict[str, Any]) -> list[str]:
         f"Macro F1 on test, mean over languages, in brackets how many runs; {found['settings']['teacher']} is the "
         f"encoder. \"default fit\" is a Pocket of at most {found['settings']['max_size']} and "
         f"{found['settings']['max_latency']} that learns beside training rows of another language and texts without "
-        "labels, as transfer and self-training do; all others but the linear model are the whole encoder.", "",
+        "labels, as transfer and self-training do; all others but the linear model are the whole encoder. Dev rows "
+        "choose epochs and ways, and none learns from their labels.", "",
         *few_shot.table(runs).splitlines(),
     ]  # fmt: skip
     gain = gain_at(runs, 50)
@@ -114,13 +115,16 @@ def trimmed(found: dict[str, Any]) -> list[str]:
         f"## {found['teacher']} trimmed to one language", "",
         taken(found["machine"], "trim.py", [one["date"] for one in runs.values()]), "",
         "The encoder with the pieces of one language alone; macro F1 on SIB-200's test of it fine-tuned, of the same "
-        "trimmed, of the encoder trimmed first and then fine-tuned, and of the Pocket of a fit.", "",
+        "trimmed, of the encoder trimmed first and then fine-tuned, and of the Pocket of a fit within "
+        f"{found['max_size']} and {found['max_latency']}. The encoders learn from train, dev choosing their epochs; "
+        f"the Pocket also from dev at the end, and from up to {found['unlabelled']:,} sentences of the language and "
+        "some of other languages without labels.", "",
         "| language | bytes kept | equal outputs of covered texts | fine-tuned | trimmed | trimmed first | Pocket "
         "| of the fine-tuned | file | p50 |", "| --- " * 10 + "|",
     ]  # fmt: skip
     for language, one in runs.items():
         keys = ("f1_fine_tuned", "f1_trimmed", "f1_trimmed_first", "f1_pocket")
-        figures = " | ".join(f"{100 * one[key]:.1f}" for key in keys)
+        figures = " | ".join(f"{100 * one[key]:.1f}" if key in one else "" for key in keys)
         lines.append(
             f"| {language} | {one['share_of_bytes']:.1%} | {one['equal']} of {one['covered']} | {figures} | "
             f"{one['kept']:.1%} | {one['size_bytes'] / 1e3:,.0f} kB | {one['p50_ms']:.2f} ms |"
@@ -128,10 +132,11 @@ def trimmed(found: dict[str, Any]) -> list[str]:
     kept = sum(one["kept"] >= 0.98 for one in runs.values())
     lines += ["", f"- at least 98 % of the fine-tuned encoder's macro F1: {kept} of {len(runs)} languages."]
     for key, when in (("f1_trimmed", "after"), ("f1_trimmed_first", "before")):
-        lost = [100 * (one["f1_fine_tuned"] - one[key]) for one in runs.values()]
+        lost = [100 * (one["f1_fine_tuned"] - one[key]) for one in runs.values() if key in one]
         within = sum(points <= 0.2 for points in lost)
-        lines.append(f"- trimmed {when} fine-tuning, at most 0.2 points lost: {within} of {len(runs)} languages, "
-                     f"{np.mean(lost):.1f} points on average.")  # fmt: skip
+        if lost:
+            lines.append(f"- trimmed {when} fine-tuning, at most 0.2 points lost: {within} of {len(lost)} languages, "
+                         f"{np.mean(lost):.1f} points on average.")  # fmt: skip
     return [*lines, ""]
 
 
@@ -192,7 +197,8 @@ PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
 def page(found: dict[str, dict[str, Any]]) -> str:
     """The whole page. found: by the name of a part."""
     head = ["# Benchmarks of languages and data with few resources", "",
-            "All is chosen on training and dev rows; test rows are read once a run.", ""]  # fmt: skip
+            "All is chosen on training and dev rows; test rows are read once a run. What was seen of them in earlier "
+            "runs stands in the [journal](log.md).", ""]  # fmt: skip
     return "\n".join([*head, *(line for name, part in PARTS.items() if name in found for line in part(found[name]))])
 
 

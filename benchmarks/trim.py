@@ -168,14 +168,16 @@ def table(languages: dict[str, dict[str, Any]]) -> str:
     )
     lines = [head, "--- | " * 9 + "---"]
     for language, one in languages.items():
-        f1 = [f"{100 * one[name]:.1f}" for name in ("f1_fine_tuned", "f1_trimmed", "f1_trimmed_first", "f1_pocket")]
+        names = ("f1_fine_tuned", "f1_trimmed", "f1_trimmed_first", "f1_pocket")
+        f1 = [f"{100 * one[name]:.1f}" if name in one else "" for name in names]
         lines.append(
             f"{language} | {one['share_of_bytes']:.1%} | {one['equal']}/{one['covered']} | {' | '.join(f1)} | "
             f"{one['kept']:.1%} | {one['size_bytes'] / 1e3:.0f} | {1e3 * one['p50_ms']:.0f}"
         )
     for name, when in (("f1_trimmed", "after"), ("f1_trimmed_first", "before")):
-        lost = [100 * (one["f1_fine_tuned"] - one[name]) for one in languages.values()]
-        lines.append(f"F1 lost by trimming {when} fine-tuning: {np.mean(lost):.2f} points, at most {max(lost):.2f}")
+        lost = [100 * (one["f1_fine_tuned"] - one[name]) for one in languages.values() if name in one]
+        if lost:
+            lines.append(f"F1 lost by trimming {when} fine-tuning: {np.mean(lost):.2f} points, at most {max(lost):.2f}")
     return "\n".join(lines)
 
 
@@ -191,7 +193,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     done: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
-    done = done or {"teacher": Path(given.teacher).name, "machine": describe(), "languages": {}}
+    settings = {"teacher": Path(given.teacher).name, "unlabelled": given.unlabelled, "max_size": given.max_size,
+                "max_latency": given.max_latency}  # fmt: skip
+    done = done or {**settings, "machine": describe(), "languages": {}}
+    if any(done[name] != value for name, value in settings.items()):
+        parser.error(f"{given.out} holds figures of other settings; name another file")
     for language in given.languages:
         found = done["languages"].setdefault(language, {})
         for name, take in (("f1_pocket", run), ("f1_trimmed_first", run_trimmed_first)):
