@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from pocketlm import __version__
-from pocketlm.budget import Budget
 from pocketlm.data.splits import normal_text
 from pocketlm.errors import BudgetError, BudgetMissed, MissingExtraError, RecipeError
 from pocketlm.floors import FIDELITY
@@ -23,22 +22,20 @@ from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.report.html import write_report
 from pocketlm.runtime.decode import Prediction
-from pocketlm.runtime.inputs import BagInputs, StackedInputs, plain_text
+from pocketlm.runtime.inputs import plain_text
 from pocketlm.tasks.prepare import Prepared
 
 try:
     from pocketlm.augmenting import NONE, with_new_rows
     from pocketlm.conclude import conclude
-    from pocketlm.export.pocket import untrained_latency
     from pocketlm.fleet import Fleet, OnFleet, fleet
     from pocketlm.hearing import Hearing, covers, hearing
     from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained
-    from pocketlm.model.task_model import TaskModel
     from pocketlm.modelling import fit_modeller
     from pocketlm.opening import to_learn_from, ways_of, with_data, with_vectors
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import Prefixes
-    from pocketlm.search.allocator import Timed, allocator
+    from pocketlm.search.allocator import allocator
     from pocketlm.search.asked import Asked, check_floors
     from pocketlm.search.attempt import Crew, Here
     from pocketlm.search.facts import Facts
@@ -48,12 +45,11 @@ try:
     from pocketlm.search.space import Space, check_in_space, check_settings, fast_enough, given_recipe
     from pocketlm.search.study import STUDY_VERSION, Exploration, Plan
     from pocketlm.search.trial import Trial
+    from pocketlm.search.untrained import slowness, untrained
     from pocketlm.search.warm import described
     from pocketlm.search.work import TextSize
-    from pocketlm.students.beside import BesideNgrams
     from pocketlm.students.lexicon import LEXICON_VERSION
     from pocketlm.students.pieces import student_pieces
-    from pocketlm.students.solve import Solve
     from pocketlm.train.context import FitContext
     from pocketlm.train.embedder import prepare_embedder, with_teachers_pairs
     from pocketlm.train.frozen import SEEN_VERSION, Seen
@@ -74,9 +70,7 @@ logger = logging.getLogger(__name__)
 
 # An untrained student this much slower than allowed is not worth training. Of several sizes the largest is that takes
 # at most this share of the time.
-HOPELESS, ROOM = 1.25, 0.95
-# So many times that an expectation is over what is allowed, it cannot be wrong about it.
-DOUBT = 2.0
+HOPELESS, LARGEST = 1.25, 0.95
 
 
 def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) -> Result:
@@ -95,6 +89,8 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     if job.teacher:
         find_teacher(job.teacher)
     own = given_recipe(job.recipe) if job.recipe else None
+    if own is not None and job.add_trials:
+        raise RecipeError("add-trials: --recipe is tried alone; leave one of them out, or let it --compete")
     rivals = [given_recipe(one) for one in job.compete]
     check_settings(job.set)
     job, prepared = with_data(job, progress)
@@ -244,7 +240,7 @@ def _search(
         context.progress.stage("timing building blocks on this machine")
         forecast = Forecast(this_machine(), facts, text, there)
     device = there or (forecast.here if forecast is not None else None)
-    timed = None if forecast is None else _untrained(run, forecast)
+    timed = None if forecast is None else untrained(run, forecast)
     facts = replace(facts, allocator=allocator(context, pieces, facts, budget, device, text, timed))
     space = Space(facts, budget, job.set)
 
@@ -254,7 +250,7 @@ def _search(
         forecast.note(trial.recipe, trial.measurement)
         return replace(trial, measurement=forecast.moved(trial.recipe, trial.measurement))
 
-    slower = _slowness(budget, forecast, timed)
+    slower = slowness(budget, forecast, timed)
 
     def too_slow(recipe: Recipe) -> str:
         # n-grams take little to train: where nothing is fast enough they are the nearest miss
@@ -277,58 +273,10 @@ def _search(
         else Here(lambda recipe, pace: after(run(recipe, pace)), job.workers or 1)
     )
     explored = Exploration(
-        space, lambda: [] if job.recipe else fast_enough(space.starts, lambda recipe: slower(recipe, ROOM)),
+        space, lambda: [] if job.recipe else fast_enough(space.starts, lambda recipe: slower(recipe, LARGEST)),
         crew, too_slow, judged, plan, rivals,
     )  # fmt: skip
     return explored.outcomes_of(context.progress, context.deadline), judged, forecast, explored
-
-
-def _untrained(run: Runner, forecast: Forecast) -> Timed:
-    """What times untrained students, and remembers it: a search that goes on asks what it would have asked."""
-    context = run.context
-
-    def made(recipe: Recipe) -> TaskModel:
-        model: TaskModel = recipe.steps[0](None, context)
-        beside = next((step for step in recipe.steps if isinstance(step, BesideNgrams)), None)
-        model = model if beside is None else beside(model, context)
-        solve = next((step for step in recipe.steps if isinstance(step, Solve)), None)
-        read = model.inputs.ngrams if isinstance(model.inputs, StackedInputs) else model.inputs
-        if solve is not None and isinstance(read, BagInputs):
-            read.ngrams = replace(read.ngrams, lead=max((0, *solve.leads)))
-        return model
-
-    def timed(recipe: Recipe) -> float:
-        step = run.work.step("untrained", {**run.depends, "recipe": recipe.to_json()})
-        known = step.result
-        if known is None:
-            known = {"milliseconds": untrained_latency(made(recipe), context)}
-            step.finish(known)
-        return float(known["milliseconds"]) * forecast.ratio(recipe)
-
-    return timed
-
-
-def _slowness(budget: Budget, forecast: Forecast | None, timed: Timed | None) -> Callable[[Recipe, float], str]:
-    """What says why a recipe's student takes longer than this share of the time allowed, "" where it does not.
-
-    What is expected to take far too long is not made; any other is, untrained, and timed.
-    """
-
-    def slower(recipe: Recipe, share: float) -> str:
-        limit = budget.max_latency
-        if limit is None or forecast is None or timed is None:
-            return ""
-        expected = forecast.milliseconds(recipe)
-        if expected > DOUBT * share * limit:
-            return f"it is expected to take {expected:.3g} ms, over {limit:g} ms"
-        found = timed(recipe)
-        if found <= share * limit:
-            return ""
-        if forecast.there is not None:
-            return f"it is estimated to take {found:.3g} ms on {forecast.there.name}, over {limit:g} ms"
-        return f"untrained it already takes {found:.3g} ms, over {limit:g} ms"
-
-    return slower
 
 
 def _runner(

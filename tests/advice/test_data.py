@@ -122,6 +122,13 @@ def test_the_command_holds_whether_or_not_the_teacher_is_heard(csv_file, teacher
     assert "is not among those that --set names" in by_family(narrowed)["static"]["why"]
 
 
+@pytest.mark.parametrize(("taught", "names"), [(True, "transformer,linear,allocated"), (False, "transformer,linear")])
+def test_a_transformer_is_advised_with_the_proposal_of_its_teachers_parts(taught, names):
+    facts = Facts(120, 3, False, 100, 32, 2, 4, 64, single=True, taught=taught, encoder=True)
+    words = shlex.split(advising._command(Job("a.csv", max_size="1MB"), "transformer", facts))
+    assert words[-1] == f"search.family={names}" and check_in_space(words[-1:], facts)
+
+
 def test_models_that_write_are_asked_about_themselves(tmp_path):
     words = [f"{number * 7919 % 10_007}" for number in range(9_000)]
     lines = (" ".join(words[place : place + 10]) for place in range(0, len(words), 10))

@@ -120,6 +120,13 @@ def test_a_fit_becomes_a_case():
     assert Case.of("x 100B", "x", ["static"], nothing).loss("static") == 0.0
 
 
+def test_a_proposal_of_the_teachers_parts_counts_as_a_transformer():
+    trials = [trial("bag", 0.8, 90), trial("allocated", 0.9, 95)]
+    result = {"search": {"trials": trials, "job": JOB}, "main_metric": "accuracy", "teacher": None}
+    found = Case.of("x 100B", "x", ["bag", "transformer"], result)
+    assert found.tried["transformer"] == Tried(0.9, True, 0.95, None) and "allocated" not in found.tried
+
+
 def test_what_comes_with_the_package_is_read():
     cases, models = known_cases(), known_models()
     assert len(cases) >= 5 and len({one.data for one in cases}) >= 3

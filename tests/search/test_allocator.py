@@ -8,6 +8,7 @@ import pytest
 from pocketlm.budget import Budget
 from pocketlm.measure.calibrate import described
 from pocketlm.measure.device import Device
+from pocketlm.progress import Deadline
 from pocketlm.search.allocator import NEAR, ROOM, allocator, around_layers
 from pocketlm.search.facts import Facts
 from pocketlm.search.space import Space, fast_enough
@@ -18,14 +19,21 @@ FACTS = Facts(10_000, 77, False, 2_500, 384, 6, 12, 1536, single=True, taught=Tr
 TEXT = TextSize(words=10, grams=20, cut=14, pieces=14)
 HOST = Device("host", described()["usual"])
 LAYER = Layer({0: 100.0, 3: 30.0, 6: 10.0, 12: 0.0}, {0: 100.0, 256: 30.0, 768: 10.0, 1536: 0.0})
+NEVER = Deadline()
 KNOWN = Sensitivity((LAYER,) * 6, {64: 9.0, 128: 3.0, 256: 0.0}, width=384, head_width=32)
 
 
-def proposals(monkeypatch, budget, timed=None):
+def proposals(monkeypatch, budget, timed=None, deadline=NEVER):
     monkeypatch.setattr("pocketlm.search.allocator.sensitivity", lambda context, pieces: KNOWN)
     lesson, progress = SimpleNamespace(taught=object()), SimpleNamespace(stage=lambda text: None)
-    context = SimpleNamespace(teacher=object(), lesson=lesson, asking=False, vectors=False, progress=progress)
+    context = SimpleNamespace(
+        teacher=object(), lesson=lesson, asking=False, vectors=False, progress=progress, deadline=deadline
+    )  # fmt: skip
     return allocator(context, None, FACTS, Budget.parse(*budget), HOST, TEXT, timed)
+
+
+def test_when_time_is_up_nothing_is_proposed(monkeypatch):
+    assert proposals(monkeypatch, ("20MB", "1ms"), deadline=Deadline.after(0)) is None
 
 
 def whole(found):

@@ -9,7 +9,7 @@ from helpers import make_context
 from pocketlm.progress import Deadline
 from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.transformer import SmallTransformer
-from pocketlm.train.loop import Course, Schedule, _Run, train
+from pocketlm.train.loop import Course, Schedule, _Run, gains_from_bf16, train
 from pocketlm.train.losses import Objective
 
 SCHEDULE = Schedule(epochs=4, rate=5e-3, batch_size=16, patience=9)
@@ -35,6 +35,12 @@ def state(model):
 def assert_same(left, right):
     for name, weight in left.items():
         assert torch.equal(weight, right[name]), name
+
+
+@pytest.mark.parametrize(("has", "gains"), [({"amx_bf16": True}, True), ({"avx512_bf16": True}, False), ({}, False)])
+def test_bfloat16_is_for_processors_with_tiles_of_it(has, gains, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    assert gains_from_bf16() == gains
 
 
 def test_it_learns(context):

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pocketlm.advice.evidence import Expectation, advised, expected, known_cases, scored
+from pocketlm.advice.evidence import KINDS, Expectation, advised, expected, known_cases, scored
 from pocketlm.budget import Budget
 from pocketlm.errors import RecipeError
 from pocketlm.hearing import covers
@@ -48,8 +48,8 @@ ABOUT = {
     "static": "the teacher's word pieces without their context: microseconds, and words of like meaning are alike "
     "(Shen et al. 2018)",
     "convnet": "a few convolutions over word pieces: word order, at a fraction of a transformer's time (Kim 2014)",
-    "transformer": "some layers of the teacher, distilled: the most quality where bytes and time allow "
-    "(Turc et al. 2019; Jiao et al. 2020)",
+    "transformer": "some layers of the teacher, or those of its heads and units that matter most, distilled: the most "
+    "quality where bytes and time allow (Turc et al. 2019; Jiao et al. 2020; Kurtic et al. 2023)",
     "stack": "a small encoder that sees as the teacher does, and n-grams beside it, solved together: for few rows and "
     "much text without labels (Reimers and Gurevych 2020)",
 }
@@ -263,6 +263,8 @@ def _command(job: Job, family: str | None, facts: Facts) -> str:
         return command_of(job, job.set)
     alone = [one.name for one in families_for(replace(facts, taught=False, frozen=False, texts=facts.labelled))]
     names = [family] if family in alone or not facts.single else [family, "linear"]
+    if facts.taught:
+        names += [one.name for one in families_for(facts) if KINDS.get(one.name) == family]
     kept = []
     for each in job.set:
         if each.startswith(f"{OWN}.family="):

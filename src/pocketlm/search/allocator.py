@@ -28,12 +28,14 @@ def allocator(
     context: FitContext, pieces: Pieces, facts: Facts, budget: Budget, device: Device | None, text: TextSize,
     timed: Timed | None = None,
 ) -> Allocator | None:  # fmt: skip
-    """The proposals of a job; None where students are no parts of a teacher. device: where they will run.
+    """The proposals of a job; None where students are no parts of a teacher, or time is up.
 
-    The sensitivity pass is made when the first is asked for. Where time is what binds, the proposal for all bytes that
-    are allowed is timed untrained, and all are as much smaller as it takes longer than expected.
+    device: where they will run. The sensitivity pass is made when the first is asked for. Where time is what binds, the
+    proposal for all bytes that are allowed is timed untrained, and all are as much smaller as it takes longer than
+    expected.
     """
-    if context.teacher is None or context.lesson.taught is None or context.asking or context.vectors:
+    parts = context.teacher is not None and context.lesson.taught is not None
+    if not parts or context.asking or context.vectors or context.deadline.passed:
         return None
 
     @cache

@@ -1,0 +1,72 @@
+"""What students take before they are trained, timed where it is not plain: what is too slow is never trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from pocketlm.budget import Budget
+from pocketlm.export.pocket import untrained_latency
+from pocketlm.model.task_model import TaskModel
+from pocketlm.recipe.recipe import Recipe
+from pocketlm.runtime.inputs import BagInputs, StackedInputs
+from pocketlm.search.allocator import Timed
+from pocketlm.search.forecast import Forecast
+from pocketlm.search.runner import Runner
+from pocketlm.students.beside import BesideNgrams
+from pocketlm.students.solve import Solve
+
+# So many times that an expectation is over what is allowed, it cannot be wrong about it.
+DOUBT = 2.0
+
+
+def untrained(run: Runner, forecast: Forecast) -> Timed:
+    """What times untrained students, and remembers it: a search that goes on asks what it would have asked."""
+
+    def timed(recipe: Recipe) -> float:
+        student, beside, lead = _parts(recipe)
+        parts = Recipe((student, *beside)).to_json()
+        step = run.work.step("untrained", {**run.depends, "parts": parts, "lead": lead})
+        known = step.result
+        if known is None:
+            model: TaskModel = student(None, run.context)
+            for one in beside:
+                model = one(model, run.context)
+            read = model.inputs.ngrams if isinstance(model.inputs, StackedInputs) else model.inputs
+            if isinstance(read, BagInputs):
+                read.ngrams = replace(read.ngrams, lead=lead)
+            known = {"milliseconds": untrained_latency(model, run.context)}
+            step.finish(known)
+        return float(known["milliseconds"]) * forecast.ratio(recipe)
+
+    return timed
+
+
+def _parts(recipe: Recipe) -> tuple[Any, list[BesideNgrams], int]:
+    """What of a recipe its untrained student depends on: the student, n-grams beside it, and words that these read."""
+    leads = [max((0, *step.leads)) for step in recipe.steps if isinstance(step, Solve)]
+    return recipe.steps[0], [step for step in recipe.steps if isinstance(step, BesideNgrams)][:1], max((0, *leads[:1]))
+
+
+def slowness(budget: Budget, forecast: Forecast | None, timed: Timed | None) -> Callable[[Recipe, float], str]:
+    """What says why a recipe's student takes longer than this share of the time allowed, "" where it does not.
+
+    What is expected to take far too long is not made; any other is, untrained, and timed.
+    """
+
+    def slower(recipe: Recipe, share: float) -> str:
+        limit = budget.max_latency
+        if limit is None or forecast is None or timed is None:
+            return ""
+        expected = forecast.milliseconds(recipe)
+        if expected > DOUBT * share * limit:
+            return f"it is expected to take {expected:.3g} ms, over {limit:g} ms"
+        found = timed(recipe)
+        if found <= share * limit:
+            return ""
+        if forecast.there is not None:
+            return f"it is estimated to take {found:.3g} ms on {forecast.there.name}, over {limit:g} ms"
+        return f"untrained it already takes {found:.3g} ms, over {limit:g} ms"
+
+    return slower

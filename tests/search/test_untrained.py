@@ -1,0 +1,64 @@
+"""Students are timed untrained once, whatever else their recipes say, and what is plainly too slow is not made."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from pocketlm.budget import Budget
+from pocketlm.pocket.work import WorkFolder
+from pocketlm.recipe.recipe import Recipe
+from pocketlm.runtime.inputs import BagInputs
+from pocketlm.runtime.ngrams import Ngrams
+from pocketlm.search.untrained import DOUBT, slowness, untrained
+from pocketlm.students.distill import Distill
+from pocketlm.students.ngrams import HashedNgrams
+from pocketlm.students.solve import Solve
+
+HERE = SimpleNamespace(ratio=lambda recipe: 2.0, milliseconds=lambda recipe: 0.5, there=None)
+
+
+@pytest.fixture
+def clock(monkeypatch, tmp_path):
+    """What times students that are made without rows, and the numbers of words each of them read."""
+    made = []
+
+    def latency(model, context):
+        made.append(model.inputs.ngrams.lead)
+        return 0.25 * len(made)
+
+    def student(self, model, context):
+        return SimpleNamespace(inputs=BagInputs(Ngrams(), 2**10))
+
+    monkeypatch.setattr("pocketlm.search.untrained.untrained_latency", latency)
+    monkeypatch.setattr(HashedNgrams, "__call__", student)
+    run = SimpleNamespace(work=WorkFolder(tmp_path), depends={"data": "a"}, context=None)
+    return run, made
+
+
+def recipe(rate=1e-3, width=64, leads=()):
+    return Recipe((HashedNgrams(width=width), Distill(rate=rate), *([Solve(leads=leads)] if leads else [])))
+
+
+def test_what_an_untrained_student_takes_is_remembered(clock):
+    run, made = clock
+    timed = untrained(run, HERE)
+    assert timed(recipe()) == timed(recipe(rate=5e-3)) == 0.5, "twice as long where it will run; its rate is no matter"
+    assert untrained(run, HERE)(recipe()) == 0.5, "by a search that goes on, too"
+    assert timed(recipe(width=32)) == 1.0 and timed(recipe(leads=(0, 16, 8))) == 1.5
+    assert made == [0, 0, 16], "the most words that it may come to read"
+
+
+def test_only_what_may_be_fast_enough_is_timed(clock):
+    run, made = clock
+    budget = Budget.parse(None, "0.4ms")
+    slow = slowness(budget, HERE, untrained(run, HERE))
+    assert "untrained it already takes 0.5 ms" in slow(recipe(), 1.0) and not slow(recipe(), 1.25)
+    far = SimpleNamespace(**{**vars(HERE), "milliseconds": lambda recipe: 1.01 * DOUBT * 0.4})
+    assert "expected to take" in slowness(budget, far, untrained(run, far))(recipe(width=16), 1.0)
+    assert len(made) == 1
+    there = SimpleNamespace(
+        **{**vars(HERE), "milliseconds": lambda recipe: 0.1, "there": SimpleNamespace(name="a board")}
+    )
+    assert "on a board" in slowness(budget, there, untrained(run, there))(recipe(), 1.0)
+    assert not slowness(replace(budget, max_latency=None), HERE, untrained(run, HERE))(recipe(), 1.0)
