@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -256,17 +256,7 @@ def _search(
         # n-grams take little to train: where nothing is fast enough they are the nearest miss
         return slower(recipe, HOPELESS) if recipe.family.startswith("small-") else ""
 
-    # all that a study's trials depend on, but not how many there are
-    depends = {**run.depends, "budget": budget.to_json(), "set": job.set, "alone": bool(job.recipe)}
-    depends["study"] = STUDY_VERSION
-    depends |= {"sampler": job.sampler} if job.sampler != "tpe" else {}
-    name = digest({**depends, **({"device": vars(there)} if there else {})})[:16]
-    storage = job.storage or f"sqlite:///{run.work.path.resolve()}/study.db"
-    about = described(facts, budget, prepared.task.name)
-    plan = Plan(
-        0 if job.recipe else job.trials, job.add_trials, storage, name, job.seed,
-        "random" if job.sampler == "random" else "tpe", about, job.resume,
-    )  # fmt: skip
+    plan = _plan(job, run, there, described(facts, budget, prepared.task.name))
     crew: Crew = (
         OnFleet(helpers, run, after)
         if helpers is not None
@@ -277,6 +267,20 @@ def _search(
         crew, too_slow, judged, plan, rivals,
     )  # fmt: skip
     return explored.outcomes_of(context.progress, context.deadline), judged, forecast, explored
+
+
+def _plan(job: Job, run: Runner, there: Device | None, about: Mapping[str, Any]) -> Plan:
+    """What the study is called, where it is kept, and how many trials it wants. about: see `search.warm`."""
+    # all that its trials depend on, but not how many there are
+    depends = {**run.depends, "budget": job.budget.to_json(), "set": job.set, "alone": bool(job.recipe)}
+    depends["study"] = STUDY_VERSION
+    depends |= {"sampler": job.sampler} if job.sampler != "tpe" else {}
+    name = digest({**depends, **({"device": vars(there)} if there else {})})[:16]
+    storage = job.storage or f"sqlite:///{run.work.path.resolve()}/study.db"
+    return Plan(
+        0 if job.recipe else job.trials, job.add_trials, storage, name, job.seed,
+        "random" if job.sampler == "random" else "tpe", about, job.resume,
+    )  # fmt: skip
 
 
 def _runner(
