@@ -12,7 +12,7 @@ import torch
 
 from pocketlm.model.encoder import EncoderModule, Pretrained, teacher_model
 from pocketlm.model.task_model import TaskModel
-from pocketlm.outputs import Example, Output
+from pocketlm.outputs import Example, Output, texts_of
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress
 from pocketlm.runtime.inputs import Text, tokens_of
@@ -20,7 +20,7 @@ from pocketlm.runtime.ngrams import ngram_words
 from pocketlm.runtime.question import Question
 from pocketlm.runtime.windows import QuestionInputs, Reading
 from pocketlm.tasks.table import Task
-from pocketlm.train.few_shot import FROZEN, school
+from pocketlm.train.few_shot import FROZEN, SELF_TRAINING, school
 from pocketlm.train.keras_teacher import keras_teacher
 from pocketlm.train.lesson import Lesson, Taught, lesson, unlabelled_labels
 from pocketlm.train.loop import History, gains_from_bf16
@@ -33,11 +33,12 @@ from pocketlm.train.teach import (
     save_taught,
     teacher_schedule,
 )
+from pocketlm.train.used_pieces import used_pieces
 
 # Part of the time left that fine-tuning may take.
 TIME_SHARE = 0.5
 # Change this when training changes what a teacher becomes: remembered teachers are then trained anew.
-VERSION = 1
+VERSION = 2
 # The same of the ways to teach with few rows.
 FEW_SHOT_VERSION = 1
 
@@ -138,7 +139,8 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
         began, deadline = time.monotonic(), room.deadline.share(TIME_SHARE)
         words = pretrained.backbone.get_input_embeddings()
         words.requires_grad_(not room.keep_words)
-        notes = school(room, model, step.folder, deadline)
+        with used_pieces(model, _texts_of(room)):
+            notes = school(room, model, step.folder, deadline)
         words.requires_grad_(True)
         quality = judge(model, room.dev, room.task)
         done = {"quality": quality, "seconds": time.monotonic() - began, "notes": notes}
@@ -158,6 +160,12 @@ def prepare_teacher(room: Classroom, pretrained: Pretrained) -> Teacher:
             model.inputs.reading = Reading.from_json(done["reading"])
     about = (done["quality"], digest(key), done["seconds"], tuple(done["notes"]))
     return Teacher(pretrained.name, pretrained.digest, model, *about)
+
+
+def _texts_of(room: Classroom) -> list[Text]:
+    """All texts that a teacher sees while it is trained."""
+    more: Sequence[Text] = room.unlabelled if SELF_TRAINING in room.ways else ()
+    return [*texts_of(room.train, room.outputs), *texts_of(room.dev, room.outputs), *more]
 
 
 def trained_teacher(room: Classroom, name: str) -> Teacher:
