@@ -18,13 +18,13 @@ def trial(name, accuracy, size, latency=0.1, fidelity=None):
     return Trial(Recipe((HashedNgrams(), Distill()), name), Path("x"), measured, {"seconds": 1.0})
 
 
-def searched(trials, budget, teacher=None, dev_rows=1_000_000):
+def searched(trials, budget, teacher=None, dev_rows=1_000_000, trusted=()):
     judge = Judge(budget, "accuracy", teacher, dev_rows)
     outcomes = []
     for one in trials:
         verdict = judge.verdict(one)
         why = "; ".join(str(limit) for limit in verdict.limits if not limit.holds)
-        outcomes.append(Outcome(one.recipe, "measured", why, one, verdict))
+        outcomes.append(Outcome(one.recipe, "measured", why, one, verdict, one.recipe.name in trusted))
     return judge.choose(outcomes), outcomes
 
 
@@ -59,6 +59,15 @@ def test_what_dev_cannot_tell_apart_goes_to_the_one_most_like_the_teacher():
     assert searched(rivals, budget, dev_rows=1_000_000)[0].recipe.name == "other", "here dev can tell"
     unheard = [trial("copy", 0.929, 200_000), trial("other", 0.930, 100_000)]
     assert searched(unheard, budget, dev_rows=1000)[0].recipe.name == "other"
+
+
+@pytest.mark.parametrize(("dev_rows", "chosen"), [(200, "rule"), (100_000, "asked")])
+def test_without_a_teacher_a_rule_of_thumb_stays_where_dev_cannot_tell(dev_rows, chosen):
+    rivals = [trial("rule", 0.920, 200_000), trial("worse rule", 0.915, 90_000), trial("asked", 0.926, 100_000)]
+    found, _ = searched(rivals, Budget.parse(max_size="1MB"), dev_rows=dev_rows, trusted=("rule", "worse rule"))
+    assert found.recipe.name == chosen
+    far = [trial("rule", 0.80, 200_000), rivals[2]]
+    assert searched(far, Budget.parse(max_size="1MB"), dev_rows=200, trusted=("rule",))[0].recipe.name == "asked"
 
 
 def test_equal_quality_takes_the_smaller():

@@ -47,9 +47,10 @@ class World:
 
 
 def explore(
-    world, plan, budget=BUDGET, deadline=NEVER, too_slow=lambda recipe: "", space=SPACE, own=(), width=1, crew=None
-):
-    judge = Judge(budget, "accuracy", None, 100_000)
+    world, plan, budget=BUDGET, deadline=NEVER, too_slow=lambda recipe: "", space=SPACE, own=(), width=1, crew=None,
+    dev_rows=100_000,
+):  # fmt: skip
+    judge = Judge(budget, "accuracy", None, dev_rows)
     made = Exploration(space, lambda: space.starts, crew or Here(world, width), too_slow, judge, plan, own)
     return judge.choose(outcomes := made.outcomes_of(Silent(), deadline)), outcomes, made
 
@@ -71,6 +72,14 @@ def test_of_many_texts_fewer_recipes_are_tried_unasked(texts, around, monkeypatc
     space = Space(replace(FACTS, texts=texts), BUDGET)
     _, outcomes, made = explore(World(), Plan(), space=space)
     assert len(outcomes) == made.wanted == len(space.starts) + around
+
+
+@pytest.mark.parametrize(("dev_rows", "around"), [(240, 6), (100, 2), (10, 1)])
+def test_where_dev_tells_little_fewer_recipes_are_tried_unasked(dev_rows, around, monkeypatch):
+    monkeypatch.setattr("pocketlm.search.study.AROUND", 6)
+    _, outcomes, made = explore(World(), Plan(), dev_rows=dev_rows)
+    assert len(outcomes) == len(made.space.starts) + around
+    assert {one.recipe.name for one in outcomes if one.trusted} == set(names(made.starts))
 
 
 def test_a_search_finds_better_than_rules_of_thumb():

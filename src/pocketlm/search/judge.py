@@ -20,13 +20,14 @@ TEST_FIGURES_BYTES = 1_200
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a candidate. verdict: against the budget, on dev."""
+    """What became of a candidate. verdict: against the budget, on dev. trusted: by a rule of thumb, or given."""
 
     recipe: Recipe
     status: Literal["measured", "skipped", "failed", "paused"]
     why: str
     trial: Trial | None = None
     verdict: Verdict | None = None
+    trusted: bool = False
 
     @property
     def met(self) -> bool:
@@ -83,8 +84,10 @@ class Judge:
         """The best outcome, or the nearest miss; None where nothing was measured.
 
         With a limit on size, latency or memory: the best quality that meets it; where dev cannot tell several
-        apart, the one that answers most like the teacher, and of equal ones the smallest. With a floor on quality
-        alone: the smallest file that reaches it. Without any limit: the smallest file within TRADE_OFF of the best.
+        apart, the one that answers most like the teacher, or without one the best rule of thumb or recipe that was
+        given (of many that are tried on few rows one seems better by chance), and of equal ones the smallest. With a
+        floor on quality alone: the smallest file that reaches it. Without any limit: the smallest file within TRADE_OFF
+        of the best.
         """
         measured = [one for one in outcomes if one.trial is not None]
         if not measured:
@@ -100,9 +103,10 @@ class Judge:
             return min(met, key=_size)
         best = max(self.quality(one) for one in met)
         least = best * (1 - self._margin(best, self.dev_rows))
-        # without a teacher fidelities are 0, and quality decides
-        near = [one for one in met if _fidelity(one) and self.quality(one) >= least]
-        return max(near or met, key=lambda one: (_fidelity(one), round(self.quality(one), 4), -_size(one)))
+        near = [one for one in met if self.quality(one) >= least]
+        # without a teacher fidelities are 0
+        near = [one for one in near if _fidelity(one)] or [one for one in near if one.trusted] or met
+        return max(near, key=lambda one: (_fidelity(one), round(self.quality(one), 4), -_size(one)))
 
     @property
     def first_is_enough(self) -> bool:

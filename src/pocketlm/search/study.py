@@ -39,8 +39,9 @@ optuna.logging.disable_default_handler()
 # Quality, bytes, milliseconds, and bytes of memory.
 DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize", "minimize")
 # Recipes that are tried around the rules of thumb where nobody says how many, and texts that all of them together may
-# read an epoch: of more texts each takes minutes, and fewer are tried.
-AROUND, AROUND_TEXTS = 6, 60_000
+# read an epoch: of more texts each takes minutes, and fewer are tried. For each of them dev has so many rows at least:
+# of many that few rows judge one seems better by chance.
+AROUND, AROUND_TEXTS, AROUND_DEV = 6, 60_000, 40
 # What a study writes down of its trials.
 STUDY_VERSION = 2
 # So many times the trials that are wanted may be asked for: some have no room, and some were tried before.
@@ -102,6 +103,8 @@ class Exploration:
         self.study = self._opened(starts)
         begun = [one.user_attrs["asked"] for one in self.study.get_trials(deepcopy=False) if "start" in one.user_attrs]
         self.starts = [one for params in _distinct(begun) if (one := space.asked(params))]
+        # what was known to be good before this study
+        self.trusted = {_key(one) for one in (*(start.recipe for start in self.starts), *own)}
 
     def _opened(self, starts: Callable[[], Sequence[Candidate]]) -> optuna.Study:
         """The study, as far as it came, with what was running when it stopped asked for again."""
@@ -182,7 +185,8 @@ class Exploration:
             return len(self.own)
         if self.plan.more is not None:
             return self._added(self.plan.more)
-        around = min(AROUND, max(1, AROUND_TEXTS // max(1, self.space.facts.texts)))
+        most = AROUND_TEXTS // max(1, self.space.facts.texts), self.judge.dev_rows // AROUND_DEV
+        around = min(AROUND, max(1, min(most)))
         return len(self.starts) + len(self.own) + around if self.plan.trials is None else self.plan.trials
 
     def _added(self, more: int) -> int:
@@ -282,7 +286,7 @@ class Exploration:
             return Outcome(recipe, found.status, found.why)
         verdict = self.judge.verdict(found.trial)
         missed = "; ".join(str(limit) for limit in verdict.limits if not limit.holds)
-        return Outcome(recipe, "measured", missed or MEETS, found.trial, verdict)
+        return Outcome(recipe, "measured", missed or MEETS, found.trial, verdict, _key(recipe) in self.trusted)
 
     def _note(self, outcome: Outcome) -> None:
         self.outcomes[_key(outcome.recipe)] = outcome
