@@ -17,8 +17,9 @@ from pocketlm.augment.as_rows import augmented_rows
 from pocketlm.augment.method import AUGMENTERS, Material, Method, Neighbours
 from pocketlm.augment.mixup import alpha_of
 from pocketlm.augment.sift import Judge, Sieve
+from pocketlm.data.languages import find_language
 from pocketlm.data.source import ORIGIN, check_ending, write_rows
-from pocketlm.errors import MissingExtraError, RecipeError
+from pocketlm.errors import MissingExtraError, ModelError, RecipeError
 from pocketlm.job import Job
 from pocketlm.pocket.format import check_output
 from pocketlm.pocket.work import digest
@@ -76,7 +77,7 @@ def augment(wish: Augmentation, progress: Progress | None = None) -> dict[str, A
     prepared = prepare(job)
     pretrained = _pretrained(job)
     near = _near(prepared, pretrained, progress)
-    material = Material(tuple(prepared.train), job.language or "", near)
+    material = Material(tuple(prepared.train), _language(job), near)
     insist(named, material)
     methods, skipped = _allowed(material, wish.settings) if ALL in wish.methods else (named, {})
     result: dict[str, Any] = {
@@ -107,7 +108,7 @@ def with_new_rows(job: Job, prepared: Prepared, progress: Progress) -> Prepared:
     """
     names = tuple(part.strip() for part in job.augment.split(",") if part.strip())
     wish = Augmentation(job, names, measure=names == (AUTO,))
-    material = Material(tuple(prepared.train), job.language or "")
+    material = Material(tuple(prepared.train), _language(job))
     found: list[Gain] = []
     if wish.measure:
         methods, _ = _allowed(material, {})
@@ -130,6 +131,11 @@ def with_new_rows(job: Job, prepared: Prepared, progress: Progress) -> Prepared:
         train=[*prepared.train, *(row.example for row in new)],
         about={**prepared.about, "notes": notes, "augmentation": about},
     )
+
+
+def _language(job: Job) -> str:
+    """The code of the rows' language, "" where nobody says."""
+    return find_language(job.language).code if job.language else ""
 
 
 def _free_method(name: str) -> Method:
@@ -157,11 +163,19 @@ def _note(job: Job, methods: Sequence[Method], found: Sequence[Gain], new: int) 
 def _allowed(material: Material, settings: Mapping[str, str | None]) -> tuple[list[Method], dict[str, str]]:
     """The methods that these settings and rows allow, and why the others are left out."""
     able = able_methods(settings)
-    reasons = {one.name: reason for one in able if (reason := why_not(one, material))}
+    reasons = {one.name: reason for one in able if (reason := _reason(one, material))}
     methods = [one for one in able if one.name not in reasons]
     if not methods:
         raise RecipeError("no method applies to these rows: " + "; ".join(f"{k}: {v}" for k, v in reasons.items()))
     return methods, reasons
+
+
+def _reason(method: Method, material: Material) -> str:
+    """Why a method that nobody named is left out: a model that is not of its kind may be another method's."""
+    try:
+        return why_not(method, material)
+    except ModelError as error:
+        return str(error)
 
 
 def _pretrained(job: Job) -> Pretrained | None:

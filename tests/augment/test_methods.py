@@ -1,6 +1,7 @@
 """Methods of augmentation: labels and spans stay, the seed decides, and each does to a row what its note says."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -164,6 +165,22 @@ def test_slot_values_come_from_other_rows_and_templates_stay():
         outside = [word for word, tag in zip(source.tokens, source.tags, strict=True) if tag == "O"]
         assert [word for word, tag in zip(row.example.tokens, row.example.tags, strict=True) if tag == "O"] == outside
         assert spans(row.example) != spans(source)
+
+
+def test_a_value_that_may_make_the_label_stays_with_it():
+    def row(label, verb, place):
+        return replace(tagged(f"{verb} fitila {place}", ("verb", 0, 0), ("place", 2, 2)), labels=(label,))
+
+    train = (
+        row("on", "kunna", "yara"),
+        row("off", "kashe", "yara"),
+        row("off", "rufe", "daki"),
+        row("on", "kunna", "gida"),
+    )
+    made = {(row.example.labels, row.example.text) for row in all_rows(SlotSubstitution(), train)}
+    assert all(text.startswith("kunna") is (labels == ("on",)) for labels, text in made)
+    assert (("off",), "rufe fitila yara") in made, "yara stands beside both labels"
+    assert not any(text.endswith("gida") and labels == ("off",) for labels, text in made)
 
 
 def test_iobes_values_keep_their_scheme():

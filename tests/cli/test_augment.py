@@ -67,6 +67,8 @@ def test_json_and_no_silent_overwriting(run, refused, csv_file, tmp_path):
         (("--method", "code-switch", "--lexicon", "no.tsv", "-o", "x.jsonl"), "no such lexicon"),
         (("--method", "slot-substitution", "-o", "x.jsonl"), "no slots"),
         (("--method", "orthography", "-o", "x.jsonl"), "--language"),
+        (("--method", "noise", "--language", "yoruva", "-o", "x.jsonl"), "Did you mean 'yoruba'?"),
+        (("--method", "noise", "--teacher", "BARE", "-o", "x.jsonl"), "the folder has no tokenizer"),
         (("--method", "noise", "-o", "x.parquet"), "unknown ending"),
         (("--try", "all", "--folds", 1), "folds"),
         (("--try", "all", "--confidence", 2), "confidence"),
@@ -77,7 +79,10 @@ def test_json_and_no_silent_overwriting(run, refused, csv_file, tmp_path):
 def test_wrong_input_is_said_in_one_line(refused, csv_file, tmp_path, arguments, said):
     empty = tmp_path / "empty.csv"
     empty.write_text("", "utf-8")
-    given = [empty if one == "EMPTY" else one for one in arguments]
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "config.json").write_text('{"model_type": "bert"}', "utf-8")
+    files = {"EMPTY": empty, "BARE": tmp_path / "bare"}
+    given = [files.get(one, one) for one in arguments]
     assert said in refused("augment", csv_file, "--text", "text", "--label", "category", *given)
 
 

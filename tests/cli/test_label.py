@@ -123,6 +123,10 @@ def test_errors_are_one_line(run, texts, tmp_path, arguments, said):
     assert err.startswith("error: ") and err.count("\n") == 1
 
 
+def test_labels_are_picked_however_their_marks_are_written():
+    assert pick("i\u0300lera", ["\u00eclera", "er\u00e9"]) == "\u00eclera"
+
+
 def test_labels_are_picked_by_number_name_or_beginning():
     names = ["card", "carrot", "rate", "2"]
     assert [pick(word, names) for word in ("1", "card", "ra", "car", "2", "9", "")] == [

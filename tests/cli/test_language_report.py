@@ -31,15 +31,27 @@ def test_a_table_for_people_and_one_document_for_programs(tmp_path, teacher_fold
         (("text.csv", "--language", "swahilli"), "Did you mean 'swahili'?"),
         (("text.csv", "--tokenizer", "nowhere"), "tokenizer nowhere: has no tokenizer.json"),
         (("numbers.txt",), "the text has no letters"),
+        (("empty.txt",), "empty.txt: has no text"),
+        (("text.csv", "--compare", "empty.txt"), "empty.txt: has no text"),
     ],
 )
 def test_wrong_input_is_one_line(tmp_path, monkeypatch, capsys, words, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.csv").write_text("text\nwasha taa\n", "utf-8")
     (tmp_path / "numbers.txt").write_text("123\n", "utf-8")
+    (tmp_path / "empty.txt").write_text("\n", "utf-8")
     code, out, err = run(capsys, *words)
     assert (code, out) == (2, "")
     assert said in err and err.count("\n") == 1
+
+
+def test_the_column_that_looks_like_text_is_read(tmp_path, capsys):
+    text = tmp_path / "rows.csv"
+    text.write_text(
+        "".join(["label,sentence\n", *(f"on,washa taa ya {place}\n" for place in ("jiko", "ukumbi"))]), "utf-8"
+    )
+    code, out, _ = run(capsys, str(text), "--json")
+    assert code == 0 and json.loads(out)["words"] == 8
 
 
 def test_other_languages_are_compared_and_a_model_is_asked(tmp_path, teacher_folder, capsys):

@@ -16,7 +16,7 @@ from pocketlm.compress.distill import Distill
 from pocketlm.compress.rounding import RoundToNearest
 from pocketlm.compress.trim_vocabulary import TrimVocabulary, _usual
 from pocketlm.compress.words import comparable, kept_of
-from pocketlm.errors import DataError, ModelError, NoEffect, RecipeError
+from pocketlm.errors import CalibrationError, DataError, ModelError, NoEffect, RecipeError
 from pocketlm.export.transformers_folder import export_folder
 from pocketlm.model.pretrained import load_model, save_model
 from pocketlm.model.vocabulary import usual_pieces
@@ -173,6 +173,20 @@ def test_a_vocabulary_that_cannot_be_trimmed_is_named(whole, family, tmp_path):
     odd.module.config.pad_token_id = 9_999
     with pytest.raises(ModelError, match="config says pad_token_id 9999, its tokenizer has"):
         trimmed(odd)
+
+
+def test_a_model_without_a_tokenizers_files_has_none(tmp_path):
+    words = Tokenizer(models.WordLevel({"<pad>": 0, "<unk>": 1, "the": 2}, unk_token="<unk>"))
+    named = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>")
+    folder = make_family("bert", tmp_path / "bare", named)
+    for file in folder.iterdir():
+        if file.name not in ("config.json", "model.safetensors"):
+            file.unlink()
+    model = load_model(folder)
+    with pytest.raises(CalibrationError, match="the model has no tokenizer"):
+        trimmed(model)
+    with pytest.raises(ModelError, match="has no tokenizer"):
+        TrimVocabulary()(model, Context())
 
 
 def test_rounded_tables_are_not_cut(whole):

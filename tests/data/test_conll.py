@@ -2,7 +2,8 @@
 
 import pytest
 
-from pocketlm.data.read import iter_texts, read_rows
+from pocketlm.data.read import read_rows
+from pocketlm.data.texts import iter_texts
 from pocketlm.errors import DataError
 
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pocketlm.data.read import LARGEST_ROW, iter_texts, read_rows
+from pocketlm.data.read import LARGEST_ROW, read_rows
 from pocketlm.data.source import load, write_rows
+from pocketlm.data.texts import iter_texts
 from pocketlm.errors import DataError, OutputError
 
 

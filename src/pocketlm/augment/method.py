@@ -71,6 +71,23 @@ class Material:
         """How the tags mark spans; None where they are plain labels of words, or there are none."""
         return scheme_of({tag for example in self.train for tag in example.tags}) if self.tagged else None
 
+    def values_for(self, example: Example, kind: str) -> list[tuple[str, ...]]:
+        """Values of a type of span that may stand in this row: seen beside its labels, or beside several others.
+
+        A value that comes beside one label alone may be what makes it that label.
+        """
+        beside, own = self._labels_beside, example.labels
+        return [one for one in self.values.get(kind, []) if own in beside[kind, one] or len(beside[kind, one]) > 1]
+
+    @cached_property
+    def _labels_beside(self) -> dict[tuple[str, tuple[str, ...]], set[tuple[str, ...]]]:
+        """{(type of span, value): labels of the rows it stands in}."""
+        found: dict[tuple[str, tuple[str, ...]], set[tuple[str, ...]]] = {}
+        for example in self.train:
+            for kind, first, last in tag_spans(example.tags):
+                found.setdefault((kind, example.tokens[first : last + 1]), set()).add(example.labels)
+        return found
+
     @cached_property
     def values(self) -> dict[str, list[tuple[str, ...]]]:
         """{type of span: the different values it has, as words}, in the order of the rows."""

@@ -18,7 +18,10 @@ from pocketlm.runtime.tags import tag_spans, well_formed
 
 @dataclass(frozen=True)
 class SlotSubstitution:
-    """Each span takes another value of its type from the training rows with probability `share`; at least one does."""
+    """Each span takes another value of its type from the training rows with probability `share`; at least one does.
+
+    Values that stand beside one label alone, and not the row's, are not taken: they may be what makes it that label.
+    """
 
     name: ClassVar[str] = "slot-substitution"
     certain: ClassVar[bool] = True
@@ -39,15 +42,16 @@ class SlotSubstitution:
     def __call__(self, example: Example, random: np.random.Generator, material: Material) -> list[Made]:
         """One row, or none where it has no span with another value."""
         words, said = words_of(example), []
-        able = [span for span in tag_spans(example.tags) if len(material.values.get(span[0], ())) > 1]
+        spans = [(*span, material.values_for(example, span[0])) for span in tag_spans(example.tags)]
+        able = [span for span in spans if any(value != example.tokens[span[1] : span[2] + 1] for value in span[3])]
         if not able or material.scheme is None:
             return []
         chosen = random.random(len(able)) < self.share
         chosen[int(random.integers(len(able)))] = True
-        for (kind, first, last), swap in reversed(list(zip(able, chosen, strict=True))):
+        for (kind, first, last, values), swap in reversed(list(zip(able, chosen, strict=True))):
             if swap:
                 old = example.tokens[first : last + 1]
-                others = [value for value in material.values[kind] if value != old]
+                others = [value for value in values if value != old]
                 new = others[int(random.integers(len(others)))]
                 words[first : last + 1] = _value(new, kind, words[last].after)
                 said.append(f"{kind} {' '.join(old)!r} became {' '.join(new)!r}")

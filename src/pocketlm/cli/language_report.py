@@ -80,14 +80,18 @@ def _compared(text: str, texts: Sequence[str], others: Sequence[str], teacher: s
 
 
 def _texts(text: str) -> list[str]:
-    from pocketlm.data.read import iter_texts
+    from pocketlm.data.texts import iter_texts
+    from pocketlm.errors import DataError
 
     if text.startswith("smart-home:"):
         from pocketlm.data.smart_home import smart_home
 
         splits = smart_home(text.removeprefix("smart-home:")).splits
         return [str(row["text"]) for rows in splits.values() for row in rows]
-    return list(iter_texts(Path(text)))
+    found = list(iter_texts(Path(text)))
+    if not found:
+        raise DataError(f"{text}: has no text")
+    return found
 
 
 def _show(report: Mapping[str, Any]) -> None:

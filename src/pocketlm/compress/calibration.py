@@ -148,9 +148,12 @@ def calibration_from_lines(
 ) -> Calibration:
     """Calibration of whole texts, one a sequence, padded on the right a batch at a time; alike in length in a batch.
 
-    Raises CalibrationError for a decoder that classifies and knows by no padding token where a text ends.
+    Raises CalibrationError for a model without a tokenizer, and for a decoder that classifies and knows by no padding
+    token where a text ends.
     """
     tokenizer = model.tokenizer
+    if tokenizer is None:
+        raise CalibrationError(f"{source}: the model has no tokenizer to read text with")
     if model.spec.kind == "decoder" and model.spec.classifies:
         pads = model.module.config.pad_token_id, tokenizer.pad_token_id
         if pads[0] is None or pads[0] != pads[1]:

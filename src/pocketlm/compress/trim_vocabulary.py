@@ -122,7 +122,7 @@ def _record(context: Context, made: Model, names: Sequence[str], rows: int) -> N
 
 def read_texts(paths: Sequence[str]) -> tuple[str, ...]:
     """The texts of these files. Raises DataError where one cannot be read, or there is none."""
-    from pocketlm.data.read import iter_texts
+    from pocketlm.data.texts import iter_texts
 
     texts = tuple(text for path in paths for text in iter_texts(Path(path)))
     if not texts:

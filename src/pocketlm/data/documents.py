@@ -131,9 +131,8 @@ def plain_texts(spec: str, dev: str | None = None, column: str | None = None, se
         )
     train = ["\n".join(own) for own in kept if own]
     if not train or not judged:
-        raise DataError(
-            f"{spec}: no text is left for {'dev' if train else 'training'}; give more text, or a file of dev"
-        )
+        missing = "dev" if train else "training, all of it is in dev" if gone else "training"
+        raise DataError(f"{spec}: no text is left for {missing}; give more text, or another file of dev")
     return Texts({"train": train, "dev": judged}, tuple(notes))
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -233,16 +233,3 @@ _READERS: dict[str, Callable[[Path], list[Row]]] = {
     **dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2", ".txt"), _conll),
 }
 ENDINGS = tuple(_READERS)
-
-
-def iter_texts(path: Path) -> Iterator[str]:
-    """Unlabelled texts: the lines of a .txt file, or the column of texts or words (or the first one) of a table."""
-    if path.suffix.lower() == ".txt":
-        if not path.exists():
-            raise DataError(f"{path}: no such file")
-        yield from (line for line in read_text(path).split("\n") if line.strip())
-        return
-    rows = read_rows(path)
-    column = next((name for name in ("text", "tokens", "form") if name in rows[0]), next(iter(rows[0])))
-    cells = (row[column] for row in rows if row.get(column))
-    yield from (" ".join(map(str, cell)) if isinstance(cell, list) else str(cell) for cell in cells)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pocketlm.data.parallel import aligned_rows, flattened, pair_of_files, two_files
-from pocketlm.data.read import ENDINGS, Row, iter_texts, read_rows, read_text
+from pocketlm.data.read import ENDINGS, Row, read_rows, read_text
 from pocketlm.data.tagged import TAG_NAMES, TOKEN_NAMES
+from pocketlm.data.texts import iter_texts
 from pocketlm.errors import DataError, MissingExtraError, OutputError
 from pocketlm.pocket.format import write_atomically
 from pocketlm.tables import did_you_mean
@@ -61,6 +62,8 @@ def load(
     splits = {name: flattened(rows) for name, rows in splits.items()}
     if unlabelled is not None:
         splits["unlabelled"] = [{"text": text} for text in iter_texts(Path(unlabelled))]
+        if not splits["unlabelled"]:
+            raise DataError(f"{unlabelled}: has no text")
     if not splits.get("train") and not (judged_only and splits.get("test")):
         raise DataError(f"{spec}: has no training rows")
     return Source(source.name, splits, source.notes, numbers)

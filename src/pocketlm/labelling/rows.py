@@ -11,7 +11,8 @@ from pocketlm.data.columns import detect
 from pocketlm.data.duplicates import near_duplicates
 from pocketlm.data.examples import examples
 from pocketlm.data.guess import find_text, named_column
-from pocketlm.data.read import Row, iter_texts, read_rows
+from pocketlm.data.read import Row, read_rows
+from pocketlm.data.texts import iter_texts
 from pocketlm.errors import DataError
 
 

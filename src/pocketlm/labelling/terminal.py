@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from unicodedata import normalize
 
 from pocketlm.labelling.session import Asked, Session, Suspect
 from pocketlm.labelling.words import progress_lines
@@ -66,6 +67,7 @@ def review(session: Session, read: Read, write: Write) -> int:
 
 def pick(word: str, labels: Sequence[str]) -> str | None:
     """The label of a number counted from 1, of a name, or of the only name that begins so; None for none."""
+    word = normalize("NFC", word)
     if word in labels:
         return word
     if word.isdecimal() and 1 <= int(word) <= len(labels):
@@ -85,7 +87,7 @@ def _obey(session: Session, asked: Asked, word: str) -> str:
     elif word in ("c", "h", "help"):
         return "\n".join(progress_lines(session)) if word == "c" else _help(session)
     elif word.startswith("+") and word[1:].strip():
-        session.answer(word[1:].strip())
+        session.answer(normalize("NFC", word[1:].strip()))
     elif not word and asked.guess is not None:
         session.answer(asked.guess[0])
     else:
@@ -101,7 +103,7 @@ def _unknown(word: str, labels: Sequence[str]) -> str:
         return "there is no guess to take: type a label's number or name"
     near = get_close_matches(word, list(labels), n=1, cutoff=0.5)
     hint = f" did you mean {near[0]!r}?" if near else ""
-    return f"there is no label {word!r};{hint or ' there is'} type +{word} to make it one"
+    return f"there is no label {word!r};{hint or ' type a number or a name,'} or type +{word} to make it one"
 
 
 def _question(session: Session, asked: Asked) -> str:

@@ -22,6 +22,7 @@ from pocketlm.errors import MissingExtraError, TeacherError
 from pocketlm.model.readout import Readout
 from pocketlm.model.sentence import sentence_pooling
 from pocketlm.model.task_model import TaskModel, TaskSpec
+from pocketlm.model.tokenizer_files import has_tokenizer
 from pocketlm.outputs import Output
 from pocketlm.runtime.inputs import Inputs, PieceInputs
 from pocketlm.runtime.windows import QuestionInputs, Reading
@@ -155,6 +156,8 @@ def load_pretrained(name: str) -> Pretrained:
     except ImportError:
         raise MissingExtraError("a teacher", "build") from None
     source = find_teacher(name)
+    if Path(source).is_dir() and not has_tokenizer(Path(source)):
+        raise TeacherError(f"teacher {name}: the folder has no tokenizer (tokenizer.json, vocab.txt or such)")
     try:
         with quiet(), torch.random.fork_rng():
             torch.manual_seed(0)  # weights that the folder lacks, such as BERT's pooler, are the same each time

@@ -10,11 +10,19 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+# A tokenizer of bytes has its settings alone.
+TOKENIZER_FILES = {
+    "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "preprocessor_config.json",
+    "processor_config.json",
+}  # fmt: skip
+
 
 def load_tokenizer(folder: Path, source: str) -> Any:
     """The tokenizer of a folder or hub name (of a speech model, its processor), or None where it has none."""
     from transformers import AutoProcessor, AutoTokenizer
 
+    if folder.is_dir() and not has_tokenizer(folder):
+        return None
     sound = any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json"))
     for kind in (AutoProcessor,) if sound else (AutoTokenizer, AutoProcessor):
         try:
@@ -22,6 +30,12 @@ def load_tokenizer(folder: Path, source: str) -> Any:
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a model's folder has files of a tokenizer or processor; without, transformers makes an empty one up."""
+    names = [file.name.removesuffix(".xz") for file in folder.iterdir()]
+    return any(name in TOKENIZER_FILES or name.endswith((".model", ".spm")) for name in names)
 
 
 def unpacked(folder: Path, plain: Path, without: Collection[str]) -> Path:

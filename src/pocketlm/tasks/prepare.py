@@ -9,6 +9,7 @@ from typing import Any
 from pocketlm.data.columns import Columns, detect, pair_columns
 from pocketlm.data.documents import documents, split_documents
 from pocketlm.data.examples import examples
+from pocketlm.data.languages import find_language
 from pocketlm.data.mixing import some_rows
 from pocketlm.data.pairs import (
     TASKS_OF_PAIRS,
@@ -105,7 +106,12 @@ def prepare(job: Job) -> Prepared:
 
 
 def prepare_alone(job: Job) -> Prepared:
-    """The job's own data without other sources; where it names some, there may be no row to learn or choose from."""
+    """The job's own data without other sources; where it names some, there may be no row to learn or choose from.
+
+    Raises DataError, for a language that there is not as well.
+    """
+    if job.language:
+        find_language(job.language)
     source = load(
         job.data, job.dev, job.test, job.unlabelled, job.seed, lines=job.task in TASKS_OF_PAIRS,
         judged_only=bool(job.also),
