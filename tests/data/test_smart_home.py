@@ -145,3 +145,10 @@ def test_an_intent_that_a_split_lacks_is_named():
     assert any(note.startswith("not in test") and "HassCancelTimer" in note for note in made.notes)
     assert "HassCancelTimer" not in {row["intent"] for row in made.splits["test"]}
     assert not any(note.startswith("not in") for note in smart_home("en").notes)
+
+
+@pytest.mark.parametrize(("name", "said"), [("swahili", "Did you mean 'sw'"), ("hausa", None)])
+def test_a_language_by_name_is_not_taken_for_another(name, said):
+    with pytest.raises(DataError) as refused:
+        smart_home(name)
+    assert said in str(refused.value) if said else "Did you mean" not in str(refused.value)

@@ -123,7 +123,10 @@ def _kinship_table(compared: Sequence[Mapping[str, Any]]) -> Table:
 
 def _lines(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     marks, forms, twice = report["marks"], report["normalization"], report["duplicates"]
-    found = [
+    found = []
+    if "language" in report:
+        found.append(("language", f"{report['language']['name']} by what you say; its script alone was checked"))
+    found += [
         ("rows", f"{report['rows']:,}, {report['words']:,} words, {report['bytes']:,} bytes"),
         ("scripts", ", ".join(f"{name} {share:.1%}" for name, share in report["scripts"].items())),
         ("accents", f"{forms['composed_rows']:,} rows as one character, {forms['decomposed_rows']:,} as several"),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.util import find_spec
 
+from pocketlm.data.languages import find_language
 from pocketlm.data.read import Row
 from pocketlm.data.splits import normal_text
 from pocketlm.data.templates import Language, Template, digest, read_language, sample_template, slots_of, variety
@@ -80,9 +81,18 @@ def _absent(splits: Mapping[str, Sequence[Row]], split: str, known: Sequence[str
 
 
 def _nearest(language: str, known: list[str]) -> str:
-    """A question naming the codes of the same language, or the code written most alike; "" without any."""
-    same = [code for code in known if code.split("-")[0] == language.lower().replace("_", "-").split("-")[0]]
-    return f" Did you mean {' or '.join(map(repr, same))}?" if same else did_you_mean(language, known)
+    """A question naming the codes of the same language, or the code written most alike; "" without any.
+
+    A language that there is, and that has no templates, is not taken for another one.
+    """
+    try:
+        named = find_language(language).code
+    except DataError:
+        named = ""
+    same = [code for code in known if code.split("-")[0] in (named, language.lower().replace("_", "-").split("-")[0])]
+    if same:
+        return f" Did you mean {' or '.join(map(repr, same))}?"
+    return "" if named else did_you_mean(language, known)
 
 
 def _per_intent(templates: Sequence[Template]) -> dict[str, int]:
