@@ -252,6 +252,14 @@ def test_trials_that_were_added_are_not_added_twice(tmp_path):
     assert len(explore(World(), more)[1]) == len(SPACE.starts) + 8, "four were wanted anew"
 
 
+def test_rules_of_thumb_that_added_trials_left_out_are_said_to_be(tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    explore(World(), Plan(trials=1, storage=storage))
+    _, outcomes, made = explore(World(), Plan(more=1, storage=storage))
+    assert {one.why for one in outcomes if one.status == "skipped"} == {"so many trials were wanted"}
+    assert made.study.user_attrs["adding"] == {"more": 1, "wanted": 2}, "the end of a search asks for no more"
+
+
 class Threads:
     """A crew that tries several recipes at once, whose later ones are ready first."""
 

@@ -26,8 +26,6 @@ OTHERWISE, TEACHERS = 3.0, ("taught", "frozen")
 FAR, GOOD, TOP = 8.0, 0.01, 3
 # Models whose bits differ by at most so many tell of each other.
 LIKE_BITS = 0.8
-
-
 # Families that advice counts as another: a proposal of a teacher's own parts stands for a transformer by rule of thumb.
 KINDS = {"allocated": "transformer"}
 

@@ -15,6 +15,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import optuna
@@ -178,9 +179,9 @@ class Exploration:
                 return params
         return None
 
-    @property
+    @cached_property
     def wanted(self) -> int:
-        """Trials in all; where nothing has room in the budget, only what someone gave."""
+        """Trials in all, as when the search began; where nothing has room in the budget, only what someone gave."""
         if self.plan.trials == 0 or not self.space.knobs:
             return len(self.own)
         if self.plan.more is not None:
