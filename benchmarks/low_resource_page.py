@@ -150,9 +150,11 @@ def smart_home(found: dict[str, Any]) -> list[str]:
     about = found["about"]
     lines = [
         "## Smart-home commands in other languages", "",
-        taken(about["machine"], "cross_lingual.py", [about["date"]]), "",
-        f"Frame accuracy on test of a Pocket of at most {about['settings']['max_size']}, learnt from 50 rows, from "
-        f"these beside {about['settings']['sources']}, and from the others alone.", "",
+        taken(about["machine"], "cross_lingual.py", [one["date"] for one in found["fits"].values()]), "",
+        f"Frame accuracy on test of Pockets of at most {about['settings']['max_size']}: of one a language, learnt from "
+        "50 of its rows; of one for all these languages, learnt from 50 rows of each beside "
+        f"{about['settings']['sources']}; and of one for all that learnt from the others alone"
+        f"{', texts of these languages without labels beside them' if about['settings']['unlabelled'] else ''}.", "",
         f"| language | {' | '.join(names)} |", "| --- " * (1 + len(names)) + "|",
     ]  # fmt: skip
     for target, own in arms.items():

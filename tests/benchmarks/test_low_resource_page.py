@@ -46,12 +46,14 @@ def test_trimming_transfer_and_pretraining_have_their_parts():
     half = {name: value for name, value in language.items() if name != "f1_trimmed_first"}
     rows = [{"target": "sv", "seed": 0, "arm": arm, "metrics": {"frame_accuracy": {"value": value}}}
             for arm, value in (("50 rows alone", 0.2), ("50 rows and others", 0.4))]  # fmt: skip
-    about = {"machine": MACHINE, "date": "2026-01-02", "settings": {"max_size": "1MB", "sources": "en,de"}}
+    about = {"machine": MACHINE, "date": "2026-01-02",
+             "settings": {"max_size": "1MB", "sources": "en,de", "unlabelled": True}}  # fmt: skip
     test = {"value": 1.7, "low": 1.6, "high": 1.8}
     made = page({
         "trim": {"teacher": "e5", "unlabelled": 6000, "max_size": "12MB", "max_latency": "2.5ms", "machine": MACHINE,
                  "languages": {"swh": language, "som": half}},
-        "cross_lingual": {"rows": rows, "about": about, "gains": {"gain": 0.2}},
+        "cross_lingual": {"rows": rows, "about": about, "fits": {"one": {"date": "2026-01-02"}},
+                          "gains": {"gain": 0.2}},
         "pretrain": {
             "environment": MACHINE, "date": "2026-01-02", "minutes": 30.0, "threads": 1, "counting": {"lzma": 2.0},
             "runs": {"new": {"kind": "masked", "parameters": 9, "test": test}},
