@@ -10,6 +10,7 @@ from pocketlm.check.check import check, hint
 from pocketlm.check.finding import GRADES
 from pocketlm.check.mend import mended
 from pocketlm.check.rows import read_entries
+from pocketlm.data.smart_home import smart_home
 from pocketlm.data.source import load, write_rows
 from pocketlm.errors import DataError
 from pocketlm.job import Job
@@ -196,6 +197,17 @@ def test_languages_scripts_and_characters(job):
     assert "no script that Amharic is written in (Ethi), most of them Latn" in wrong[0].said
     with pytest.raises(DataError, match="'swahilli': no such code or name.*Did you mean 'swahili'"):
         check(job(language="swahilli"))
+
+
+def test_texts_in_another_language_of_the_same_script(job):
+    german = [str(row["text"]) for row in smart_home("de").splits["train"][:192]]
+    train = [{**row, "text": text} for row, text in zip(made(0, 192)[:120], german, strict=False)]
+    train[5]["text"] = "turn the lamp in the kitchen off before you go to bed and close all the doors"
+    wrong = [one for one in check(job(train=train, language="yo")).findings if one.grade == "error"]
+    assert "the texts are in German, not in Yoruba" in [one.said for one in wrong]
+    rows = [one for one in check(job(train=train, language="de")).findings if "in another language" in one.said]
+    assert "(English)" in rows[0].said
+    assert ("train", 6) in [(shown.split, shown.row) for shown in rows[0].examples]
 
 
 def test_long_rows_and_what_is_read_of_them(job):

@@ -16,7 +16,7 @@ def test_a_table_for_people_and_one_document_for_programs(tmp_path, teacher_fold
     text.write_text("turn on the lamp\nturn on the lamp\ndim the zebra\u200b hall\n", "utf-8")
     code, out, err = run(capsys, str(text), "--tokenizer", str(teacher_folder), "--language", "eng")
     assert (code, out) == (0, "")
-    assert "English by what you say; its script alone was checked" in err
+    assert "English by what you say" in err and "looks like      none that is known for sure" in err
     assert "Latn 100.0%" in err and "1 exact, 0 near" in err and "a word" in err
     assert "1 rows repeat another one" in err and "1 zero-width space" in err
     code, out, err = run(capsys, str(text), "--tokenizer", str(teacher_folder), "--json")

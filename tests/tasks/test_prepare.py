@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from pocketlm.data.smart_home import smart_home
 from pocketlm.job import Job
 from pocketlm.tasks.prepare import prepare
 
@@ -55,3 +56,12 @@ def test_a_note_on_a_row_has_its_number_in_the_file(tmp_path):
 def test_pieces_read_are_those_of_the_task_or_of_the_job(task, read):
     assert Job("x").for_task(task).max_length == read
     assert Job("x", max_length=99).for_task(task).max_length == 99
+
+
+def test_texts_in_another_language_than_is_said_are_noted(tmp_path):
+    rows = [f"{row['text']},{row['intent']}" for row in smart_home("de").splits["train"] if "," not in row["text"]]
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + "\n".join(rows[:400]) + "\n", "utf-8")
+    notes = prepare(Job(str(path), language="yo")).about["notes"]
+    assert f"{path}: is in German, not in Yoruba" in notes
+    assert not [note for note in prepare(Job(str(path), language="de")).about["notes"] if "is in" in note]

@@ -9,6 +9,7 @@ import numpy as np
 from pocketlm.check.finding import SHOWN, Example, Finding, example, grade_by, several
 from pocketlm.check.rows import Entry, Rows, first_of_each
 from pocketlm.data.foreign import foreign_rows, scripts_of
+from pocketlm.data.identify import name_of, other_language
 from pocketlm.data.language_report import mixes_scripts
 from pocketlm.data.languages import Language
 from pocketlm.data.unicode_faults import Faults, find_faults
@@ -30,10 +31,13 @@ def language(rows: Rows, expected: Language | None) -> Iterator[Finding]:
     texts = [entry.text[:READ] for entry in alone]
     if expected is not None:
         yield from _other_script(alone, expected)
-    scripts = () if expected is None else expected.scripts
-    found = [(alone[one.place], one.why) for one in foreign_rows(texts, scripts)]
-    for why, said in (("script", "mostly in another script"), ("characters", "of unusual characters or language")):
-        own = [entry for entry, reason in found if reason == why]
+        yield from _other_language(alone, expected)
+    found = foreign_rows(texts, expected)
+    codes = dict.fromkeys(one.language for one in found if one.language)
+    others = ", ".join(map(name_of, codes))
+    for why, said in (("script", "mostly in another script"), ("language", f"in another language ({others})"),
+                      ("characters", "of unusual characters or language")):  # fmt: skip
+        own = [alone[one.place] for one in found if one.why == why]
         if own:
             grade = grade_by(len(own) / len(alone), 0.0, 0.01) or "note"
             yield Finding("language", grade, len(own), f"{several(len(own), 'row')} {said}",
@@ -60,6 +64,14 @@ def _other_script(entries: Sequence[Entry], expected: Language) -> Iterator[Find
         )
         mend = "is this the right text, or the right language?"
         yield Finding("language", "error", len(odd), said, mend, _shown(odd))
+
+
+def _other_language(entries: Sequence[Entry], expected: Language) -> Iterator[Finding]:
+    other = other_language([entry.text for entry in entries], expected)
+    if other:
+        said = f"the texts are in {other}, not in {expected.name}"
+        mend = "is this the right text, or the right language?"
+        yield Finding("language", "error", len(entries), said, mend, _shown(entries))
 
 
 def characters(rows: Rows) -> Iterator[Finding]:

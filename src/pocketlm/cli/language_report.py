@@ -11,6 +11,9 @@ from rich.table import Table
 
 from pocketlm.cli.show import console, need_torch, print_json
 
+# What tells languages apart, and the least share of passages that a language is named from.
+FOR_MORE, LEAST_SHARE = "py3langid", 0.02
+
 
 def command(
     text: Annotated[str, typer.Argument(help="A .txt file with a text a line, a table, or smart-home:LANG.")],
@@ -106,7 +109,9 @@ def _show(report: Mapping[str, Any]) -> None:
     if "compared" in report:
         out.print(_kinship_table(report["compared"]))
     for row in report["foreign"][:5]:
-        out.print(f"row {row['row']} looks foreign by its {row['why']}: {row['text']}", markup=False, soft_wrap=True)
+        which = f" ({row['language']})" if row["language"] else ""
+        said = f"row {row['row']} looks foreign by its {row['why']}{which}: {row['text']}"
+        out.print(said, markup=False, soft_wrap=True)
     out.print("to fix before training:" if report["advice"] else "nothing to fix before training", style="bold")
     for line in report["advice"]:
         out.print(f"- {line}", markup=False, soft_wrap=True)
@@ -125,7 +130,10 @@ def _lines(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     marks, forms, twice = report["marks"], report["normalization"], report["duplicates"]
     found = []
     if "language" in report:
-        found.append(("language", f"{report['language']['name']} by what you say; its script alone was checked"))
+        checked = "" if report["identified"] else f"; its script alone was checked, install {FOR_MORE} for more"
+        found.append(("language", f"{report['language']['name']} by what you say{checked}"))
+    if report["identified"]:
+        found.append(("looks like", _languages(report["identified"])))
     found += [
         ("rows", f"{report['rows']:,}, {report['words']:,} words, {report['bytes']:,} bytes"),
         ("scripts", ", ".join(f"{name} {share:.1%}" for name, share in report["scripts"].items())),
@@ -146,6 +154,14 @@ def _lines(report: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("vocabulary", f"{cut['used']:,} of {cut['pieces']:,} pieces occur"),
         ]
     return found
+
+
+def _languages(identified: Mapping[str, Any]) -> str:
+    """The languages that passages are surely in, those with two in a hundred and more."""
+    from pocketlm.data.identify import name_of
+
+    listed = [f"{name_of(code)} {share:.0%}" for code, share in identified["shares"].items() if share >= LEAST_SHARE]
+    return ", ".join(listed) or "none that is known for sure"
 
 
 def _counted(names: Mapping[str, int]) -> str:

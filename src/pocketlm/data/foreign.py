@@ -1,8 +1,9 @@
-"""Rows that look like another language than the rest: by their script, and by how surprising their characters are.
+"""Rows that look like another language than the rest: by script, by what they are, and by how surprising they are.
 
 Surprise is the cross-entropy of a row's character trigrams under those of all other rows (its own are taken out),
 interpolated with bigrams' and single characters'; rows far above the median, by the median absolute deviation, stand
-out. It finds a few strangers among many: of two languages mixed half and half neither is one.
+out. It finds a few strangers among many: of two languages mixed half and half neither is one. What languages rows are
+in is told by `identify`, where its package is installed.
 """
 
 from __future__ import annotations
@@ -15,22 +16,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pocketlm.data.identify import strangers
+from pocketlm.data.languages import Language
 from pocketlm.scripts import script_of
 
 # Of a row's letters in the corpus's scripts, and of all letters that a script has to count as the corpus's own.
 OWN_SHARE, MAIN_SHARE = 0.5, 0.1
 # Robust standard deviations above the median, and what shorter rows cannot show.
 FAR, LEAST_LETTERS = 4.5, 20
+# Surest first.
+WHYS = ("script", "language", "characters")
 _WEIGHTS = (0.6, 0.3, 0.09, 0.01)
 
 
 @dataclass(frozen=True)
 class ForeignRow:
-    """place: of the row. why: "script" or "characters". score: share of strange letters, or bits a character."""
+    """place: of the row. why: "script", "language" or "characters". language: the code of the one it is in, or "".
+
+    score: the share of strange letters, 1, or bits a character.
+    """
 
     place: int
     why: str
     score: float
+    language: str = ""
 
 
 def scripts_of(text: str) -> Counter[str]:
@@ -47,16 +56,19 @@ def main_scripts(rows: Sequence[Counter[str]]) -> tuple[str, ...]:
     return tuple(script for script, count in total.most_common() if count >= least)
 
 
-def foreign_rows(texts: Sequence[str], scripts: Sequence[str] = ()) -> list[ForeignRow]:
-    """Rows that stand out, worst first. scripts: the language's; without, those that most letters are of."""
+def foreign_rows(texts: Sequence[str], language: Language | None = None) -> list[ForeignRow]:
+    """Rows that stand out, worst first. language: of the texts; without, their scripts are those of most letters."""
     counted = [scripts_of(text) for text in texts]
-    own = set(scripts or main_scripts(counted))
+    own = set(main_scripts(counted) if language is None else language.scripts)
     found = []
     for place, counts in enumerate(counted):
         share = sum(counts[script] for script in own) / max(1, counts.total())
         if counts.total() and share < OWN_SHARE:
             found.append(ForeignRow(place, "script", 1 - share))
     strange = {one.place for one in found}
+    told = {place: code for place, code in strangers(texts, language).items() if place not in strange}
+    found += [ForeignRow(place, "language", 1.0, code) for place, code in told.items()]
+    strange |= set(told)
     places = [place for place, text in enumerate(texts) if place not in strange and len(text) >= LEAST_LETTERS]
     scores = surprises([texts[place] for place in places])
     if len(scores) >= 10:
@@ -68,7 +80,7 @@ def foreign_rows(texts: Sequence[str], scripts: Sequence[str] = ()) -> list[Fore
             for place, score in zip(places, scores, strict=True)
             if score > limit
         ]
-    return sorted(found, key=lambda one: (one.why != "script", -one.score, one.place))
+    return sorted(found, key=lambda one: (WHYS.index(one.why), -one.score, one.place))
 
 
 def surprises(texts: Sequence[str]) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from pocketlm.data.duplicates import near_duplicates
 from pocketlm.data.fertility import Fertility, fertility
 from pocketlm.data.foreign import ForeignRow, foreign_rows, scripts_of
+from pocketlm.data.identify import Identified, identify, name_of
 from pocketlm.data.languages import Language
 from pocketlm.data.splits import normal_text
 from pocketlm.data.unicode_faults import WITHOUT_SPACES, Faults, find_faults
@@ -29,7 +30,7 @@ class LanguageReport:
     """Counts and findings. scripts: letters by script. mixed_words: of scripts that look alike.
 
     exact: repeated rows beyond the first; near: groups of places of rows that are almost the same. compared: rows that
-    near and foreign looked at. texts: for examples.
+    near and foreign looked at. texts: for examples. identified: the languages found, or None where nothing could tell.
     """
 
     texts: Sequence[str]
@@ -44,6 +45,7 @@ class LanguageReport:
     compared: int
     language: Language | None = None
     fertility: Fertility | None = None
+    identified: Identified | None = None
 
     @property
     def characters(self) -> int:
@@ -60,7 +62,8 @@ class LanguageReport:
         faults, letters = self.faults, max(1, self.faults.letters)
         about = {} if self.language is None else {"language": {"code": self.language.code, "name": self.language.name}}
         return {
-            **about, "rows": len(self.texts), "words": self.words, "characters": self.characters, "bytes": self.bytes,
+            **about, "identified": None if self.identified is None else self.identified.to_json(),
+            "rows": len(self.texts), "words": self.words, "characters": self.characters, "bytes": self.bytes,
             "scripts": {name: round(count / self.scripts.total(), 5) for name, count in self.scripts.most_common()},
             "mixed_words": self.mixed_words,
             "tokenizer": None if self.fertility is None else self.fertility.to_json(),
@@ -79,7 +82,10 @@ class LanguageReport:
                 "examples": [self._examples(one[:2]) for one in self.near[:5]],
             },
             "foreign": [
-                {"row": one.place + 1, "why": one.why, "score": round(one.score, 3), "text": self._text(one.place)}
+                {
+                    "row": one.place + 1, "why": one.why, "score": round(one.score, 3), "language": one.language,
+                    "text": self._text(one.place),
+                }
                 for one in self.foreign[:50]
             ],
             "foreign_rows": len(self.foreign), "compared_rows": self.compared, "advice": advice(self),
@@ -106,14 +112,13 @@ def language_report(
     first = {text: place for place, text in reversed(list(enumerate(normal)))}
     places = sorted(first.values())[:MOST_ROWS]
     alone = [texts[place] for place in places]
-    expected = () if language is None else language.scripts
     return LanguageReport(
         texts, sum(len(text.split()) for text in texts), sum(len(text.encode()) for text in texts), scripts,
         sum(mixes_scripts(word) for text in texts for word in text.split()), find_faults(texts),
         len(texts) - len(first),
         [[places[one] for one in group] for group in near_duplicates(alone)],
-        [ForeignRow(places[one.place], one.why, one.score) for one in foreign_rows(alone, expected)], len(alone),
-        language, None if tokenizer is None else fertility(texts, tokenizer),
+        [replace(one, place=places[one.place]) for one in foreign_rows(alone, language)], len(alone),
+        language, None if tokenizer is None else fertility(texts, tokenizer), identify(alone),
     )  # fmt: skip
 
 
@@ -128,16 +133,22 @@ def advice(report: LanguageReport) -> list[str]:
 
 
 def _about_language(report: LanguageReport) -> list[str]:
-    if report.language is None:
-        return []
-    share = sum(report.scripts[one] for one in report.language.scripts) / report.scripts.total()
-    if share >= 1 - SOME_MARKS:
-        return []
-    found = report.scripts.most_common(1)[0][0]
-    return [
-        f"{1 - share:.0%} of the letters are of no script that {report.language.name} is written in "
-        f"({', '.join(report.language.scripts)}), most of them {found}: is this the right text?"
-    ]
+    language, identified, found = report.language, report.identified, []
+    share = 1.0 if language is None else sum(report.scripts[one] for one in language.scripts) / report.scripts.total()
+    other = identified.against(language) if identified is not None and language is not None else None
+    if language is not None and share < 1 - SOME_MARKS:
+        found.append(
+            f"{1 - share:.0%} of the letters are of no script that {language.name} is written in "
+            f"({', '.join(language.scripts)}), most of them {report.scripts.most_common(1)[0][0]}: is this the right "
+            "text?"
+        )
+    elif language is not None and other:
+        found.append(f"the text is in {other}, not in {language.name}: is this the right text?")
+    mixed = [] if identified is None else identified.mixed()
+    if identified is not None and mixed:
+        parts = ", ".join(f"{name_of(code)} {identified.shares[code]:.0%}" for code in mixed)
+        found.append(f"the text is in several languages ({parts}): keep the rows of the one that is meant")
+    return found
 
 
 def _about_tokenizer(report: LanguageReport) -> list[str]:
@@ -203,9 +214,16 @@ def _about_rows(report: LanguageReport) -> list[str]:
         )
     if report.foreign:
         found.append(
-            f"{len(report.foreign):,} rows look like another language, such as row {report.foreign[0].place + 1}: read "
-            "them, and drop what does not belong"
+            f"{len(report.foreign):,} rows look like another language, such as row {report.foreign[0].place + 1}"
+            f"{_by_language(report.foreign)}: read them, and drop what does not belong"
         )
     if report.compared < rows - report.exact:
         found.append(f"only the first {report.compared:,} rows were compared with each other")
     return found
+
+
+def _by_language(foreign: Sequence[ForeignRow]) -> str:
+    """How many rows of which languages, as far as these are known."""
+    counts = Counter(one.language for one in foreign if one.language)
+    listed = ", ".join(f"{count:,} {name_of(code)}" for code, count in counts.most_common(3))
+    return f" ({listed})" if listed else ""

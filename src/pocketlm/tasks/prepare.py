@@ -9,7 +9,8 @@ from typing import Any
 from pocketlm.data.columns import Columns, detect, pair_columns
 from pocketlm.data.documents import documents, split_documents
 from pocketlm.data.examples import examples
-from pocketlm.data.languages import find_language
+from pocketlm.data.identify import other_language
+from pocketlm.data.languages import Language, find_language
 from pocketlm.data.mixing import some_rows
 from pocketlm.data.pairs import (
     TASKS_OF_PAIRS,
@@ -110,8 +111,7 @@ def prepare_alone(job: Job) -> Prepared:
 
     Raises DataError, for a language that there is not as well.
     """
-    if job.language:
-        find_language(job.language)
+    language = find_language(job.language) if job.language else None
     source = load(
         job.data, job.dev, job.test, job.unlabelled, job.seed, lines=job.task in TASKS_OF_PAIRS,
         judged_only=bool(job.also),
@@ -130,8 +130,11 @@ def prepare_alone(job: Job) -> Prepared:
         "source": source.name,
         "columns": columns.chosen,
         "splits": {name: describe_split(splits[name]) for name in SPLITS},
-        "notes": [*source.notes, *notes, *_notes(source.splits, columns, names)],
-    }
+        "notes": [
+            *source.notes, *notes, *_notes(source.splits, columns, names),
+            *(_in_other_words(whole, names, language) if language else []),
+        ],
+    }  # fmt: skip
     outputs = task.outputs(read["train"]) if read["train"] else ()
     unlabelled = [str(row["text"]) for row in source.splits.get("unlabelled", [])]
     held = (read["dev"], read["test"], unlabelled)
@@ -189,6 +192,12 @@ def _notes(splits: dict[str, list[Row]], columns: Columns | PairColumns, names: 
     if isinstance(columns, PairColumns):
         return []
     return [note for name in SPLITS if name in splits for note in columns.notes(splits[name], names[name])]
+
+
+def _in_other_words(whole: dict[str, list[Example]], names: dict[str, str], language: Language) -> list[str]:
+    """Which splits' texts are in another language than they should be."""
+    found = {split: other_language([one.text for one in own], language) for split, own in whole.items()}
+    return [f"{names[split]}: is in {other}, not in {language.name}" for split, other in found.items() if other]
 
 
 def complete_splits(
