@@ -102,6 +102,10 @@ def test_a_text_in_another_form_is_almost_a_training_row(job):
     assert shown["test", 3] == "almost train row 1"
     (grave,) = [one for one in near if one.said.startswith("test")]
     assert grave.grade == "error" and grave.figures["same"] == 1
+    marked = unicodedata.normalize("NFC", clean[0]["text"].replace("o", "o\u0301").replace("e", "e\u0300"))
+    test[2] = {**clean[0], "text": marked}
+    (grave,) = [one for one in found(job(test=test), "near leak") if one.said.startswith("test")]
+    assert grave.grade == "error" and grave.figures["same"] == 1
 
 
 @pytest.mark.parametrize(

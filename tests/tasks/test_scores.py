@@ -36,9 +36,18 @@ def test_a_seed_gives_the_same_interval():
     assert scores(500, 450, seed=1).metrics != scores(500, 450, seed=2).metrics
 
 
+def test_all_right_is_as_sure_as_rows_are_many():
+    few, many = (scores(rows, rows).metrics["accuracy"] for rows in (9, 9000))
+    # Wilson's lower bound of 9 of 9, as tables have it
+    assert (few.low, few.value, few.high) == (pytest.approx(0.7009, abs=1e-4), 1, 1)
+    assert many.low > 0.999
+    none = scores(20, 0).metrics["accuracy"]
+    assert (none.low, none.value, none.high) == (0, 0, pytest.approx(0.1611, abs=1e-4))
+
+
 def test_no_spread_where_all_rows_are_alike():
-    figure = scores(20, 20).metrics["accuracy"]
-    assert (figure.low, figure.value, figure.high) == (1, 1, 1)
+    figures = figures_with_intervals(lambda weights: {"bits": weights.sum(1) / 20 * 3.5}, np.array([20]), 0)
+    assert (figures["bits"].low, figures["bits"].high) == (3.5, 3.5)
 
 
 def test_drawing_kinds_is_drawing_rows():

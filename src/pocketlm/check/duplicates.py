@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -14,6 +15,8 @@ from pocketlm.data.duplicates import near_duplicates
 LEAKED, CONTRADICTED = 0.01, 0.02
 # Of different rows so many are compared, each by so many characters.
 MOST_ROWS, MOST_CHARACTERS = 50_000, 2_000
+# Marks on Latin, Greek and Cyrillic letters, points of Hebrew and Arabic: letters of other scripts are nothing without.
+_MARKS = re.compile(r"[\u0300-\u036f\u0591-\u05c7\u064b-\u0652\u0670]+")
 _OTHERWISE = re.compile(r"https?://\S+|@\w+|[^\w\u0300-\u036f\u0900-\u109f\u1780-\u17ff]+")
 
 
@@ -111,7 +114,7 @@ def _near_leak(known: Sequence[tuple[Entry, Entry]], split: str, rows: int) -> F
     """known: rows of the split and rows of train that they are like."""
     same = [pair for pair in known if _letters(pair[0].same) == _letters(pair[1].same)]
     said = f"{split}: {several(len(known), 'row')} ({len(known) / rows:.1%}) almost as a row of train"
-    said += f", {len(same):,} of them but for signs, pictures, links and @names" if same else ""
+    said += f", {len(same):,} of them but for signs, marks, pictures, links and @names" if same else ""
     mend = "look whether they are one text twice; if so keep it in one split"
     grade = grade_by(len(known) / rows, 0.0, LEAKED) or "note"
     if split == "test" and len(same) >= LEAKED * rows:
@@ -123,8 +126,9 @@ def _near_leak(known: Sequence[tuple[Entry, Entry]], split: str, rows: int) -> F
 
 
 def _letters(text: str) -> str:
-    """The text without what is often written otherwise in another split: signs, pictures, links and @names."""
-    return " ".join(_OTHERWISE.sub(" ", text).split()) or text
+    """The text without what is often written otherwise in another split: signs, marks, pictures, links and @names."""
+    bare = _MARKS.sub("", unicodedata.normalize("NFD", _OTHERWISE.sub(" ", text)))
+    return " ".join(unicodedata.normalize("NFC", bare).split()) or text
 
 
 def unread(rows: Rows) -> Iterator[Finding]:

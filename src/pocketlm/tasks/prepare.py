@@ -232,7 +232,9 @@ def complete_splits(
     splits["train"] = train
     for name in SPLITS:
         if not splits[name] and name != spare:
-            raise DataError(f"{source.name}: no rows are left for {name}; give more rows or a file for each split")
+            shared = name == "train" and "train" in source.splits and len(source.splits["train"]) > 0
+            why = ": those that there are stand in dev or test, too" if shared and not train else ""
+            raise DataError(f"{source.name}: no rows are left for {name}{why}; give more rows or a file for each split")
     return splits, notes
 
 

@@ -34,7 +34,10 @@ def columns_of(rows: Sequence[Row], job: Job) -> Columns | PairColumns:
         if found is not None:
             return found
     context = job.context or (context_column(rows) if job.task == "question-answering" else None)
-    columns = detect(rows, job.text, job.label, job.slots, job.multi_label, job.tags, context, job.answer)
+    try:
+        columns = detect(rows, job.text, job.label, job.slots, job.multi_label, job.tags, context, job.answer)
+    except DataError as error:
+        raise DataError(f"{job.data}: {error}") from None
     if job.task not in (None, columns.task):
         raise DataError(
             f"{job.data}: holds {columns.task} rows ({columns.chosen}), not {job.task} rows; name the columns meant"

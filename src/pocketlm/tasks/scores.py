@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from pocketlm.tasks.metrics import Counts, f1_parts
 
 RESAMPLES = 1000
+# Standard errors of a 95 % interval.
+_Z = 1.96
 # Resamples judged at once: bounds the memory of (resamples, kinds) weights.
 _CHUNK = 100
 
@@ -52,7 +54,7 @@ class Scores:
 def figures_with_intervals(
     measure: Callable[[Floats], dict[str, Floats]], times: NDArray[np.int64], seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Figure]:
-    """Each figure of `measure` with its bootstrap interval.
+    """Each figure of `measure` with its bootstrap interval, of a share of all or no rows by what few rows can say.
 
     times: (kinds,) how many rows of each kind there are; `measure` takes weights (resamples, kinds). Drawing
     rows with replacement is drawing kinds by their shares, so that rows alike cost no more than one.
@@ -68,9 +70,21 @@ def figures_with_intervals(
             drawn[name].append(values)
     out = {}
     for name, parts in drawn.items():
-        low, high = np.quantile(np.concatenate(parts), [0.025, 0.975])
-        out[name] = Figure(round(float(exact[name][0]), 6), round(float(low), 6), round(float(high), 6))
+        value = float(exact[name][0])
+        low, high = _beyond_rows(value, *np.quantile(np.concatenate(parts), [0.025, 0.975]).tolist(), rows)
+        out[name] = Figure(round(value, 6), round(low, 6), round(high, 6))
     return out
+
+
+def _beyond_rows(value: float, low: float, high: float, rows: int) -> tuple[float, float]:
+    """The interval of a share that was the same in all resamples: all rows are right, or none is, and few are all.
+
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference", at its ends.
+    """
+    unseen = _Z * _Z / (rows + _Z * _Z)
+    if low == high == value == 1.0:
+        return 1.0 - unseen, 1.0
+    return (0.0, unseen) if low == high == value == 0.0 else (low, high)
 
 
 def per_label(labels: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
