@@ -71,7 +71,8 @@ def figures_with_intervals(
     out = {}
     for name, parts in drawn.items():
         value = float(exact[name][0])
-        low, high = _beyond_rows(value, *np.quantile(np.concatenate(parts), [0.025, 0.975]).tolist(), rows)
+        low, high = map(float, np.quantile(np.concatenate(parts), [0.025, 0.975]))
+        low, high = _beyond_rows(value, low, high, rows)
         out[name] = Figure(round(value, 6), round(low, 6), round(high, 6))
     return out
 
