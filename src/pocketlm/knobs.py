@@ -111,6 +111,30 @@ class Choice:
 
 
 Knob = Whole | Real | Choice
+# What a setting may be by someone's wish: some values, or from one to another.
+Wanted = tuple[Any, ...] | slice
+
+
+def meeting(allowed: Knob, wanted: Wanted) -> Knob | None:
+    """What of the knob is wanted, or None where nothing is."""
+    if isinstance(wanted, slice):
+        low, high = wanted.start, wanted.stop
+        if not isinstance(allowed, Choice):
+            low, high = max(low, allowed.low), min(high, allowed.high)
+        try:
+            return allowed.between(low, high)
+        except ValueError:
+            return None
+    kept = [value for value in wanted if _is_allowed(allowed, value)]
+    return allowed.narrowed(kept) if kept else None
+
+
+def _is_allowed(allowed: Knob, value: Any) -> bool:
+    try:
+        allowed.narrowed((value,))
+    except ValueError:
+        return False
+    return True
 
 
 def knob(default: Any, allowed: Knob) -> Any:
@@ -123,7 +147,7 @@ def knobs_of(kind: Any) -> dict[str, Knob]:
     return {one.name: one.metadata[_KEY] for one in fields(kind) if _KEY in one.metadata}
 
 
-def parse_setting(text: str) -> tuple[str, tuple[Any, ...] | slice]:
+def parse_setting(text: str) -> tuple[str, Wanted]:
     """("quantize.bits", (4, 8)) of "quantize.bits=4,8", and a slice(low, high) of "distill.rate=1e-4..1e-2".
 
     Raises RecipeError for another form.

@@ -12,7 +12,8 @@ from difflib import get_close_matches
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pocketlm.errors import RecipeError, UnknownNameError
 
@@ -54,6 +55,37 @@ class Table(Mapping[str, Any]):
         return len(self._targets)
 
 
+def unfit(value: Any, hint: Any) -> str | None:
+    """What a setting of this type is where the value is no such thing, else None. Types that are not plain take all."""
+    if get_origin(hint) is Literal:
+        return None if value in get_args(hint) else f"one of {', '.join(map(str, get_args(hint)))}"
+    if get_origin(hint) in (Union, UnionType):
+        found = [unfit(value, one) for one in get_args(hint)]
+        return None if None in found else " or ".join(dict.fromkeys(one for one in found if one))
+    if get_origin(hint) is tuple and get_args(hint)[1:] == (...,):
+        each = get_args(hint)[0]
+        # what is no list is for the pass to judge: some take a lone value, too
+        several = value if isinstance(value, tuple | list) else ()
+        return next((f"a list, each {odd}" for one in several if (odd := unfit(one, each))), None)
+    for kind, (types, what) in _KINDS.items():
+        if hint is kind:
+            fits = isinstance(value, types) and (kind is bool or not isinstance(value, bool))
+            return None if fits else what
+    return None
+
+
+_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "true or false"), int: ((int,), "a whole number"), float: ((int, float), "a number"),
+    str: ((str,), "a text"), type(None): ((type(None),), "none"),
+}  # fmt: skip
+
+
+def settings_of(kind: Any) -> dict[str, Any]:
+    """{setting: its type} of a pass."""
+    hints = get_type_hints(kind)
+    return {one.name: hints[one.name] for one in fields(kind)}
+
+
 def pass_to_json(step: Any) -> dict[str, Any]:
     """{"pass": name, setting: value, …} of a pass."""
     return {"pass": step.name, **asdict(step)}
@@ -65,15 +97,18 @@ def pass_from_json(value: Mapping[str, Any], table: Table) -> Any:
         shown = ", ".join(map(str, value)) if isinstance(value, Mapping) else repr(value)
         raise RecipeError(f"a recipe step needs the key 'pass'; got {shown or 'nothing'}")
     kind = table[value["pass"]]
-    allowed = [one.name for one in fields(kind)]
+    allowed = settings_of(kind)
     # YAML and JSON have lists where a pass, which can be a key, has tuples
     settings = {key: tuple(one) if isinstance(one, list) else one for key, one in value.items() if key != "pass"}
     for key in settings:
         if key not in allowed:
             raise RecipeError(
                 f"pass {value['pass']}: unknown setting {key!r}; there is {', '.join(allowed)}."
-                f"{did_you_mean(key, allowed)}"
+                f"{did_you_mean(key, list(allowed))}"
             )
+        what = unfit(settings[key], allowed[key])
+        if what:
+            raise RecipeError(f"pass {value['pass']}: {key} is {what}, got {settings[key]!r}")
     try:
         return kind(**settings)
     except (TypeError, ValueError) as error:

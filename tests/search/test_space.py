@@ -9,10 +9,12 @@ from helpers import make_context
 from pocketlm.budget import Budget
 from pocketlm.errors import RecipeError
 from pocketlm.export.bag import bag_members
+from pocketlm.knobs import parse_setting
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.facts import Facts
 from pocketlm.search.ngram_families import LEXICON_ROWS, READ
-from pocketlm.search.space import FEW_TEXTS, Space, check_settings, fast_enough
+from pocketlm.search.space import FAMILIES, FEW_TEXTS, Space, check_settings, fast_enough
+from pocketlm.students.allocation import Allocation
 from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.students.pieces import student_pieces
 from pocketlm.students.quantize import Quantize
@@ -175,9 +177,66 @@ def test_what_is_set_holds_for_all_that_is_tried():
         assert 2 <= one.recipe.steps[1].temperature <= 4 and one.recipe.steps[1].batch_size == 64
 
 
+def proposal(size):
+    return Allocation("0:2x64", 32, 90_000, 0.1, 0.0)
+
+
+FAMILY_NAMES = [one.name for one in FAMILIES]
+
+
+@pytest.mark.parametrize(
+    ("settings", "families"),
+    [
+        (["quantize.bits=4,8"], set(FAMILY_NAMES)),
+        (["quantize.bits=4,8", "distill.rate=1e-4..1e-2", "search.family=bag,linear"], {"bag", "linear"}),
+        (["distill.rate=1e-4..1e-3"], set(FAMILY_NAMES)),
+        (["distill.rate=1e-3"], set(FAMILY_NAMES)),
+        (["small-transformer.depth=2,3"], set(FAMILY_NAMES) - {"allocated"}),
+        (["small-transformer.layers=0:2x64 1:2x128"], set(FAMILY_NAMES) - {"allocated"}),
+        (["hashed-ngrams.width=32,64"], set(FAMILY_NAMES)),
+        (["hashed-ngrams.hidden=false,true"], set(FAMILY_NAMES)),
+        (["prune-rows.rows=1000"], set(FAMILY_NAMES)),
+        (["small-transformer.pieces=1000"], set(FAMILY_NAMES)),
+        (["solve.leads=8,24"], set(FAMILY_NAMES)),
+        (["search.size=100000..400000"], set(FAMILY_NAMES)),
+    ],
+)
+def test_every_pass_of_every_student_is_what_was_set(settings, families):
+    facts = replace(TAUGHT, encoder=True, labelled=500, single=True, texts=5_000, allocator=proposal)
+    space = Space(facts, Budget.parse("4MB"), settings)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    tried = [*space.starts, *filter(None, (space.suggested(study.ask()) for _ in range(200)))]
+    assert {one.family for one in tried} == families
+    for name, wanted in map(parse_setting, settings):
+        kind, _, setting = name.partition(".")
+        for one in tried:
+            assert one.expected_bytes <= 4_000_000
+            found = [getattr(step, setting) for step in one.recipe.steps if step.name == kind]
+            if name in space.families[one.family].without or kind == "search":
+                continue
+            if isinstance(wanted, slice):
+                assert all(wanted.start <= value <= wanted.stop for value in found)
+            elif name == "solve.leads":
+                assert found[:1] in ([], [wanted])  # what is solved again is only what was kept
+            else:
+                assert all(value in wanted for value in found)
+
+
+def test_what_no_student_can_be_is_refused():
+    with pytest.raises(RecipeError, match="small-transformer.depth: no student that is tried here"):
+        Space(replace(TAUGHT, layers=4), Budget(), ["small-transformer.depth=12", "search.family=transformer"])
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
+        ("distill.epochs=abc", "is a whole number, got abc"),
+        ("distill.batch_size=1.5", "is a whole number, got 1.5"),
+        ("distill.batch_size=16,32", "is no knob of a search; give it one value"),
+        ("small-transformer.layers=5", "is a text or none, got 5"),
+        ("small-transformer.layers=5x5", "layers are written as"),
+        ("solve.leads=a,b", "is a list, each a whole number"),
+        ("search.size=0", "no whole number from 1"),
         ("bits=4", "write PASS.SETTING=VALUE"),
         ("quantise.bits=4", "Did you mean 'quantize'"),
         ("quantize.bit=4", "Did you mean 'bits'"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,8 @@ class Facts:
     whether questions are answered from contexts. max_length: pieces read at once. single: whether every output is one
     label of several. taught: whether a teacher is listened to. frozen: whether it is an encoder as it was pretrained.
     labelled: texts that have every label. encoder: whether there is a pretrained one. words: of a text, on average.
-    allocator: says what a student of so many bytes keeps of the teacher's layers, see `search.allocator`; None where
-    that cannot be said.
+    pinned: settings that have one value, "pass.setting", where the job says so. allocator: says what a student of so
+    many bytes keeps of the teacher's layers, see `search.allocator`; None where that cannot be said.
     """
 
     texts: int
@@ -54,6 +54,7 @@ class Facts:
     encoder: bool = False
     words: float = 0.0
     allocator: Allocator | None = None
+    pinned: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, context: FitContext, pieces: int) -> Facts:
@@ -86,7 +87,13 @@ class Facts:
         seen = seen // TAGGING_SHARE if self.tagging else seen
         return max(2, min(60, round(seen / max(1, self.texts))))
 
-    def fitting_pieces(self, size: int | None, rest: int, a_piece: int) -> int:
-        """As many of the teacher's pieces as fit beside `rest` bytes, or 0 where too few do. size: None for any."""
+    def fitting_pieces(self, kind: str, size: int | None, rest: int, a_piece: int) -> int:
+        """As many of the teacher's pieces as fit beside `rest` bytes, or 0 where too few do. size: None for any.
+
+        kind: of the student. As many as are pinned, where they fit.
+        """
         fitting = self.pieces if size is None else int((size - rest) / a_piece)
+        pinned = self.pinned.get(f"{kind}.pieces")
+        if pinned is not None:
+            return min(pinned, self.pieces) if pinned <= fitting or self.pieces <= fitting else 0
         return 0 if fitting < FEWEST_PIECES * self.pieces else min(fitting, self.pieces)

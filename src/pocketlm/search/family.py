@@ -60,7 +60,8 @@ class Family:
     starts: by rules of thumb, cheap ones first, none where the budget has no room. filled: the same steps filled to so
     many bytes (None: all of use), or None where too few. knobs: of these facts, what settings may be in place of what
     their passes declare; None for those that stay as they are. order: of families, cheap to train ones first. passes:
-    kinds of passes that its recipes have.
+    kinds of passes that its recipes have. without: settings of these that mean nothing here, whatever they are set to.
+    chosen: those that `filled` chooses and cannot be told; where one is set the family is not tried.
     """
 
     name: str
@@ -69,6 +70,8 @@ class Family:
     knobs: Callable[[Facts], Mapping[str, Knob | None]]
     order: int
     passes: tuple[Any, ...]
+    without: frozenset[str] = frozenset()
+    chosen: frozenset[str] = frozenset()
 
     def free(self, steps: Steps, facts: Facts) -> dict[str, Knob]:
         """{"pass.setting": what it may be} of these steps."""

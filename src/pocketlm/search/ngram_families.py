@@ -81,15 +81,16 @@ def _linear_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | Non
     size = LARGEST_LINEAR if size is None else size
     rest = FRAME + facts.labels * (facts.labels + 16)
     a_row = 0.95 * facts.labels * stored.bits / 8 + A_PLACE
-    rows = max(64, int((size * 0.97 - rest) / a_row))
+    rows = facts.pinned.get("prune-rows.rows", max(64, int((size * 0.97 - rest) / a_row)))
     most = min(student.buckets, LINEAR_WEIGHTS // facts.labels)
     filled = (
-        replace(student, rows=max(rows, most)), solve, replace(pruned, rows=rows),
-        replace(solve, rarities=(), leads=()), stored,
+        replace(student, rows=facts.pinned.get("hashed-ngrams.rows", max(rows, most))), solve,
+        replace(pruned, rows=rows), replace(solve, rarities=(), leads=()), stored,
     )  # fmt: skip
     name = f"linear n-grams ≤ {rows:,}{' that mean what words mean' if solve.words else ''}, {stored.bits} bit"
     name += f", {student.max_words} words read" if student.max_words < READ[-1] else ""
-    return Filled(filled, min(round(rows * a_row + rest), size), name)
+    expected = round(rows * a_row + rest)
+    return Filled(filled, expected if "prune-rows.rows" in facts.pinned else min(expected, size), name)
 
 
 def _linear_knobs(facts: Facts) -> Mapping[str, Knob | None]:
@@ -146,8 +147,9 @@ def _bag_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
     before, most = (TABLE_ROWS_BEFORE, MOST_TABLE_ROWS) if facts.vectors else (ROWS_BEFORE_PRUNING, MOST_ROWS)
     heads = heads_bytes(facts, student.width)
     a_row = ZIPPED[stored.bits] * student.width * stored.bits / 8 + A_PLACE
-    rows = max(64, min(most, int((size * 0.97 - FRAME - heads) / a_row)))
-    filled = replace(student, rows=min(most, before * rows)), taught, replace(pruned, rows=rows), again, stored
+    rows = facts.pinned.get("prune-rows.rows", max(64, min(most, int((size * 0.97 - FRAME - heads) / a_row))))
+    wide = facts.pinned.get("hashed-ngrams.rows", max(rows, min(most, before * rows)))
+    filled = replace(student, rows=wide), taught, replace(pruned, rows=rows), again, stored
     name = f"n-grams ≤ {rows:,}×{student.width}, {stored.bits} bit"
     return Filled(filled, round(rows * a_row + heads + FRAME), name)
 
@@ -162,5 +164,11 @@ def _bag_knobs(facts: Facts) -> Mapping[str, Knob | None]:
     return own
 
 
-LINEAR = Family("linear", _linear_starts, _linear_filled, _linear_knobs, 0, (HashedNgrams, Solve, PruneRows, Quantize))
-BAG = Family("bag", _bag_starts, _bag_filled, _bag_knobs, 0, (HashedNgrams, Distill, PruneRows, Quantize))
+LINEAR = Family(
+    "linear", _linear_starts, _linear_filled, _linear_knobs, 0, (HashedNgrams, Solve, PruneRows, Quantize),
+    without=frozenset(("hashed-ngrams.width", "hashed-ngrams.hidden", "hashed-ngrams.dropout")),
+)  # fmt: skip
+BAG = Family(
+    "bag", _bag_starts, _bag_filled, _bag_knobs, 0, (HashedNgrams, Distill, PruneRows, Quantize),
+    without=frozenset(("distill.beta",)),
+)  # fmt: skip

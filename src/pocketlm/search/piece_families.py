@@ -60,7 +60,7 @@ def _static_starts(facts: Facts, budget: Budget) -> list[Start]:
 def _static_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
     student, taught, stored = steps
     rest, a_piece = heads_bytes(facts, student.width) + FRAME, student.width * stored.bits // 8 + 2 + 6
-    pieces = facts.fitting_pieces(size, rest, a_piece)
+    pieces = facts.fitting_pieces(student.name, size, rest, a_piece)
     if not pieces:
         return None
     filled = replace(student, pieces=pieces), taught, stored
@@ -105,7 +105,7 @@ def _filled(steps: Steps, facts: Facts, size: int | None, weights: int, name: st
     if facts.asking:  # long texts have many places, stored in 16 bits
         rest += 2 * facts.max_length * student.rank
     a_piece = student.rank * bits // 8 + A_PIECE
-    pieces = facts.fitting_pieces(size, rest, a_piece)
+    pieces = facts.fitting_pieces(student.name, size, rest, a_piece)
     if not pieces:
         return None
     name += f", {bits} bit embeddings" if bits < 8 else ""
@@ -209,7 +209,8 @@ def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | 
     found = None if facts.allocator is None else facts.allocator(size)
     if found is None:
         return None
-    student = replace(steps[0], layers=found.layers, rank=found.rank, pieces=facts.pieces)
+    pieces = min(facts.pieces, facts.pinned.get("small-transformer.pieces", facts.pieces))
+    student = replace(steps[0], layers=found.layers, rank=found.rank, pieces=pieces)
     heads, units = (sum(one) for one in zip(*student.sizes, strict=True))
     name = f"transformer allocated {found.depth} layers, {heads} heads, {units:,} units, rank {found.rank}"
     around = FRAME + GRAPH + facts.labels * (facts.width + 18)
@@ -250,11 +251,12 @@ def _stack_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None
     if inner is None:
         return None
     rows = max(64, int((own - facts.labels * 16) / (0.95 * facts.labels + 3.1)))
+    rows = min(rows, facts.pinned.get("prune-rows.rows", rows))
     most = min(beside.buckets, LINEAR_WEIGHTS // facts.labels)
     filled = (
         inner.steps[0],
         taught,
-        replace(beside, rows=max(rows, most)),
+        replace(beside, rows=facts.pinned.get("beside-ngrams.rows", max(rows, most))),
         solve,
         replace(pruned, rows=rows),
         again,
@@ -269,8 +271,15 @@ def _stack_knobs(facts: Facts) -> Mapping[str, Knob | None]:
 
 CUT = (SmallTransformer, Distill, Quantize)
 BESIDE = (SmallTransformer, Imitate, BesideNgrams, Solve, PruneRows, Quantize)
-STATIC = Family("static", _static_starts, _static_filled, _static_knobs, 0, (StaticEmbeddings, Distill, Quantize))
+# Of these a proposal has its own.
+PROPOSAL = frozenset(f"small-transformer.{name}" for name in ("depth", "heads", "ffn", "rank", "layers", "width"))
+STATIC = Family(
+    "static", _static_starts, _static_filled, _static_knobs, 0, (StaticEmbeddings, Distill, Quantize),
+    without=frozenset(("distill.beta",)),
+)  # fmt: skip
 CONVNET = Family("convnet", _convnet_starts, _convnet_filled, _convnet_knobs, 1, (SmallConvnet, Distill, Quantize))
 TRANSFORMER = Family("transformer", _transformer_starts, _transformer_filled, _transformer_knobs, 2, CUT)
-ALLOCATED = Family("allocated", _allocated_starts, _allocated_filled, _allocated_knobs, 3, CUT)
+ALLOCATED = Family(
+    "allocated", _allocated_starts, _allocated_filled, _allocated_knobs, 3, CUT, chosen=PROPOSAL
+)  # fmt: skip
 STACK = Family("stack", _stack_starts, _stack_filled, _stack_knobs, 2, BESIDE)

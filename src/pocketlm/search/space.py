@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from pocketlm.budget import Budget
 from pocketlm.errors import RecipeError
-from pocketlm.knobs import Choice, Knob, Real, Whole, knobs_of, parse_setting
+from pocketlm.knobs import Choice, Knob, Real, Wanted, Whole, knobs_of, meeting, parse_setting
 from pocketlm.pocket.format import read_pocket
 from pocketlm.recipe.recipe import Recipe, recipe_in
 from pocketlm.search.facts import Facts
@@ -18,7 +18,7 @@ from pocketlm.search.family import Candidate, Family, Start, Steps, value_in, wi
 from pocketlm.search.ngram_families import BAG, LEXICON_ROWS, LINEAR
 from pocketlm.search.piece_families import ALLOCATED, CONVNET, STACK, STATIC, TRANSFORMER
 from pocketlm.students.passes import STUDENT_PASSES
-from pocketlm.tables import did_you_mean
+from pocketlm.tables import did_you_mean, settings_of, unfit
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -30,6 +30,8 @@ FEW_TEXTS = 3_000
 LEAST_SHARE, UNLIMITED = 0.1, 2
 # Learning rates: so many times smaller or larger than by a rule of thumb.
 RATES = 4.0
+# Bytes to fill that may be asked for.
+SIZES = Whole(1, 2**40)
 # The name under which a search's own choices are set: the family, and the bytes to fill.
 OWN = "search"
 
@@ -53,14 +55,29 @@ class Space:
     """The candidates of a job.
 
     narrowed: texts such as "quantize.bits=4,8", "distill.rate=1e-4..1e-3" or "search.family=bag,linear" (see
-    `parse_setting`): a setting that is a knob varies within them, any other is what they say. Raises RecipeError for
-    names and values that there are not.
+    `parse_setting`): a setting that is a knob of a family varies within them, any other is what they say, or as it was
+    where that is among them. A family that can be none of what is wanted is not tried. Raises RecipeError for names
+    and values that there are not, and where no family is left.
     """
 
     def __init__(self, facts: Facts, budget: Budget, narrowed: Sequence[str] = ()) -> None:
-        self.facts, self.budget = facts, budget
+        self.budget = budget
         self._set = dict(parse_setting(one) for one in narrowed)
-        self.families = check_in_space(narrowed, facts)
+        pinned = {name: one[0] for name, one in self._set.items() if isinstance(one, tuple) and len(one) == 1}
+        self.facts = replace(facts, pinned=pinned)
+        allowed = check_in_space(narrowed, facts)
+        self.families = {name: family for name, family in allowed.items() if self._can(family)}
+        if not self.families:
+            given = ", ".join(name for name in self._set if not name.startswith(f"{OWN}."))
+            raise RecipeError(f"set {given}: no student that is tried here ({', '.join(allowed)}) can be all of that")
+
+    def _can(self, family: Family) -> bool:
+        """Whether the family's students can be what was set."""
+        if not family.chosen.isdisjoint(self._set):
+            return False
+        starts = family.starts(self.facts, self.budget)
+        free = family.free(starts[-1].steps, self.facts) if starts else {}
+        return all(meeting(free[name], wanted) is not None for name, wanted in self._set.items() if name in free)
 
     @cached_property
     def starts(self) -> list[Candidate]:
@@ -89,17 +106,22 @@ class Space:
         return found
 
     def _free(self, family: Family, steps: Steps) -> dict[str, Knob]:
-        """The knobs of these steps, with rates around those of the rule of thumb, narrowed as was asked."""
-        free = family.free(steps, self.facts)
+        """The knobs of these steps as was asked; of rates that were not set, those around the rule of thumb."""
+        free = {name: one for name, one in family.free(steps, self.facts).items() if name not in family.without}
         for name, allowed in free.items():
-            if name.endswith(".rate") and isinstance(allowed, Real):
+            if name in self._set:
+                free[name] = self._within(name, allowed)
+            elif name.endswith(".rate") and isinstance(allowed, Real):
                 usual = value_in(steps, name)
                 free[name] = allowed.between(max(allowed.low, usual / RATES), min(allowed.high, usual * RATES))
-        return {name: self._within(name, allowed) for name, allowed in free.items()}
+        return free
 
     def _within(self, name: str, allowed: Knob) -> Knob:
         wanted = self._set.get(name)
-        return allowed if wanted is None else _within(name, allowed, wanted)
+        found = allowed if wanted is None else meeting(allowed, wanted)
+        if found is None:
+            raise RecipeError(f"set {name}: none of it is among what there may be here, {allowed}")
+        return found
 
     def candidate(
         self, family: str, size: int | None, values: Mapping[str, Any], start: Start | None = None
@@ -165,17 +187,28 @@ class Space:
         return self.candidate(family, size, values)
 
     def _pinned(self, family: Family, steps: Steps) -> dict[str, Any]:
-        """Settings that were set and are no knobs. Raises RecipeError for several values."""
+        """Settings that were set and are no knobs of the family: as they were where that is allowed."""
         free = family.free(steps, self.facts)
         own = {step.name for step in steps}
         found = {}
         for name, wanted in self._set.items():
-            if name in free or name.partition(".")[0] not in own:
-                continue
-            if isinstance(wanted, slice) or len(wanted) != 1:
-                raise RecipeError(f"set {name}: is no knob of a search here; give it one value")
-            found[name] = wanted[0]
+            kind, _, setting = name.partition(".")
+            if kind in own and name not in free and name not in family.without:
+                found[name] = _allowed(value_in(steps, name), wanted, STUDENT_PASSES[kind], setting)
         return found
+
+
+def _allowed(value: Any, wanted: Wanted, kind: Any, setting: str) -> Any:
+    """The value where it is wanted, else what is wanted instead."""
+    if isinstance(wanted, slice):
+        return min(wanted.stop, max(wanted.start, value))
+    if _is_list(kind, setting):
+        return wanted
+    return value if value in wanted else wanted[0]
+
+
+def _is_list(kind: Any, setting: str) -> bool:
+    return get_origin(settings_of(kind)[setting]) is tuple
 
 
 def check_in_space(narrowed: Sequence[str], facts: Facts) -> dict[str, Family]:
@@ -209,27 +242,39 @@ def check_settings(narrowed: Sequence[str]) -> None:
     for one in narrowed:
         name, wanted = parse_setting(one)
         kind, _, setting = name.partition(".")
-        own: dict[str, Knob | None] = {"family": Choice(tuple(one.name for one in FAMILIES)), "size": None}
+        own: list[str] = ["family", "size"]
         if kind != OWN:
             if kind not in STUDENT_PASSES:
                 names = [OWN, *STUDENT_PASSES]
                 raise RecipeError(f"set {name}: {kind!r} is none of {', '.join(names)}.{did_you_mean(kind, names)}")
-            pass_ = STUDENT_PASSES[kind]
-            own = {**dict.fromkeys(one.name for one in fields(pass_)), **knobs_of(pass_)}
+            own = list(settings_of(STUDENT_PASSES[kind]))
         if setting not in own:
-            near = did_you_mean(setting, list(own))
+            near = did_you_mean(setting, own)
             raise RecipeError(f"set {name}: {kind} has the settings {', '.join(own)}.{near}")
-        allowed = own[setting]
-        if allowed is not None:
-            _within(name, allowed, wanted)
+        try:
+            _check_value(kind, setting, wanted)
+        except ValueError as error:
+            raise RecipeError(f"set {name}: {error}") from None
 
 
-def _within(name: str, allowed: Knob, wanted: tuple[Any, ...] | slice) -> Knob:
-    """The knob with only what is wanted. Raises RecipeError where it cannot have that."""
-    try:
-        return allowed.between(wanted.start, wanted.stop) if isinstance(wanted, slice) else allowed.narrowed(wanted)
-    except ValueError as error:
-        raise RecipeError(f"set {name}: {error}") from None
+def _check_value(kind: str, setting: str, wanted: Wanted) -> None:
+    """Raise ValueError where a setting cannot be that."""
+    pass_: Any = None if kind == OWN else STUDENT_PASSES[kind]
+    declared: Mapping[str, Knob] = {"family": Choice(tuple(one.name for one in FAMILIES)), "size": SIZES}
+    allowed = (knobs_of(pass_) if pass_ else declared).get(setting)
+    if allowed is not None:
+        _ = allowed.between(wanted.start, wanted.stop) if isinstance(wanted, slice) else allowed.narrowed(wanted)
+        return
+    if isinstance(wanted, slice) or (len(wanted) != 1 and not _is_list(pass_, setting)):
+        raise ValueError("is no knob of a search; give it one value")
+    hint = settings_of(pass_)[setting]
+    what = unfit(wanted if _is_list(pass_, setting) else wanted[0], hint)
+    if what:
+        raise ValueError(f"is {what}, got {', '.join(map(str, wanted))}")
+    if get_origin(hint) is not tuple:
+        # what else the pass has to say against it
+        needed = {one.name: 1 for one in fields(pass_) if one.default is MISSING and one.default_factory is MISSING}
+        pass_(**{**needed, setting: wanted[0]})
 
 
 def _first(knob: Knob) -> Any:
@@ -249,7 +294,7 @@ def _suggest(trial: Trial, name: str, knob: Knob) -> Any:
     return trial.suggest_float(name, knob.low, knob.high, log=knob.log)
 
 
-def _listed(wanted: tuple[Any, ...] | slice) -> tuple[Any, ...]:
+def _listed(wanted: Wanted) -> tuple[Any, ...]:
     if isinstance(wanted, slice):
         raise ValueError("is a list of names")
     return wanted
