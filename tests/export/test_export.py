@@ -7,12 +7,15 @@ from helpers import make_context
 from onnx import numpy_helper
 
 from pocketlm.errors import PocketLMError
+from pocketlm.export import int8
 from pocketlm.export import pocket as export_module
 from pocketlm.export.int8 import count_integer_products, dynamic_int8, gate
 from pocketlm.export.onnx import store_floats, store_tables, to_bytes, trace
 from pocketlm.export.pocket import agreement, export
 from pocketlm.outputs import Output
 from pocketlm.pocket.format import pocket_bytes, write_pocket
+from pocketlm.recipe.recipe import Recipe
+from pocketlm.recipe.run import run_recipe
 from pocketlm.runtime.graph import GraphModel
 from pocketlm.runtime.load import load
 from pocketlm.runtime.vectors import unit
@@ -169,8 +172,6 @@ def test_the_gate_keeps_float_and_says_why(flat, traced, built, kinds, loss, kep
     texts = flat.lesson.texts[:4]
     model = built("small-transformer", flat)
     batches = [model.inputs.collate(model.inputs.encode([text])) for text in texts]
-    import pocketlm.export.int8 as int8
-
     saved, int8.LEAST_GAIN = int8.LEAST_GAIN, 1e9  # this test is not about time
     try:
         verdict = gate(
@@ -181,6 +182,19 @@ def test_the_gate_keeps_float_and_says_why(flat, traced, built, kinds, loss, kep
     assert verdict.kind == kept
     assert why in verdict.why
     assert verdict.to_json()["integer_matmuls"] == verdict.fused + verdict.unfused
+
+
+@pytest.mark.parametrize("chosen", ["dynamic", "static", "float"])
+def test_what_clocks_chose_is_in_the_recipe_and_comes_out_again(flat, monkeypatch, chosen):
+    ratios = {"dynamic": iter((0.5, 0.9)), "static": iter((0.9, 0.5)), "float": iter((2.0, 2.0))}[chosen]
+    monkeypatch.setattr(int8, "time_ratio", lambda *given: next(ratios))
+    small = STUDENT_PASSES["small-transformer"](**STUDENTS["small-transformer"])
+    first = run_recipe(Recipe((small, Quantize(max_loss=1.0))), flat)
+    assert first.exported.int8.kind == chosen and first.recipe.steps[-1].activations == chosen
+    # another moment, at which the others would be faster
+    monkeypatch.setattr(int8, "time_ratio", lambda *given: 2.0 if chosen != "float" else 0.1)
+    again = run_recipe(first.recipe, flat)
+    assert again.exported.members == first.exported.members and again.recipe == first.recipe
 
 
 @pytest.mark.parametrize("bits", [16, 8])

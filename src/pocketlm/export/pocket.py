@@ -161,7 +161,8 @@ def _int8(model: TaskModel, context: FitContext, graph: Any, beside: _Beside | N
         made["static"] = static_int8(graph, _calibration(model, context))
     singles = _singles(model, context, 60)
     max_loss = float(settings.get("max_loss", 0.005))
-    verdict = gate(to_bytes(graph), [(kind, to_bytes(one)) for kind, one in made.items()], singles, quality, max_loss)
+    candidates = [(kind, to_bytes(one)) for kind, one in made.items()]
+    verdict = gate(to_bytes(graph), candidates, singles, quality, max_loss, named=wanted != "auto")
     if verdict.kind != "float":
         return verdict, to_bytes(store_floats(made[verdict.kind], 16))
     folded = _copy(graph)

@@ -14,6 +14,7 @@ from pocketlm.pocket.work import digest
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.students.distill import Distill
 from pocketlm.students.imitate import Imitate
+from pocketlm.students.quantize import Quantize
 from pocketlm.students.solve import Solve
 from pocketlm.train.context import FitContext
 from pocketlm.train.loop import Pace
@@ -138,4 +139,9 @@ def run_recipe(
         if prefixes is not None and len(records) == prefixes.passes < len(recipe.steps):
             prefixes.keep(recipe, model, records, steps[: prefixes.passes])
     assert model is not None
-    return Built(replace(recipe, steps=steps), model, export(model, context), tuple(records))
+    exported = export(model, context)
+    if exported.int8 is not None:
+        # clocks chose: made again, the same is to come out
+        told: dict[str, Any] = {"activations": exported.int8.kind}
+        steps = [replace(step, **told) if isinstance(step, Quantize) else step for step in steps]
+    return Built(replace(recipe, steps=tuple(steps)), model, exported, tuple(records))
