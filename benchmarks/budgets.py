@@ -4,8 +4,10 @@
 
 Each is given to `pocketlm fit` as a command of its own. Ended rightly: exit code 0 and a Pocket that keeps to every
 limit when it is measured again in a fresh process (latency by the lowest of its blocks of calls, since a machine that
-is busy for a moment denies nothing; quality on the test rows); or exit code 3, no Pocket, and a nearest miss that is
-named; or exit code 2 with one line for a budget that contradicts itself. The data are smart-home commands.
+is busy for a moment denies nothing; quality and floors on the test rows, shares of the teacher's by the figure that fit
+told of it; likeness to the teacher alone is taken as told, since the teacher is gone by then); or exit code 3, no
+Pocket, and a nearest miss that is named; or exit code 2 with one line for a budget that contradicts itself. The data
+are smart-home commands.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pocketlm.floors import FIDELITY, Floor
 from pocketlm.measure.fresh import measure_pocket
 from pocketlm.measure.machine import describe
 from pocketlm.measure.quality import evaluate, texts_for
@@ -72,7 +75,7 @@ def run(data: str, limits: str, right: tuple[int, ...], folder: Path) -> dict[st
     found: dict[str, Any] = {"data": data, "limits": limits, "exit": done.returncode}
     lines = [line for line in done.stderr.strip().splitlines() if line.startswith("error: ")]
     if done.returncode == 0:
-        found |= again(pocket, data, limits)
+        found |= again(pocket, data, limits, json.loads(done.stdout))
         ended = found["kept"]
     elif done.returncode == 3:
         result = json.loads(done.stdout)
@@ -85,24 +88,30 @@ def run(data: str, limits: str, right: tuple[int, ...], folder: Path) -> dict[st
     return {**found, "right": ended and done.returncode in right}
 
 
-def again(pocket: Path, data: str, limits: str) -> dict[str, Any]:
-    """What a second measurement says of the Pocket, and whether it denies any limit."""
+def again(pocket: Path, data: str, limits: str, told: dict[str, Any]) -> dict[str, Any]:
+    """What a second measurement says of the Pocket, and whether it denies any limit. told: by the fit."""
     model = load(pocket)
     examples = read_labelled(data, model.task, None, None)
     taken = measure_pocket(pocket, texts_for(model, examples))
     reached = {name: figure.value for name, figure in evaluate(model, examples).metrics.items()}
     words = shlex.split(limits)
-    given = dict(zip(words[::2], words[1::2], strict=True))
     kept = []
-    if "--max-size" in given:
-        kept.append(taken["size_bytes"] <= parse_size(given["--max-size"]))
-    if "--max-latency" in given:
-        kept.append(taken["latency_p50_low_ms"] <= parse_latency(given["--max-latency"]))
-    if "--max-memory" in given:
-        kept.append(taken["memory_bytes"] <= parse_size(given["--max-memory"]))
-    if ">=" in given.get("--min-quality", ""):
-        metric, _, value = given["--min-quality"].partition(">=")
-        kept.append(reached[metric] >= float(value))
+    for name, value in zip(words[::2], words[1::2], strict=True):
+        if name == "--max-size":
+            kept.append(taken["size_bytes"] <= parse_size(value))
+        elif name == "--max-latency":
+            kept.append(taken["latency_p50_low_ms"] <= parse_latency(value))
+        elif name == "--max-memory":
+            kept.append(taken["memory_bytes"] <= parse_size(value))
+        elif name == "--min-quality" and ">=" in value:
+            metric, _, least = value.partition(">=")
+            kept.append(reached[metric] >= float(least))
+        elif name == "--min-quality":
+            main_metric = told["main_metric"]
+            kept.append(reached[main_metric] >= float(value) * told["teacher"]["quality"]["test"][main_metric])
+        elif name == "--floor" and (floor := Floor.parse(value)).metric != FIDELITY:
+            own = [one for one in examples if floor.rows is None or floor.rows.holds({}, one.text)]
+            kept.append(evaluate(model, own).metrics[floor.metric].value >= floor.value)
     return {
         "size_bytes": taken["size_bytes"], "latency_p50_ms": taken["latency_p50_ms"],
         "latency_p50_low_ms": taken["latency_p50_low_ms"], "memory_bytes": taken["memory_bytes"], "quality": reached,

@@ -127,8 +127,28 @@ def grown(found: dict[str, Any]) -> list[str]:
     return lines
 
 
+def default(found: dict[str, Any]) -> list[str]:
+    """default_fit.py."""
+    done, one = found["default_fit"], found["default_fit"]["run"]
+    said = {
+        "minutes": f"{one['minutes']:.1f} minutes on {done['machine']['cores']} cores",
+        "of_teacher": f"{one['of_teacher']:.2%} of the teacher's accuracy",
+        "p50_ms": f"{one['p50_ms']:.2f} ms a text, measured again in a process of its own",
+    }
+    return [
+        "## Banking77 by default", "", taken(done["machine"], "default_fit.py", [one["date"]]), "",
+        f"`pocketlm fit {done['limits']}` with all-MiniLM-L6-v2 as teacher and nothing remembered: {one['chosen']}, of "
+        f"{one['tried']} that were tried, in {one['size_bytes'] / 1e6:.1f} MB. Accuracy on test "
+        f"{one['accuracy']['value']:.2%} [{one['accuracy']['low']:.2%}, {one['accuracy']['high']:.2%}], of the teacher "
+        f"{one['teacher']:.2%}.", "",
+        *(f"- {said[name]} (bar {DEFAULT[name]}: {bar(reached)})." for name, reached in done["held"].items()), "",
+    ]  # fmt: skip
+
+
+# The bars of default_fit.py in words.
+DEFAULT = {"minutes": "30", "of_teacher": "99.8 %", "p50_ms": "1 ms"}
 PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
-    "search_front": front, "budgets": budgets, "advice": advised, "costs": grown,
+    "default_fit": default, "search_front": front, "budgets": budgets, "advice": advised, "costs": grown,
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import costs
 import pytest
 import search_page
+from default_fit import held
 from search_page import beside_peers, page
 
 from pocketlm.advice.evidence import known_cases, scored
@@ -45,6 +46,25 @@ def test_every_budget_must_end_rightly(right, word):
     refused = {"data": "smart-home:eu", "limits": "--max-size 1kB", "exit": 2, "right": right}
     made = page({"budgets": {"machine": MACHINE, "date": "2026-01-02", "budgets": [met, refused]}})
     assert word in made and "| 19 kB, 0.10 ms, 40 MB | yes |" in made
+
+
+@pytest.mark.parametrize(("minutes", "word"), [(29.9, "29.9 minutes on 2 cores (bar 30: reached)"),
+                                               (30.1, "30.1 minutes on 2 cores (bar 30: missed)")])  # fmt: skip
+def test_the_default_fit_is_held_against_three_bars(minutes, word):
+    run = {
+        "minutes": minutes,
+        "of_teacher": 0.999,
+        "p50_ms": 1.2,
+        "chosen": "n-grams",
+        "tried": 7,
+        "teacher": 0.94,
+        "size_bytes": 7_900_000,
+        "accuracy": {"value": 0.939, "low": 0.93, "high": 0.95},
+        "date": "2026-01-02",
+    }
+    made = page({"default_fit": {"machine": MACHINE, "limits": "--max-size 8MB", "run": run, "held": held(run)}})
+    assert word in made and "99.90% of the teacher's accuracy (bar 99.8 %: reached)" in made
+    assert "1.20 ms a text, measured again in a process of its own (bar 1 ms: missed)" in made
 
 
 def test_costs_tell_how_seconds_grow():
