@@ -205,6 +205,12 @@ class Budget:
             tuple(Floor.parse(one) for one in floors),
         )
 
+    @property
+    def floor_alone(self) -> bool:
+        """Whether nothing but quality is asked for, so that what is larger than one that has it is of no use."""
+        free = self.max_size is None and self.max_latency is None and self.max_memory is None
+        return free and self.min_quality is not None
+
     def to_json(self) -> dict[str, Any]:
         """Plain data: bytes, milliseconds, bytes, and the floors in words; "floors" only where there are some."""
         floor = None if self.min_quality is None else str(self.min_quality)

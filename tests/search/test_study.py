@@ -140,11 +140,33 @@ def test_time_that_is_up_leaves_the_rest():
     assert outcomes[-1].why == "time was up"
 
 
-def test_a_floor_on_quality_alone_ends_the_search_at_the_first_that_reaches_it():
-    budget = Budget.parse(min_quality="accuracy>=0.8")
-    _, outcomes, _ = explore(World(), Plan(), budget, space=Space(FACTS, budget))
-    assert [one.status for one in outcomes][:2] == ["measured", "skipped"]
-    assert outcomes[-1].why == "a smaller one reaches the quality"
+def test_a_floor_on_quality_alone_is_for_the_smallest_that_reaches_it():
+    budget = Budget.parse(min_quality="accuracy>=0.9")
+    space = Space(FACTS, budget)
+
+    class Sized(Here):
+        """Every file takes what was expected of it; some kinds of student reach the floor."""
+
+        def begin(self, recipe, gate):
+            def run(recipe, pace):
+                figure = 0.95 if recipe.family in ("hashed-ngrams", "small-convnet") else 0.5
+                tried.append((gate.size, figure))
+                costs = {"latency_p50_ms": 0.1, "latency_p95_ms": 0.2, "memory_bytes": 40_000_000}
+                measured = Measurement({"accuracy": figure}, size_bytes=gate.size, **costs)
+                return Trial(recipe, Path("x"), measured, {"seconds": 1.0})
+
+            return Here(run, 1).begin(recipe, None)
+
+    tried = []
+    best, outcomes, made = explore(None, Plan(trials=len(space.starts) + 12), budget, space=space, crew=Sized(None, 1))
+    skipped = [one for one in outcomes if one.status == "skipped"]
+    assert len(outcomes) == made.wanted and {one.why for one in skipped} == {"a smaller one reaches the quality"}
+    smallest = min(
+        one.expected_bytes for one in space.starts if one.recipe.family in ("hashed-ngrams", "small-convnet")
+    )
+    assert best.trial.measurement.size_bytes == min(size for size, figure in tried if figure > 0.9) < smallest
+    for place, (size, _) in enumerate(tried):
+        assert all(size < before for before, figure in tried[:place] if figure > 0.9), "no larger one is trained"
 
 
 def test_where_nothing_has_room_nothing_is_asked_for():

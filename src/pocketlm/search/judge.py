@@ -108,13 +108,6 @@ class Judge:
         near = [one for one in near if _fidelity(one)] or [one for one in near if one.trusted] or met
         return max(near, key=lambda one: (_fidelity(one), round(self.quality(one), 4), -_size(one)))
 
-    @property
-    def first_is_enough(self) -> bool:
-        """Whether the first candidate that meets the budget ends the search: only a floor on quality was set."""
-        budget = self.budget
-        free = budget.max_size is None and budget.max_latency is None and budget.max_memory is None
-        return free and budget.min_quality is not None
-
 
 def _fidelity(outcome: Outcome) -> float:
     """Share of dev texts that it answers as the teacher does; 0 without a teacher that is listened to."""

@@ -100,7 +100,9 @@ class Space:
             sizes = [one.size for one in self.starts if one.family == name]
             if sizes:
                 most = max(sizes) if self.budget.max_size is not None else round(UNLIMITED * max(sizes))
-                least = min(round(most * LEAST_SHARE), *sizes)
+                # where the smallest wins, rules of thumb are no reason to stop there
+                few = LEAST_SHARE * (min(sizes) if self.budget.floor_alone else most)
+                least = min(round(few), *sizes)
                 found[name] = {"size": self._within(f"{OWN}.size", Whole(max(1, least), most, log=True))}
                 found[name] |= self._free(family, family.starts(self.facts, self.budget)[-1].steps)
         return found

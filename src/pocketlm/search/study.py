@@ -45,6 +45,8 @@ DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize
 AROUND, AROUND_TEXTS, AROUND_DEV = 6, 60_000, 40
 # What a study writes down of its trials.
 STUDY_VERSION = 2
+# Why what is larger is not tried where only a floor was asked for.
+SMALLER = "a smaller one reaches the quality"
 # So many times the trials that are wanted may be asked for: some have no room, and some were tried before.
 ASKED = 20
 
@@ -119,7 +121,9 @@ class Exploration:
             raise RecipeError("resume: no search was begun with this job, budget and settings; leave --resume out")
         if "begun" not in study.user_attrs and self.plan.sampler == "tpe":
             study.set_user_attr("job", self.plan.job)
-            first = [self.space.params(start) for start in starts()]
+            rules = starts()
+            rules = sorted(rules, key=lambda one: one.expected_bytes) if self.judge.budget.floor_alone else rules
+            first = [self.space.params(start) for start in rules]
             for params in first:
                 _enqueue(study, params, {"start": True})
             if self.plan.trials != 0:
@@ -209,7 +213,7 @@ class Exploration:
         while True:
             again = self._promising()
             more = again is not None or len(self.outcomes) + len(self.pending) < wanted
-            over = self._enough or (deadline.passed and any(one.trial for one in self.outcomes.values()))
+            over = deadline.passed and any(one.trial for one in self.outcomes.values())
             if more and not over and asked < ASKED * max(1, wanted) and len(self.pending) < self.crew.width:
                 asked += 1
                 if again is not None:
@@ -220,15 +224,16 @@ class Exploration:
             else:
                 return [*self.outcomes.values(), *self._not_reached()]
 
-    @property
-    def _enough(self) -> bool:
-        """Whether the smallest that reaches a floor was found, and only that was asked for."""
-        return self.judge.first_is_enough and any(one.met for one in self.outcomes.values())
+    def _useless(self, candidate: Candidate) -> str:
+        """Why a candidate is not worth trying after all that was tried, or ""."""
+        if not self.judge.budget.floor_alone:
+            return ""
+        met = [one.trial.measurement.size_bytes for one in self.outcomes.values() if one.met and one.trial is not None]
+        return SMALLER if met and candidate.expected_bytes >= min(met) else ""
 
     def _not_reached(self) -> list[Outcome]:
         """Rules of thumb that were not tried."""
-        why = "a smaller one reaches the quality" if self._enough else "time was up"
-        why = "so many trials were wanted" if len(self.outcomes) >= self.wanted and not self._enough else why
+        why = "so many trials were wanted" if len(self.outcomes) >= self.wanted else "time was up"
         return [Outcome(one.recipe, "skipped", why) for one in self.starts if _key(one.recipe) not in self.outcomes]
 
     def _gate(self, size: int, always: bool = False) -> Gate:
@@ -261,6 +266,10 @@ class Exploration:
         if slow := self.too_slow(candidate.recipe):
             self._note(Outcome(candidate.recipe, "skipped", slow))
             self._refuse(trial, slow, {"latency": 1.0})
+            return
+        if large := self._useless(candidate):
+            self._note(Outcome(candidate.recipe, "skipped", large))
+            self._refuse(trial, large, {"size": 1.0})
             return
         if self.crew.width > 1:
             progress.stage(f"beginning {candidate.recipe.name}")
