@@ -43,6 +43,7 @@ try:
     from pocketlm.search.judge import Judge, Outcome
     from pocketlm.search.runner import Runner
     from pocketlm.search.space import Space, check_in_space, check_settings, fast_enough, given_recipe
+    from pocketlm.search.storage import check_storage
     from pocketlm.search.study import STUDY_VERSION, Exploration, Plan
     from pocketlm.search.trial import Trial
     from pocketlm.search.untrained import slowness, untrained
@@ -82,17 +83,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     """
     job = Job(job, **settings) if isinstance(job, str) else replace(job, **settings)
     began, progress, deadline = time.monotonic(), progress or Silent(), Deadline.after(job.seconds)
-    _ = job.budget, job.error  # what is wrong with them is said before any work
-    there = None if job.device == "host" else read_device(Path(job.device))
-    for path in (Path(job.output), job.report):
-        check_output(path, replace=job.force)
-    if job.teacher:
-        find_teacher(job.teacher)
-    own = given_recipe(job.recipe) if job.recipe else None
-    if own is not None and job.add_trials:
-        raise RecipeError("add-trials: --recipe is tried alone; leave one of them out, or let it --compete")
-    rivals = [given_recipe(one) for one in job.compete]
-    check_settings(job.set)
+    there, own, rivals = _checked(job)
     job, prepared = with_data(job, progress)
     rows = prepared.rows_learnt
     if job.augment != NONE:
@@ -269,6 +260,24 @@ def _search(
     return explored.outcomes_of(context.progress, context.deadline), judged, forecast, explored
 
 
+def _checked(job: Job) -> tuple[Device | None, Recipe | None, list[Recipe]]:
+    """The device and the recipes of files that the job names. Raises UserError for what is wrong before any work."""
+    _ = job.budget, job.error
+    there = None if job.device == "host" else read_device(Path(job.device))
+    for path in (Path(job.output), job.report):
+        check_output(path, replace=job.force)
+    if job.teacher:
+        find_teacher(job.teacher)
+    own = given_recipe(job.recipe) if job.recipe else None
+    if own is not None and job.add_trials:
+        raise RecipeError("add-trials: --recipe is tried alone; leave one of them out, or let it --compete")
+    rivals = [given_recipe(one) for one in job.compete]
+    check_settings(job.set)
+    if job.storage:
+        check_storage(job.storage)
+    return there, own, rivals
+
+
 def _plan(job: Job, run: Runner, there: Device | None, about: Mapping[str, Any]) -> Plan:
     """What the study is called, where it is kept, and how many trials it wants. about: see `search.warm`."""
     # all that its trials depend on, but not how many there are
@@ -280,6 +289,7 @@ def _plan(job: Job, run: Runner, there: Device | None, about: Mapping[str, Any])
     return Plan(
         0 if job.recipe else job.trials, job.add_trials, storage, name, job.seed,
         "random" if job.sampler == "random" else "tpe", about, job.resume,
+        run.work.path.resolve() if job.storage else None,
     )  # fmt: skip
 
 

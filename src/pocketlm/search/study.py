@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import optuna
@@ -29,6 +30,7 @@ from pocketlm.search.attempt import Attempt, Crew, Gate
 from pocketlm.search.family import Candidate
 from pocketlm.search.judge import MEETS, Judge, Outcome
 from pocketlm.search.space import Space
+from pocketlm.search.storage import Claim
 from pocketlm.search.story import story
 from pocketlm.search.warm import best_params, nearest
 from pocketlm.units import format_latency, format_size
@@ -57,7 +59,8 @@ class Plan:
 
     storage: where the study is kept, a URL as SQLAlchemy has them; None for memory. name: of the study there. sampler:
     "tpe", or "random" to compare with, which knows no rules of thumb. job: what of it says which other jobs are alike,
-    see `search.warm`. resume: the study has to be there already.
+    see `search.warm`. resume: the study has to be there already. work: the locked folder of the process that searches,
+    where other processes can reach the storage; else None.
     """
 
     trials: int | None = None
@@ -68,6 +71,7 @@ class Plan:
     sampler: Literal["tpe", "random"] = "tpe"
     job: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = False
+    work: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ class Exploration:
             directions=list(DIRECTIONS),
             load_if_exists=True,
         )
+        self.claim = None if self.plan.work is None else Claim(study, self.plan.work)
         if self.plan.resume and not study.trials:
             raise RecipeError("resume: no search was begun with this job, budget and settings; leave --resume out")
         if "begun" not in study.user_attrs and self.plan.sampler == "tpe":
@@ -203,7 +208,14 @@ class Exploration:
         return int(known["wanted"])
 
     def outcomes_of(self, progress: Progress, deadline: Deadline) -> list[Outcome]:
-        """The outcome of every recipe, once."""
+        """The outcome of every recipe, once. A study that others can reach is then left to them."""
+        try:
+            return self._searched(progress, deadline)
+        finally:
+            if self.claim is not None:
+                self.claim.release()
+
+    def _searched(self, progress: Progress, deadline: Deadline) -> list[Outcome]:
         for recipe in self.own:
             if not deadline.passed:
                 progress.stage(f"the recipe {recipe.name}")
