@@ -136,11 +136,8 @@ class Exploration:
             # last: a study that was stopped before has not asked for all of them
             study.set_user_attr("begun", True)
         for dead in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            study.tell(dead.number, state=TrialState.FAIL)
-            # one that nothing had asked for by name may have died while its settings were being drawn
-            params = dead.user_attrs.get("asked", dead.params)
-            kept = {name: value for name, value in dead.user_attrs.items() if name in ("start", "from")}
-            study.enqueue_trial(params, {"asked": params, **kept})
+            # it keeps its number, so that what comes after it comes after it again; what was drawn of it is kept, too
+            study._storage.set_trial_state_values(dead._trial_id, TrialState.WAITING)
         return study
 
     def _warm(self, study: optuna.Study, asked: list[dict[str, Any]]) -> None:
