@@ -36,7 +36,7 @@ def conclude(
 
     asked: what floors ask on test. forecast: what was expected of the candidates' latencies, if anything.
     """
-    test_texts = texts_of(prepared.test, prepared.outputs)
+    test_texts, front = texts_of(prepared.test, prepared.outputs), set(map(id, judged.front(outcomes)))
     said = answers(teacher.model, test_texts) if teacher else None
     teacher_test = prepared.task.figures(prepared.test, said, prepared.outputs) if said else None
     if said and prepared.parallel:  # what students were taught of translations, which the teacher may not know
@@ -45,7 +45,7 @@ def conclude(
         "schema": 1, "pocket": None, "report": str(job.report), "task": prepared.task.name,
         "main_metric": prepared.task.main_metric, "budget": job.budget.to_json(), "data": prepared.about,
         "teacher": _teacher_json(teacher, teacher_test, test_texts), "chosen": None,
-        "candidates": [_candidate_json(one, one is chosen, judged) for one in outcomes],
+        "candidates": [_candidate_json(one, one is chosen, id(one) in front) for one in outcomes],
         "environment": describe(), "seed": job.seed,
     }  # fmt: skip
     if forecast is not None:
@@ -146,13 +146,13 @@ def _teacher_json(teacher: Teacher | None, test: Mapping[str, float] | None, tex
     }
 
 
-def _candidate_json(outcome: Outcome, chosen: bool, judged: Judge) -> dict[str, Any]:
+def _candidate_json(outcome: Outcome, chosen: bool, front: bool) -> dict[str, Any]:
     about: dict[str, Any] = {
         "name": outcome.recipe.name, "family": outcome.recipe.family, "status": outcome.status, "why": outcome.why,
         "met": outcome.met, "chosen": chosen, "recipe": outcome.recipe.to_json(),
     }  # fmt: skip
     if outcome.trial is not None:
         measured = outcome.trial.measurement
-        about |= measured.to_json()
+        about |= {**measured.to_json(), "front": front}
         about |= {"seconds": outcome.trial.details["seconds"], "fidelity": measured.extra.get("fidelity")}
     return about

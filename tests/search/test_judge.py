@@ -90,3 +90,12 @@ def test_a_floor_leaves_a_margin_for_a_small_dev_set():
     budget = Budget.parse(min_quality="accuracy>=0.919")
     assert searched([MIDDLE, LARGE], budget, dev_rows=10**9)[0].recipe.name == "middle"
     assert searched([MIDDLE, LARGE], budget, dev_rows=1_000)[0].recipe.name == "large"
+
+
+def test_the_front_is_what_no_other_equals_in_every_figure():
+    beaten, equal = trial("beaten", 0.90, 60_000), trial("equal", 0.90, 50_000)
+    fast = trial("fast", 0.85, 950_000, 0.05)
+    _, outcomes = searched([SMALL, beaten, MIDDLE, equal, LARGE, fast], Budget())
+    skipped = Outcome(SMALL.recipe, "skipped", "too slow")
+    front = Judge(Budget(), "accuracy", None, 100).front([*outcomes, skipped])
+    assert [one.recipe.name for one in front] == ["small", "middle", "equal", "large", "fast"]

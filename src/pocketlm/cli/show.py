@@ -90,7 +90,7 @@ class Bars:
 
 
 def candidates_table(result: Mapping[str, Any]) -> Table:
-    """All candidates with what they were measured to cost and reach."""
+    """All candidates with what they were measured to cost and reach; "*" is what no other beats in all of it."""
     table = Table(box=None, pad_edge=False)
     for name in ("candidate", result["main_metric"] + " (dev)", "size", "p50", "memory", ""):
         table.add_column(name, justify="left" if name in ("candidate", "") else "right")
@@ -101,7 +101,10 @@ def candidates_table(result: Mapping[str, Any]) -> Table:
             continue
         about = "~" if one.get("device") else ""  # an estimate for another machine
         table.add_row(
-            one["name"], f"{one['quality'][result['main_metric']]:.4f}", format_size(one["size_bytes"]),
+            one["name"] + " *" * bool(one.get("front")), f"{one['quality'][result['main_metric']]:.4f}",
+            format_size(one["size_bytes"]),
             about + format_latency(one["latency_p50_ms"]), about + format_size(one["memory_bytes"]), mark,
         )  # fmt: skip
+    if any(one.get("front") for one in result["candidates"]):
+        table.caption, table.caption_justify = "* no other is as good in every figure", "left"
     return table

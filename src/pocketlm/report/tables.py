@@ -95,7 +95,7 @@ def row_id(place: int) -> str:
 
 
 def _candidate(one: Mapping[str, Any], metric: str) -> list[Cell]:
-    tag = "chosen" if one.get("chosen") else one.get("status", "")
+    tag = "chosen" if one.get("chosen") else "front" if one.get("front") else one.get("status", "")
     recipe = rows(one, "recipe")
     name = with_recipe(str(one.get("name", "")), recipe) if recipe else data(one.get("name", ""))
     family = element("span", data(one.get("family", "")), class_="family")

@@ -80,6 +80,16 @@ class Judge:
         assert outcome.trial is not None
         return outcome.trial.measurement.quality[self.metric]
 
+    def front(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """The measured ones that no other equals or beats in quality, bytes, milliseconds and memory at once."""
+        points = [(one, self._point(one)) for one in outcomes if one.trial is not None]
+        return [one for one, own in points if not any(_dominates(other, own) for _, other in points)]
+
+    def _point(self, outcome: Outcome) -> tuple[float, ...]:
+        assert outcome.trial is not None
+        taken = outcome.trial.measurement
+        return self.quality(outcome), -taken.size_bytes, -taken.latency_p50_ms, -taken.memory_bytes
+
     def choose(self, outcomes: Sequence[Outcome]) -> Outcome | None:
         """The best outcome, or the nearest miss; None where nothing was measured.
 
@@ -107,6 +117,10 @@ class Judge:
         # without a teacher fidelities are 0
         near = [one for one in near if _fidelity(one)] or [one for one in near if one.trusted] or met
         return max(near, key=lambda one: (_fidelity(one), round(self.quality(one), 4), -_size(one)))
+
+
+def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(own >= theirs for own, theirs in zip(one, other, strict=True))
 
 
 def _fidelity(outcome: Outcome) -> float:
