@@ -9,7 +9,7 @@ from helpers import make_context
 from pocketlm.progress import Deadline
 from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.transformer import SmallTransformer
-from pocketlm.train.loop import Course, Schedule, _Run, gains_from_bf16, train
+from pocketlm.train.loop import Course, Paused, Schedule, _Run, gains_from_bf16, train
 from pocketlm.train.losses import Objective
 
 SCHEDULE = Schedule(epochs=4, rate=5e-3, batch_size=16, patience=9)
@@ -84,6 +84,21 @@ def test_a_resumed_run_ends_with_the_same_weights(context, tmp_path, student):
     history = run(resumed, context, seed=3, checkpoint=checkpoint)
     assert len(history.figures) == SCHEDULE.epochs
     assert_same(state(whole), state(resumed))
+
+
+def test_a_resumed_run_is_looked_at_where_it_would_have_been(context, tmp_path):
+    kept = {"checkpoint": tmp_path / "c.checkpoint", "checkpoint_seconds": 0}
+    history = run(fresh(context), context, **kept)  # as far as any kill may come
+    asked = []
+
+    def pace(epoch, epochs, best):
+        asked.append((epoch, epochs, best))
+        return epoch < 2
+
+    with pytest.raises(Paused) as left:
+        run(fresh(context), context, pace=pace, **kept)
+    assert asked == [(1, 4, history.figures[0]), (2, 4, max(history.figures[:2]))]
+    assert left.value.figure == max(history.figures[:2])
 
 
 def test_the_best_epoch_is_kept(context):

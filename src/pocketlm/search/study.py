@@ -282,7 +282,9 @@ class Exploration:
             return
         if self.crew.width > 1:
             progress.stage(f"beginning {candidate.recipe.name}")
-        gate = self._gate(candidate.expected_bytes, always="start" in trial.user_attrs)
+        # what was left before and goes on has been looked at
+        known = key in self.left
+        gate = None if known else self._gate(candidate.expected_bytes, always="start" in trial.user_attrs)
         self.pending.append(_Asked(trial, candidate, self.crew.begin(candidate.recipe, gate)))
 
     def _tell(self, asked: _Asked, progress: Progress, wanted: int) -> None:

@@ -153,12 +153,15 @@ def study(
     checkpoint: a file written after an epoch when checkpoint_seconds have passed since the last one (it holds four
     times the weights, and more where epochs are averaged); where it exists training goes on from it and ends with the
     same weights as an uninterrupted run. Time that was spent before counts: a deadline is that of the whole training.
-    pace: asked after every epoch but the last. Raises Paused where it says not to go on, with the checkpoint written.
+    pace: asked after every epoch but the last, of a training that goes on for those before, too. Raises Paused where it
+    says not to go on, with the checkpoint written.
     """
     progress = progress or Silent()
     run = _Run(course, schedule, deadline or Deadline())
     run.load(checkpoint)
     deadline = run.deadline
+    for epoch in range(len(run.history.figures)):
+        run.paced(pace, epoch, max(run.history.figures[: epoch + 1]), None)
     saved = time.monotonic()
     for epoch in range(len(run.history.figures), schedule.epochs):
         if epoch - 1 - run.history.best_epoch >= schedule.patience:
@@ -182,9 +185,7 @@ def study(
         if over:
             run.history.ended = "time was up"
             break
-        if pace and epoch + 1 < schedule.epochs and not pace(epoch + 1, schedule.epochs, run.history.best):
-            run.save(checkpoint)
-            raise Paused(run.history.best)
+        run.paced(pace, epoch, run.history.best, checkpoint)
     run.finish()
     return run.history
 
@@ -202,6 +203,12 @@ class _Run:
         self.peers = Peers.here()
         self.history = History()
         self.best: list[tuple[float, dict[str, Tensor]]] = []
+
+    def paced(self, pace: Pace | None, epoch: int, best: float, checkpoint: Path | None) -> None:
+        """Raise Paused where training is not to go on after this epoch, which was `best` until then."""
+        if pace and epoch + 1 < self.schedule.epochs and not pace(epoch + 1, self.schedule.epochs, best):
+            self.save(checkpoint)
+            raise Paused(best)
 
     def _factor(self, step: float) -> float:
         """The rate relative to its peak."""
