@@ -22,7 +22,7 @@ from low_resource import SETS, keep, read
 
 import pocketlm
 from pocketlm.advice import evidence
-from pocketlm.advice.evidence import Case, Compressed, scored
+from pocketlm.advice.evidence import GOOD, TOP, Case, Compressed, scored
 from pocketlm.errors import BudgetMissed
 from pocketlm.measure.machine import describe
 
@@ -120,12 +120,21 @@ def compressed(results: Path) -> list[Compressed]:
 
 def table(found: Sequence[Case]) -> str:
     """A line a case, and the score."""
-    lines = ["case | advised | points below the best | rank | of recipes | good", "--- | " * 5 + "---"]
+    lines = ["case | advised | points below the best | rank | of recipes | good | by chance", "--- | " * 6 + "---"]
     verdicts = scored(found)
     for one in verdicts:
         told = f"{100 * one.loss:.2f} | {one.rank}" if one.met else "missed the budget | "
-        lines.append(f"{one.case} | {one.family} | {told} | {one.recipes} | {'yes' if one.good else 'no'}")
-    lines.append(f"good: {sum(one.good for one in verdicts)} of {len(verdicts)}")
+        lines.append(
+            f"{one.case} | {one.family} | {told} | {one.recipes} | {'yes' if one.good else 'no'} | {one.chance:.0%}"
+        )
+    good = sum(one.good for one in verdicts)
+    near = sum(one.met and one.loss <= GOOD for one in verdicts)
+    top = sum(one.met and one.rank <= TOP for one in verdicts)
+    chance = sum(one.chance for one in verdicts)
+    lines.append(
+        f"good: {good} of {len(verdicts)}; within a point {near}, among the three best {top}; by chance {chance:.1f} "
+        "would be"
+    )
     return "\n".join(lines)
 
 

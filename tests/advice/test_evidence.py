@@ -68,6 +68,7 @@ def test_advice_that_misses_the_budget_is_never_good():
     found = {one.case: one for one in scored([other, missed, nothing])}
     assert found["missed"].family == "transformer" and not found["missed"].good
     assert found["nothing"].family == "transformer" and not found["nothing"].good
+    assert (found["missed"].chance, found["nothing"].chance) == (0.5, 0.0), "of two kinds one would have been good"
 
 
 def test_what_cannot_keep_to_the_budget_is_not_advised():

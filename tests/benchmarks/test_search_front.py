@@ -32,8 +32,8 @@ def test_points_are_better_the_larger_they_are():
 
 
 def test_the_table_compares_medians():
-    one = {"trials": [trial(0.9, 1000)], "chosen": "a", "test": {"value": 0.88}}
-    other = {"trials": [trial(0.8, 1000)], "chosen": "b", "test": {"value": 0.78}}
+    one = {"trials": [trial(0.9, 1000)], "chosen": "a", "test": {"value": 0.88}, "seconds": 9.0}
+    other = {"trials": [trial(0.8, 1000)], "chosen": "b", "test": {"value": 0.78}, "seconds": 11.0}
     volumes = {
         "tpe 0": 3.0,
         "tpe 1": 4.0,
@@ -45,5 +45,5 @@ def test_the_table_compares_medians():
     }
     runs = {name: one if name.startswith("tpe") else other for name in volumes if name != "rules"}
     said = search.table({"banking77 2MB": {"volumes": volumes, "runs": runs}})
-    assert "banking77 | 2MB | 2.00 | 2.00 | a | 90.0 / 80.0 | 88.0" in said
+    assert "banking77 | 2MB | 2.00 | 2.00 | a | 90.0 / 80.0 | 9 / 11 | 88.0" in said
     assert "median over random: 2.00; least 2.00" in said

@@ -13,7 +13,7 @@ MACHINE = {"cpu": "a processor", "vectors": "AVX2", "cores": 2, "python": "3.11"
 
 def searched(search, chance):
     trial = {"start": True, "figures": {"quality": 0.9, "size_bytes": 1000, "latency_p50_ms": 0.1}}
-    run = {"trials": [trial], "chosen": "n-grams", "test": {"value": 0.88}}
+    run = {"trials": [trial], "chosen": "n-grams", "test": {"value": 0.88}, "seconds": 9.0}
     volumes = {"tpe 0": search, "random 0": chance, "rules": 1.0}
     return {"volumes": volumes, "runs": {"tpe 0": run, "random 0": run}, "date": "2026-01-02"}
 
@@ -91,5 +91,7 @@ def test_the_score_of_advice_is_said():
     done = {one.name: {"date": "2026-01-02", "case": one.to_json()} for one in cases}
     made = page({"advice": {"machine": MACHINE, "cases": done}})
     reached = "reached" if len(cases) >= search_page.STUDIES else "missed"
-    good = sum(one.good for one in scored(cases))
-    assert f"- good: {good} of {len(cases)} (bar at least 12 studies: {reached})." in made
+    verdicts = scored(cases)
+    good, chance = (sum(getattr(one, name) for one in verdicts) for name in ("good", "chance"))
+    assert f"- good: {good} of {len(cases)}; within a point" in made
+    assert f"by chance {chance:.1f} would be (bar at least 12 studies: {reached})." in made

@@ -124,7 +124,10 @@ def advise(job: Job | str, *, progress: Progress | None = None, **settings: Any)
         "prospects": [one.to_json() for one in prospects], "able": able, "advised": chosen,
         "known": chosen in found, "reasons": _reasons(job, prepared, facts, text, device, pretrained),
         "command": _command(asked, chosen, facts), "whole_search": command_of(asked, job.set),
-        "score": {"good": sum(one.good for one in verdicts), "cases": len(verdicts)},
+        "score": {
+            "good": sum(one.good for one in verdicts), "cases": len(verdicts),
+            "chance": round(sum(one.chance for one in verdicts), 2),
+        },
     }  # fmt: skip
 
 

@@ -198,7 +198,8 @@ def advised(expectations: Mapping[str, Expectation], able: Sequence[str]) -> str
 class Verdict:
     """Whether advice for a case was good. family: advised. loss: against the search's best. rank: from 1, of so many.
 
-    met: whether the budget was kept to.
+    met: whether the budget was kept to. chance: how often a kind of student drawn blindly among those that were able
+    would have been good advice.
     """
 
     case: str
@@ -207,11 +208,12 @@ class Verdict:
     loss: float
     rank: int
     recipes: int
+    chance: float
 
     @property
     def good(self) -> bool:
         """Within GOOD of the search's best, or among its first TOP recipes."""
-        return self.met and (self.loss <= GOOD or self.rank <= TOP)
+        return _is_good(self.met, self.loss, self.rank)
 
 
 def scored(cases: Sequence[Case]) -> list[Verdict]:
@@ -220,9 +222,19 @@ def scored(cases: Sequence[Case]) -> list[Verdict]:
     for case in cases:
         others = [one for one in cases if one.data != case.data]
         family = advised(expected(others, case.job), case.able)
-        loss = max(case.reached, default=0.0) if family is None else case.loss(family)
-        quality = max(case.reached, default=0.0) - loss
-        rank = 1 + sum(other > quality for other in case.reached)
-        met = family is not None and case.tried[family].met
-        found.append(Verdict(case.name, family, met, loss, rank, len(case.reached)))
+        able = [_is_good(*_standing(case, one)) for one in case.able]
+        chance = sum(able) / len(able) if able else 0.0
+        met, loss, rank = _standing(case, family)
+        found.append(Verdict(case.name, family, met, loss, rank, len(case.reached), chance))
     return found
+
+
+def _standing(case: Case, family: str | None) -> tuple[bool, float, int]:
+    """Whether a family kept to the budget, what it lost to the search's best, and its rank."""
+    loss = max(case.reached, default=0.0) if family is None else case.loss(family)
+    quality = max(case.reached, default=0.0) - loss
+    return family is not None and case.tried[family].met, loss, 1 + sum(other > quality for other in case.reached)
+
+
+def _is_good(met: bool, loss: float, rank: int) -> bool:
+    return met and (loss <= GOOD or rank <= TOP)

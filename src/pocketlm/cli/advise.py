@@ -187,7 +187,7 @@ def _say_data(found: Mapping[str, Any]) -> None:
     if score["cases"]:
         say(
             f"such advice was within 1 point of the search's best, or one of its best three, in {score['good']} of "
-            f"{score['cases']} studies, each judged by the others"
+            f"{score['cases']} studies, each judged by the others (a kind drawn blindly in {score['chance']:.1f})"
         )
     say(f"run: {found['command']}")
     if found["command"] != found["whole_search"]:

@@ -282,9 +282,10 @@ class Exploration:
             return
         if self.crew.width > 1:
             progress.stage(f"beginning {candidate.recipe.name}")
-        # what was left before and goes on has been looked at
+        # what was left before and goes on has been looked at; what chance asks for is trained whole, to compare with
         known = key in self.left
-        gate = None if known else self._gate(candidate.expected_bytes, always="start" in trial.user_attrs)
+        always = "start" in trial.user_attrs or self.plan.sampler == "random"
+        gate = None if known else self._gate(candidate.expected_bytes, always)
         self.pending.append(_Asked(trial, candidate, self.crew.begin(candidate.recipe, gate)))
 
     def _tell(self, asked: _Asked, progress: Progress, wanted: int) -> None:
