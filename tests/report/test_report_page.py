@@ -263,6 +263,14 @@ def test_the_search_is_drawn_and_what_is_estimated_says_so():
     assert "12 % (median), 30 % at worst" in page.text
 
 
+def test_too_few_students_to_weigh_knobs_are_said():
+    result = searched()
+    result["search"] |= {"importance": {}, "weighed_from": 8}
+    page = Page(render(result))
+    assert "told from 8 measured bag students on (--add-trials); there are 2." in page.text
+    assert "What decided" not in page.text
+
+
 def test_marks_lead_to_their_rows():
     page = Page(render(full()))
     ids = {attributes["id"] for _, attributes in page.tags if attributes.get("id")}

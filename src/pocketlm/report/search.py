@@ -31,6 +31,9 @@ def section(result: Mapping[str, Any]) -> Markup:
     weights = part(told, "importance")
     if weights:
         parts += [element("h3", f"What decided among {family} students"), _bars(weights)]
+    elif family and "weighed_from" in told:
+        said = f"Which knobs decide is told from {told['weighed_from']} measured {family} students on (--add-trials)"
+        parts.append(element("p", f"{said}; there are {len(own)}.", class_="muted"))
     if len(own) > 1:
         knobs = [*weights, *(name for name in own[0]["knobs"] if name not in weights)]
         drawn = element(

@@ -18,7 +18,7 @@ PAUSE = 60.0
 
 
 def story(trials: Sequence[FrozenTrial], family: str | None, chosen: str | None = None) -> dict[str, Any]:
-    """{"trials": [...], "importance": {...}} of a study's trials, each recipe once.
+    """{"trials": [...], "importance": {...}, "weighed_from": FEWEST} of a study's trials, each recipe once.
 
     family: whose knobs are weighed. chosen: the key of the recipe that was.
     """
@@ -28,6 +28,7 @@ def story(trials: Sequence[FrozenTrial], family: str | None, chosen: str | None 
     return {
         "trials": [_trial(one, begin, chosen) for one, begin in zip(told, begins, strict=True)],
         "importance": {} if family is None else importance(told, family),
+        "weighed_from": FEWEST,
     }
 
 
