@@ -257,7 +257,8 @@ def test_the_search_is_drawn_and_what_is_estimated_says_so():
     drawn = [attributes.get("class") for tag, attributes in page.tags if tag == "svg"]
     assert any("parallel" in str(one) for one in drawn) and any("timeline" in str(one) for one in drawn)
     assert any("timed" in str(one) for one in drawn), "times after passes"
-    assert "estimated for board" in page.text
+    assert "p50, estimated for board (log scale)" in page.text
+    assert "are estimates for board, from what was measured here" in page.text
     assert "answers in ≈" in page.text
     assert "calibration error" in page.text and "≤" in page.text
     assert "12 % (median), 30 % at worst" in page.text

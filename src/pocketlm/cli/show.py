@@ -105,6 +105,8 @@ def candidates_table(result: Mapping[str, Any]) -> Table:
             format_size(one["size_bytes"]),
             about + format_latency(one["latency_p50_ms"]), about + format_size(one["memory_bytes"]), mark,
         )  # fmt: skip
-    if any(one.get("front") for one in result["candidates"]):
-        table.caption, table.caption_justify = "* no other is as good in every figure", "left"
+    signs = ["* no other is as good in every figure"] if any(one.get("front") for one in result["candidates"]) else []
+    there = next((one["device"] for one in result["candidates"] if one.get("device")), "")
+    signs += [f"~ estimated for {there}"] if there else []
+    table.caption, table.caption_justify = "; ".join(signs) or None, "left"
     return table

@@ -8,6 +8,7 @@ from typing import Any
 from pocketlm.report import tables
 from pocketlm.report.confusion import MOST_LABELLED, Confusion, matrix
 from pocketlm.report.figures import (
+    ESTIMATE,
     duration,
     figure,
     latency,
@@ -216,6 +217,12 @@ def environment(result: Mapping[str, Any], how_taken: Sequence[str] = (*HOW_TAKE
         if isinstance(value, Mapping):
             value = ", ".join(f"{name} {plain(one)}" for name, one in value.items())
         known[str(key).replace("_", " ")] = value
+    there = part(part(result, "chosen"), "estimated").get("device")
+    if there:
+        own = (
+            f"Latency and memory marked {ESTIMATE.strip()} are estimates for {there}, from what was measured here and "
+        )
+        how_taken = (*how_taken, own + "the machine's own rates.")
     agreement = figure(result, "chosen", "agreement")
     if agreement is not None:
         known["exported model agrees with training's"] = f"on {percent(agreement)} of dev"

@@ -84,6 +84,7 @@ def _trial(one: FrozenTrial, begin: float, chosen: str | None) -> dict[str, Any]
         quality, size, latency, memory = one.values
         told["figures"] = {
             "quality": quality, "size_bytes": size, "latency_p50_ms": latency, "memory_bytes": memory,
+            **({"device": about["device"]} if about.get("device") else {}),
         }  # fmt: skip
     return told
 

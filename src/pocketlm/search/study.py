@@ -321,6 +321,7 @@ class Exploration:
             return
         measured = outcome.trial.measurement
         trial.set_user_attr("seconds", outcome.trial.details["seconds"])
+        trial.set_user_attr("device", measured.device)
         trial.set_user_attr("status", outcome.status)
         trial.set_user_attr("why", outcome.why)
         for limit in outcome.verdict.limits:
@@ -369,9 +370,10 @@ class Exploration:
         best = self.judge.choose(list(self.outcomes.values()))
         if best is not None and best.trial is not None:
             measured = best.trial.measurement
+            there = f" (estimated for {measured.device})" if measured.device else ""
             progress.best(
                 f"{best.recipe.name}: {self.judge.metric} {self.judge.quality(best):.4f}, "
-                f"{format_size(measured.size_bytes)}, {format_latency(measured.latency_p50_ms)}"
+                f"{format_size(measured.size_bytes)}, {format_latency(measured.latency_p50_ms)}{there}"
             )
 
 
