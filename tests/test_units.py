@@ -114,3 +114,14 @@ def test_tables_suggest_the_nearest_name():
 
 def test_sizes_of_options_lose_nothing():
     assert [exact_size(one) for one in (60_000, 1_500_000, 1_234_567)] == ["60kB", "1.5MB", "1234567B"]
+
+
+@pytest.mark.parametrize(("low", "high", "said"), [
+    (0.9, 1.1, "holds, though 900 µs to 1.1 ms were measured in a row"), (0.9, 0.99, "holds"), (1.01, 1.1, "holds"),
+])  # fmt: skip
+def test_a_latency_near_its_limit_says_how_far_it_spreads(low, high, said):
+    costs = {"size_bytes": 1, "latency_p50_ms": 0.98, "latency_p95_ms": 2.0, "memory_bytes": 1}
+    spread = {"latency_p50_low_ms": low, "latency_p50_high_ms": high}
+    verdict = Budget.parse(max_latency="1ms").check(Measurement.of({"accuracy": 0.9}, {**costs, **spread}), "accuracy")
+    assert str(verdict).endswith(said)
+    assert str(Budget.parse(max_latency="1ms").check(Measurement.of({}, costs), "accuracy")).endswith(": holds")

@@ -70,6 +70,10 @@ def _positive(text: str) -> float:
     return value
 
 
+# The lowest and the highest p50 of several blocks of calls, among a measurement's `extra`.
+SPREAD = ("latency_p50_low_ms", "latency_p50_high_ms")
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What one exported Pocket was measured to cost and to reach.
@@ -93,9 +97,11 @@ class Measurement:
     @classmethod
     def of(cls, quality: Mapping[str, float], costs: Mapping[str, Any], split: str = "dev") -> Measurement:
         """From figures, and from what measuring in a fresh process says."""
+        spread = {name: float(costs[name]) for name in SPREAD if name in costs}
         return cls(
-            quality, costs["size_bytes"], costs["latency_p50_ms"], costs["latency_p95_ms"], costs["memory_bytes"], split
-        )
+            quality, costs["size_bytes"], costs["latency_p50_ms"], costs["latency_p95_ms"], costs["memory_bytes"],
+            split, extra=spread,
+        )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """Quality and costs as plain data, as a result tells them of a candidate."""
@@ -114,6 +120,7 @@ class Limit:
     """One limit of a budget held against one measured figure; `over` > 0 is a miss, as a share of the limit.
 
     most: it is an upper bound. device: the machine that the figure is an estimate for; "" where it was measured.
+    spread: between which values it was found when it was taken several times in a row, where that is known.
     """
 
     name: str
@@ -122,6 +129,12 @@ class Limit:
     over: float
     most: bool = False
     device: str = ""
+    spread: tuple[float, float] | None = None
+
+    @property
+    def close(self) -> bool:
+        """Whether the next measurement may well say otherwise."""
+        return self.spread is not None and self.spread[0] <= self.limit < self.spread[1]
 
     @property
     def holds(self) -> bool:
@@ -133,7 +146,10 @@ class Limit:
         relation = "≤" if self.most else "≥"
         verdict = "holds" if self.holds else f"missed by {self.over:.1%}"
         estimated = f", estimated for {self.device}" if self.device else ""
-        return f"{self.name} {show(self.measured)} ({relation} {show(self.limit)}{estimated}): {verdict}"
+        near = ""
+        if self.spread is not None and self.close:
+            near = f", though {show(self.spread[0])} to {show(self.spread[1])} were measured in a row"
+        return f"{self.name} {show(self.measured)} ({relation} {show(self.limit)}{estimated}): {verdict}{near}"
 
 
 @dataclass(frozen=True)
@@ -233,8 +249,10 @@ class Budget:
         What floors are about is among `measured.extra`.
         Raises BudgetError for a bound on the wrong side of a metric, or on one that is not measured.
         """
+        low, high = (measured.extra.get(name) for name in SPREAD)
+        spread = None if low is None or high is None or measured.device else (low, high)
         limits = [
-            Limit(name, limit, figure, figure / limit - 1, most=True, device=device)
+            Limit(name, limit, figure, figure / limit - 1, True, device, spread if name == "latency" else None)
             for name, limit, figure, device in (
                 ("size", self.max_size, measured.size_bytes, ""),
                 ("latency", self.max_latency, measured.latency_p50_ms, measured.device),

@@ -94,11 +94,8 @@ def _final(
     manifest = {**pocket.manifest, "quality": quality, "budget": judged.budget.to_json()}
     write_pocket(staged, manifest, members, replace=True)
     taken = measure_pocket(staged, texts)
-    measured = Measurement(
-        {name: figure.value for name, figure in scores.metrics.items()}, taken["size_bytes"],
-        taken["latency_p50_ms"], taken["latency_p95_ms"], taken["memory_bytes"], split="test",
-        extra=asked.figures(pocket, said, fitted=True),
-    )  # fmt: skip
+    measured = Measurement.of({name: figure.value for name, figure in scores.metrics.items()}, taken, "test")
+    measured = replace(measured, extra={**measured.extra, **asked.figures(pocket, said, fitted=True)})
     if forecast is not None:
         measured = forecast.moved(trial.recipe, measured)
     details = {
