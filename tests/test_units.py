@@ -1,10 +1,14 @@
 """Units as people write them, and what is refused."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 
 from pocketlm.budget import Budget, Measurement, QualityFloor
-from pocketlm.errors import BudgetError, UnitError, UnknownNameError
-from pocketlm.tables import Table
+from pocketlm.errors import BudgetError, RecipeError, UnitError, UnknownNameError
+from pocketlm.students.passes import STUDENT_PASSES
+from pocketlm.tables import Table, pass_from_json, settings_of
 from pocketlm.units import (
     exact_size,
     format_duration,
@@ -125,3 +129,22 @@ def test_a_latency_near_its_limit_says_how_far_it_spreads(low, high, said):
     verdict = Budget.parse(max_latency="1ms").check(Measurement.of({"accuracy": 0.9}, {**costs, **spread}), "accuracy")
     assert str(verdict).endswith(said)
     assert str(Budget.parse(max_latency="1ms").check(Measurement.of({}, costs), "accuracy")).endswith(": holds")
+
+
+@pytest.mark.parametrize(("setting", "value", "said"), [
+    ("rate", "1e-4", "pass distill: rate is a number, got '1e-4'"),  # as YAML reads it
+    ("epochs", 2.5, "pass distill: epochs is a whole number, got 2.5"),
+    ("epochs", True, "pass distill: epochs is a whole number, got True"),
+])  # fmt: skip
+def test_a_setting_of_a_recipe_is_of_its_kind(setting, value, said):
+    with pytest.raises(RecipeError, match=said):
+        pass_from_json({"pass": "distill", setting: value}, STUDENT_PASSES)
+    assert pass_from_json({"pass": "distill", "rate": 1e-4}, STUDENT_PASSES).rate == 1e-4
+
+
+def test_settings_whose_types_cannot_be_found_are_let_be():
+    @dataclass
+    class FromElsewhere:
+        rate: "Nowhere" = 1.0  # noqa: F821
+
+    assert settings_of(FromElsewhere) == {"rate": Any}

@@ -81,9 +81,12 @@ _KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
 
 
 def settings_of(kind: Any) -> dict[str, Any]:
-    """{setting: its type} of a pass."""
-    hints = get_type_hints(kind)
-    return {one.name: hints[one.name] for one in fields(kind)}
+    """{setting: its type} of a pass; Any where the types of a pass from elsewhere are not there to be found."""
+    try:
+        hints = get_type_hints(kind)
+    except (NameError, TypeError, AttributeError):
+        hints = {}
+    return {one.name: hints.get(one.name, Any) for one in fields(kind)}
 
 
 def pass_to_json(step: Any) -> dict[str, Any]:

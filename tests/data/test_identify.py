@@ -42,7 +42,7 @@ def test_every_smart_home_language_is_itself(code):
     found = identify(texts)
     assert other_language(texts, language) is None
     assert not known(code) or (found.main in room.alike(language.code) and found.share(language.code) > 0.1)
-    assert strangers(texts, language) == {}
+    assert strangers(texts, language) == {} and found.mixed(language) == []
 
 
 @pytest.mark.parametrize("code", ["de", "sw", "vi", "hi", "ka", "sr-Latn", "zh-HK"])

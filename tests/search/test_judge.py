@@ -92,7 +92,7 @@ def test_a_floor_leaves_a_margin_for_a_small_dev_set():
     assert searched([MIDDLE, LARGE], budget, dev_rows=1_000)[0].recipe.name == "large"
 
 
-def test_the_front_is_what_no_other_equals_in_every_figure():
+def test_the_front_is_what_no_other_is_better_and_nowhere_worse_than():
     beaten, equal = trial("beaten", 0.90, 60_000), trial("equal", 0.90, 50_000)
     fast = trial("fast", 0.85, 950_000, 0.05)
     _, outcomes = searched([SMALL, beaten, MIDDLE, equal, LARGE, fast], Budget())

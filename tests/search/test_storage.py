@@ -1,11 +1,17 @@
 """A database that cannot be used is said before any work, and one process at a time searches a study."""
 
+from dataclasses import replace
+
 import optuna
 import pytest
+from made_searches import BUDGET, SPACE, World, explore
 
 from pocketlm.errors import RecipeError
 from pocketlm.search import storage as room
+from pocketlm.search.attempt import Here
+from pocketlm.search.judge import Judge
 from pocketlm.search.storage import OWNER, Claim, check_storage
+from pocketlm.search.study import Exploration, Plan
 
 
 @pytest.fixture
@@ -51,6 +57,28 @@ def test_an_owner_that_was_killed_is_followed(study, tmp_path, monkeypatch):
     monkeypatch.setattr(room, "GONE", 0.0)
     Claim(study, tmp_path / "b.work").release()
     killed.release()
+
+
+def test_a_study_that_was_taken_up_by_another_is_left_to_it(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "GONE", 0.0)  # as after a sleep of the machine
+    slept = Claim(study, tmp_path / "a.work")
+    other = Claim(study, tmp_path / "b.work")
+    with pytest.raises(RecipeError, match="taken up by another process"):
+        slept.check()
+    slept.release()
+    other.check()
+    other.release()
+
+
+def test_a_search_that_cannot_begin_leaves_the_study(tmp_path):
+    plan = Plan(trials=3, storage=f"sqlite:///{tmp_path}/study.db", work=tmp_path / "a.work")
+    with pytest.raises(RecipeError, match="no search was begun"):
+        explore(World(), replace(plan, resume=True))
+    judge = Judge(BUDGET, "accuracy", None, 100)
+    with pytest.raises(ZeroDivisionError):
+        Exploration(SPACE, lambda: 1 // 0, Here(World(), 1), lambda recipe: "", judge, plan)
+    outcomes = explore(World(), replace(plan, work=tmp_path / "b.work"))[1]
+    assert sum(one.status != "skipped" for one in outcomes) == 3
 
 
 def test_signs_of_life_go_on(study, tmp_path, monkeypatch):

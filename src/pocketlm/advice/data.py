@@ -213,7 +213,7 @@ class _Look:
     def _unsuited(self, name: str) -> str:
         facts = self.space.facts
         if name in [one.name for one in families_for(facts)]:
-            return "is not among those that --set names"
+            return "is not among those that --set names, or cannot be what it says"
         if facts.vectors or facts.asking or (name in ("linear", "stack") and not facts.single):
             return "does not do this task"
         if facts.frozen:

@@ -90,7 +90,7 @@ class Bars:
 
 
 def candidates_table(result: Mapping[str, Any]) -> Table:
-    """All candidates with what they were measured to cost and reach; "*" is what no other beats in all of it."""
+    """All candidates with what they were measured to cost and reach; "*" is on the front."""
     table = Table(box=None, pad_edge=False)
     for name in ("candidate", result["main_metric"] + " (dev)", "size", "p50", "memory", ""):
         table.add_column(name, justify="left" if name in ("candidate", "") else "right")
@@ -105,7 +105,11 @@ def candidates_table(result: Mapping[str, Any]) -> Table:
             format_size(one["size_bytes"]),
             about + format_latency(one["latency_p50_ms"]), about + format_size(one["memory_bytes"]), mark,
         )  # fmt: skip
-    signs = ["* no other is as good in every figure"] if any(one.get("front") for one in result["candidates"]) else []
+    signs = (
+        ["* none is better in one figure and as good in the others"]
+        if any(one.get("front") for one in result["candidates"])
+        else []
+    )
     there = next((one["device"] for one in result["candidates"] if one.get("device")), "")
     signs += [f"~ estimated for {there}"] if there else []
     table.caption, table.caption_justify = "; ".join(signs) or None, "left"

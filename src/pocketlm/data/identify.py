@@ -56,9 +56,14 @@ class Identified:
         """The code of the language that most passages are in, with those that are hardly told from it."""
         return max(self.shares, key=self.share, default=None)
 
-    def mixed(self) -> list[str]:
-        """Codes of languages that are not alike and each have a good part of the passages; fewer than two are none."""
+    def mixed(self, expected: Language | None = None) -> list[str]:
+        """Codes of languages that are not alike and each have a good part of the passages; fewer than two are none.
+
+        None of texts in a language that is not among the known: they look now like one, now like another.
+        """
         found: list[str] = []
+        if expected is not None and not _is_known(expected):
+            return []
         for code, share in self.shares.items():
             if share >= PART and alike(code).isdisjoint(found):
                 found.append(code)
@@ -66,16 +71,21 @@ class Identified:
 
     def against(self, expected: Language) -> str | None:
         """What the texts are in where it is surely not this language; else None."""
-        model, main = _model(), self.main
-        if model is None or main is None or self.passages < FEWEST or main in alike(expected.code):
+        main = self.main
+        if main is None or self.passages < FEWEST or main in alike(expected.code):
             return None
-        known = not model.codes.isdisjoint(alike(expected.code))
         sure = sum(self.shares.values())
-        if known:
+        if _is_known(expected):
             other = sure >= HARDLY and self.share(expected.code) < HARDLY * sure and self.share(main) >= MOSTLY * sure
         else:
             other = self.share(main) >= WHOLLY
         return name_of(main) if other else None
+
+
+def _is_known(language: Language) -> bool:
+    """Whether it, or one that is hardly told from it, is among the languages that are told apart."""
+    model = _model()
+    return model is not None and not model.codes.isdisjoint(alike(language.code))
 
 
 def alike(code: str) -> frozenset[str]:

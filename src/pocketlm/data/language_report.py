@@ -144,7 +144,7 @@ def _about_language(report: LanguageReport) -> list[str]:
         )
     elif language is not None and other:
         found.append(f"the text is in {other}, not in {language.name}: is this the right text?")
-    mixed = [] if identified is None else identified.mixed()
+    mixed = [] if identified is None else identified.mixed(language)
     if identified is not None and mixed:
         parts = ", ".join(f"{name_of(code)} {identified.shares[code]:.0%}" for code in mixed)
         found.append(f"the text is in several languages ({parts}): keep the rows of the one that is meant")

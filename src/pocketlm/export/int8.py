@@ -163,7 +163,7 @@ def gate(
     the one candidate was asked for by name, or chosen before: its time is told, and decides nothing.
     """
     base = quality(graph)
-    none = "float was asked for" if named else "no int8 graph could be made"
+    none = "float was asked for, or chosen before" if named else "no int8 graph could be made"
     refused = Int8Verdict("float", "kept float", none, 0, 0, 1.0, base, base)
     kept: Int8Verdict | None = None
     for kind, data in candidates:

@@ -31,7 +31,7 @@ def section(result: Mapping[str, Any]) -> Markup:
     weights = part(told, "importance")
     if weights:
         parts += [element("h3", f"What decided among {family} students"), _bars(weights)]
-    elif family and "weighed_from" in told:
+    elif family and len(own) < int(told.get("weighed_from", 0)):
         said = f"Which knobs decide is told from {told['weighed_from']} measured {family} students on (--add-trials)"
         parts.append(element("p", f"{said}; there are {len(own)}.", class_="muted"))
     if len(own) > 1:

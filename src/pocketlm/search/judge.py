@@ -81,7 +81,7 @@ class Judge:
         return outcome.trial.measurement.quality[self.metric]
 
     def front(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """The measured ones that no other equals or beats in quality, bytes, milliseconds and memory at once."""
+        """The Pareto front of quality, bytes, milliseconds and memory: no other is better in one and as good in all."""
         points = [(one, self._point(one)) for one in outcomes if one.trial is not None]
         return [one for one, own in points if not any(_dominates(other, own) for _, other in points)]
 

@@ -247,11 +247,13 @@ def _stack(student: SmallTransformer, facts: Facts) -> Steps:
 def _stack_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
     student, taught, beside, solve, pruned, again, stored = steps
     own = BESIDE_BYTES if size is None else min(BESIDE_BYTES, round(BESIDE_SHARE * size))
+    a_row = 0.95 * facts.labels + 3.1
+    pinned = facts.pinned.get("prune-rows.rows")
+    own = own if pinned is None else round(pinned * a_row + facts.labels * 16)
     inner = _transformer_filled((student, stored), facts, None if size is None else size - own)
     if inner is None:
         return None
-    rows = max(64, int((own - facts.labels * 16) / (0.95 * facts.labels + 3.1)))
-    rows = min(rows, facts.pinned.get("prune-rows.rows", rows))
+    rows = pinned or max(64, int((own - facts.labels * 16) / a_row))
     most = min(beside.buckets, LINEAR_WEIGHTS // facts.labels)
     filled = (
         inner.steps[0],

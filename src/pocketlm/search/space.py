@@ -63,7 +63,8 @@ class Space:
     def __init__(self, facts: Facts, budget: Budget, narrowed: Sequence[str] = ()) -> None:
         self.budget = budget
         self._set = dict(parse_setting(one) for one in narrowed)
-        pinned = {name: one[0] for name, one in self._set.items() if isinstance(one, tuple) and len(one) == 1}
+        alone = {name: one[0] for name, one in self._set.items() if isinstance(one, tuple) and len(one) == 1}
+        pinned = {name: value for name, value in alone.items() if value is not None}
         self.facts = replace(facts, pinned=pinned)
         allowed = check_in_space(narrowed, facts)
         self.families = {name: family for name, family in allowed.items() if self._can(family)}
@@ -82,6 +83,11 @@ class Space:
     @cached_property
     def starts(self) -> list[Candidate]:
         """Candidates by rules of thumb, cheap ones first."""
+        return [one for one in self._usual if one.family in self.knobs]
+
+    @cached_property
+    def _usual(self) -> list[Candidate]:
+        """Those of all families, whatever sizes were asked for."""
         found = []
         for family in self.families.values():
             for start in family.starts(self.facts, self.budget):
@@ -96,15 +102,26 @@ class Space:
     def knobs(self) -> dict[str, dict[str, Knob]]:
         """{family: {"size" or "pass.setting": what it may be}}, of the families that have room in the budget."""
         found: dict[str, dict[str, Knob]] = {}
+        refused: list[str] = []
         for name, family in self.families.items():
-            sizes = [one.size for one in self.starts if one.family == name]
+            sizes = [one.size for one in self._usual if one.family == name]
             if sizes:
                 most = max(sizes) if self.budget.max_size is not None else round(UNLIMITED * max(sizes))
                 # where the smallest wins, rules of thumb are no reason to stop there
                 few = LEAST_SHARE * (min(sizes) if self.budget.floor_alone else most)
                 least = min(round(few), *sizes)
-                found[name] = {"size": self._within(f"{OWN}.size", Whole(max(1, least), most, log=True))}
-                found[name] |= self._free(family, family.starts(self.facts, self.budget)[-1].steps)
+                size: Knob | None = Whole(max(1, least), most, log=True)
+                wanted = self._set.get(f"{OWN}.size")
+                size = size if wanted is None or size is None else meeting(size, wanted)
+                if size is None:
+                    refused.append(f"{name} takes {max(1, least):,} to {most:,}")
+                    continue
+                free = self._free(family, family.starts(self.facts, self.budget)[-1].steps)
+                found[name] = {"size": size, **free}
+        if refused and not found:
+            raise RecipeError(
+                f"set {OWN}.size: no student that is tried here has that size: {', '.join(refused)} bytes"
+            )
         return found
 
     def _free(self, family: Family, steps: Steps) -> dict[str, Knob]:
@@ -112,18 +129,11 @@ class Space:
         free = {name: one for name, one in family.free(steps, self.facts).items() if name not in family.without}
         for name, allowed in free.items():
             if name in self._set:
-                free[name] = self._within(name, allowed)
+                free[name] = meeting(allowed, self._set[name]) or allowed  # `_can` has seen that there is something
             elif name.endswith(".rate") and isinstance(allowed, Real):
                 usual = value_in(steps, name)
                 free[name] = allowed.between(max(allowed.low, usual / RATES), min(allowed.high, usual * RATES))
         return free
-
-    def _within(self, name: str, allowed: Knob) -> Knob:
-        wanted = self._set.get(name)
-        found = allowed if wanted is None else meeting(allowed, wanted)
-        if found is None:
-            raise RecipeError(f"set {name}: none of it is among what there may be here, {allowed}")
-        return found
 
     def candidate(
         self, family: str, size: int | None, values: Mapping[str, Any], start: Start | None = None
@@ -257,6 +267,25 @@ def check_settings(narrowed: Sequence[str]) -> None:
             _check_value(kind, setting, wanted)
         except ValueError as error:
             raise RecipeError(f"set {name}: {error}") from None
+    _check_together(dict(parse_setting(one) for one in narrowed))
+
+
+def _check_together(given: Mapping[str, Wanted]) -> None:
+    """Raise RecipeError where a pass has something against what is set of it."""
+    passes: dict[str, dict[str, Any]] = {}
+    for name, wanted in given.items():
+        kind, _, setting = name.partition(".")
+        if kind != OWN and isinstance(wanted, tuple):
+            own = passes.setdefault(kind, {})
+            own[setting] = wanted if _is_list(STUDENT_PASSES[kind], setting) else wanted[0]
+    for kind, settings in passes.items():
+        pass_: Any = STUDENT_PASSES[kind]
+        needed = {one.name: 1 for one in fields(pass_) if one.default is MISSING and one.default_factory is MISSING}
+        try:
+            pass_(**{**needed, **settings})
+        except ValueError as error:
+            said = ", ".join(f"{kind}.{setting}" for setting in settings)
+            raise RecipeError(f"set {said}: {error}") from None
 
 
 def _check_value(kind: str, setting: str, wanted: Wanted) -> None:
@@ -273,10 +302,6 @@ def _check_value(kind: str, setting: str, wanted: Wanted) -> None:
     what = unfit(wanted if _is_list(pass_, setting) else wanted[0], hint)
     if what:
         raise ValueError(f"is {what}, got {', '.join(map(str, wanted))}")
-    if get_origin(hint) is not tuple:
-        # what else the pass has to say against it
-        needed = {one.name: 1 for one in fields(pass_) if one.default is MISSING and one.default_factory is MISSING}
-        pass_(**{**needed, setting: wanted[0]})
 
 
 def _first(knob: Knob) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -14,8 +15,12 @@ import optuna
 
 from pocketlm.errors import RecipeError
 
+logger = logging.getLogger(__name__)
+
 # Seconds between two signs of life of the process that searches, and after which it is taken for dead.
 BEAT, GONE = 20.0, 120.0
+# Seconds after which of two processes that claim a study at one moment both see the same owner.
+AGREED = 0.5
 # What a study says of who searches it.
 OWNER = "owner"
 
@@ -59,17 +64,24 @@ class Claim:
                 f"{known['work']}); wait for it, or {GONE:.0f} seconds if it was killed, or name another --storage"
             )
         self._beat()
-        if study.user_attrs[OWNER]["process"] != self.me["process"]:
-            raise RecipeError("the study was taken up by another process at this moment; run the command again later")
+        time.sleep(AGREED)  # of two that saw nobody, the one that wrote last has it
+        self.check()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._go_on_beating, daemon=True)
         self._thread.start()
+
+    def check(self) -> None:
+        """Raise RecipeError where another process has taken the study up since."""
+        owner = self.study.user_attrs.get(OWNER) or {}
+        if owner.get("process") != self.me["process"]:
+            raise RecipeError("the study was taken up by another process; what was told until now is kept there")
 
     def release(self) -> None:
         """Leave the study to others."""
         self._over.set()
         self._thread.join()
-        self.study.set_user_attr(OWNER, None)
+        if (self.study.user_attrs.get(OWNER) or {}).get("process") == self.me["process"]:
+            self.study.set_user_attr(OWNER, None)
 
     def _lives(self, known: dict[str, Any]) -> bool:
         same = (known["host"], known["work"]) == (self.me["host"], self.me["work"])
@@ -80,4 +92,10 @@ class Claim:
 
     def _go_on_beating(self) -> None:
         while not self._over.wait(BEAT):
-            self._beat()
+            try:
+                self.check()
+                self._beat()
+            except RecipeError:
+                return  # the search is told when it asks next
+            except Exception as error:  # a database that is busy or away for a moment
+                logger.info("no sign of life could be written: %s", error)

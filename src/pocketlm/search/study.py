@@ -121,9 +121,19 @@ class Exploration:
             directions=list(DIRECTIONS),
             load_if_exists=True,
         )
-        self.claim = None if self.plan.work is None else Claim(study, self.plan.work)
         if self.plan.resume and not study.trials:
             raise RecipeError("resume: no search was begun with this job, budget and settings; leave --resume out")
+        self.claim = None if self.plan.work is None else Claim(study, self.plan.work)
+        try:
+            self._begin(study, starts)
+        except BaseException:
+            if self.claim is not None:
+                self.claim.release()
+            raise
+        return study
+
+    def _begin(self, study: optuna.Study, starts: Callable[[], Sequence[Candidate]]) -> None:
+        """Ask for what comes first, and again for what was running when an earlier process ended."""
         if "begun" not in study.user_attrs and self.plan.sampler == "tpe":
             study.set_user_attr("job", self.plan.job)
             rules = starts()
@@ -138,7 +148,6 @@ class Exploration:
         for dead in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             # it keeps its number, so that what comes after it comes after it again; what was drawn of it is kept, too
             study._storage.set_trial_state_values(dead._trial_id, TrialState.WAITING)
-        return study
 
     def _warm(self, study: optuna.Study, asked: list[dict[str, Any]]) -> None:
         """Ask for what was best in the studies of the most similar jobs in the same storage, beside what was asked."""
@@ -221,7 +230,7 @@ class Exploration:
         wanted, asked = self.wanted, 0
         while True:
             again = self._promising()
-            more = again is not None or len(self.outcomes) + len(self.pending) < wanted
+            more = again is not None or self._dealt_with + len(self.pending) < wanted
             over = deadline.passed and any(one.trial for one in self.outcomes.values())
             if more and not over and asked < ASKED * max(1, wanted) and len(self.pending) < self.crew.width:
                 asked += 1
@@ -233,6 +242,11 @@ class Exploration:
             else:
                 return [*self.outcomes.values(), *self._not_reached()]
 
+    @property
+    def _dealt_with(self) -> int:
+        """How many recipes count as tried: not those that are only larger than what is good enough."""
+        return sum(one.why != SMALLER for one in self.outcomes.values())
+
     def _useless(self, candidate: Candidate) -> str:
         """Why a candidate is not worth trying after all that was tried, or ""."""
         if not self.judge.budget.floor_alone:
@@ -242,7 +256,7 @@ class Exploration:
 
     def _not_reached(self) -> list[Outcome]:
         """Rules of thumb that were not tried."""
-        why = "so many trials were wanted" if len(self.outcomes) >= self.wanted else "time was up"
+        why = "so many trials were wanted" if self._dealt_with >= self.wanted else "time was up"
         return [Outcome(one.recipe, "skipped", why) for one in self.starts if _key(one.recipe) not in self.outcomes]
 
     def _gate(self, size: int, always: bool = False) -> Gate:
@@ -256,6 +270,8 @@ class Exploration:
 
     def _ask(self, progress: Progress) -> None:
         """Ask for one trial, which is begun unless nothing is to be tried of it."""
+        if self.claim is not None:
+            self.claim.check()
         self.study.sampler = self._sampler()
         trial = self.study.ask()
         candidate = self.space.suggested(trial)
@@ -282,10 +298,11 @@ class Exploration:
             return
         if self.crew.width > 1:
             progress.stage(f"beginning {candidate.recipe.name}")
-        # what was left before and goes on has been looked at; what chance asks for is trained whole, to compare with
-        known = key in self.left
+        # what chance asks for is trained whole, to compare with
         always = "start" in trial.user_attrs or self.plan.sampler == "random"
-        gate = None if known else self._gate(candidate.expected_bytes, always)
+        gate: Gate | None = self._gate(candidate.expected_bytes, always)
+        if gate is not None and key in self.left and gate.promising(self.left[key][2]):
+            gate = None  # it was looked at before, and goes on
         self.pending.append(_Asked(trial, candidate, self.crew.begin(candidate.recipe, gate)))
 
     def _tell(self, asked: _Asked, progress: Progress, wanted: int) -> None:
@@ -295,7 +312,8 @@ class Exploration:
             progress.stage(f"trial {len(self.outcomes) + 1}/{wanted}: {recipe.name}")
             found = asked.wait()
             if found.rung is not None:
-                self.rungs.append((asked.candidate.expected_bytes, found.rung))
+                if _key(recipe) not in self.left:  # else it was noted before
+                    self.rungs.append((asked.candidate.expected_bytes, found.rung))
                 asked.trial.set_user_attr("rung", found.rung)
                 if found.status == "paused":
                     self.left[_key(recipe)] = asked.trial.params, asked.candidate.expected_bytes, found.rung

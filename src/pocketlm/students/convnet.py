@@ -33,6 +33,8 @@ class SmallConvnet:
     def __post_init__(self) -> None:
         if min(self.depth, self.width, self.reach, self.rank) < 1:
             raise ValueError("depth, width, reach and rank are at least 1")
+        if (self.pieces is not None and self.pieces < 1) or not 0 <= self.dropout < 1:
+            raise ValueError("pieces are at least 1, and dropout is from 0 to below 1")
 
     def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """A fresh convnet; its embeddings start from the teacher's where there is one."""

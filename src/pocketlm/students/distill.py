@@ -38,8 +38,10 @@ class Distill:
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1 or self.beta < 0:
             raise ValueError(f"alpha is in [0, 1] and beta at least 0, got {self.alpha} and {self.beta}")
-        if self.temperature <= 0 or self.rate <= 0 or self.epochs < 1:
-            raise ValueError("temperature, rate and epochs are above 0")
+        if self.temperature <= 0 or self.rate <= 0:
+            raise ValueError("temperature and rate are above 0")
+        if min(self.epochs, self.batch_size, self.patience) < 1 or self.decay < 0:
+            raise ValueError("epochs, batch_size and patience are at least 1, and decay at least 0")
 
     def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """The trained model; without a teacher it learns from the labels alone."""

@@ -45,8 +45,10 @@ class Imitate:
     decay: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.rate <= 0 or self.epochs < 1:
-            raise ValueError("rate and epochs are above 0")
+        if self.rate <= 0 or self.decay < 0:
+            raise ValueError("rate is above 0, and decay at least 0")
+        if min(self.epochs, self.batch_size, self.patience) < 1:
+            raise ValueError("epochs, batch_size and patience are at least 1")
 
     def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """The encoder with states like the teacher's; its heads say nothing yet. Raises RecipeError without both."""

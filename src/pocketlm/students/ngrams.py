@@ -48,6 +48,8 @@ class HashedNgrams:
             raise ValueError(f"width is at least 0 and rows at least 1, got {self.width} and {self.rows}")
         if not self.width and self.hidden:
             raise ValueError("width 0 is a linear model: it goes with hidden=False")
+        if not 0 <= self.dropout < 1 or self.min_texts < 1:
+            raise ValueError("dropout is from 0 to below 1, and min_texts at least 1")
         self.ngrams()
 
     def ngrams(self) -> Ngrams:

@@ -37,6 +37,8 @@ class StaticEmbeddings:
     def __post_init__(self) -> None:
         if self.width < 1:
             raise ValueError(f"width is at least 1, got {self.width}")
+        if (self.pieces is not None and self.pieces < 1) or not 0 <= self.dropout < 1:
+            raise ValueError("pieces are at least 1, and dropout is from 0 to below 1")
 
     def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """A fresh bag; vectors start from the teacher's where there is one, else from noise."""

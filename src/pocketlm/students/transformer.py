@@ -81,6 +81,8 @@ class SmallTransformer:
     def __post_init__(self) -> None:
         if min(self.depth, self.heads, self.ffn, self.rank) < 1:
             raise ValueError("depth, heads, ffn and rank are at least 1")
+        if (self.pieces is not None and self.pieces < 1) or not 0 <= self.dropout < 1:
+            raise ValueError("pieces are at least 1, and dropout is from 0 to below 1")
         _ = self.cut
 
     @property

@@ -65,7 +65,7 @@ class Classification:
         return Scores(
             len(gold),
             figures_with_intervals(
-                lambda weights: self._measure(gold[one], said[one], len(labels), weights), times, seed
+                lambda weights: self._measure(gold[one], said[one], len(labels), weights), times, seed, of_rows=None
             ),
             per_label(labels, Counts(counts.right[0], counts.predicted[0], counts.gold[0])),
             confusion={"labels": list(labels), "counts": confusion(gold, said, len(labels)).tolist()},
@@ -133,7 +133,9 @@ class MultiLabel:
         one, times = distinct(gold, said)
         return Scores(
             len(gold),
-            figures_with_intervals(lambda weights: self._measure(gold[one], said[one], weights), times, seed),
+            figures_with_intervals(
+                lambda weights: self._measure(gold[one], said[one], weights), times, seed, of_rows=None
+            ),
             per_label(labels, Counts((gold * said).sum(0), said.sum(0), gold.sum(0))),
         )
 

@@ -128,7 +128,7 @@ class QuestionAnswering:
         """Every metric with intervals."""
         judged = _judge(examples, predictions, outputs)
         one, times = distinct(judged.exact, judged.f1, judged.answerable)
-        figures = figures_with_intervals(judged.at(one).measure, times, seed)
+        figures = figures_with_intervals(judged.at(one).measure, times, seed, of_rows=("exact_match", "f1"))
         how = scoring_note(examples)
         return Scores(len(examples), figures, [], signatures=dict.fromkeys(("exact_match", "f1"), how))
 

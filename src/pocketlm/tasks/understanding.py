@@ -14,6 +14,9 @@ from pocketlm.tasks.answers import Floats, Ints, Predictions, distinct, single_a
 from pocketlm.tasks.metrics import Counts, confusion, macro, micro, single_counts, span_counts
 from pocketlm.tasks.scores import Scores, figures_with_intervals, per_label
 
+# Figures of all rows; those of slots are about the rows that have some.
+OF_ROWS = ("frame_accuracy", "intent_accuracy", "intent_f1_macro")
+
 
 @dataclass(frozen=True)
 class _Judged:
@@ -91,7 +94,7 @@ class Understanding:
         counts = single_counts(judged.gold, judged.said, len(judged.labels), np.ones((1, len(examples))))
         return Scores(
             len(examples),
-            figures_with_intervals(judged.at(one).measure, times, seed),
+            figures_with_intervals(judged.at(one).measure, times, seed, of_rows=OF_ROWS),
             per_label(judged.labels, Counts(counts.right[0], counts.predicted[0], counts.gold[0])),
             per_label(judged.slots, Counts(*(part.sum(axis=0) for part in judged.spans))),
             {
