@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pocketlm.check.confident import bound, changed_labels, doubts_of, estimated, find_noise
-from pocketlm.check.intervals import ranking
 from pocketlm.check.judge import _RIDGES, _decomposed, form_of, judge_of
 from pocketlm.data.smart_home import smart_home
+from pocketlm.tasks.intervals import ranking
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketlm.check.intervals import share
 from pocketlm.check.judge import Floats, Ints, Judge
+from pocketlm.tasks.intervals import share
 
 # Labels changed on purpose, how often, and how wide the intervals of the bound are (99 %, as many limits are tried).
 CHANGED, ROUNDS, WIDE = 0.1, 2, 2.58

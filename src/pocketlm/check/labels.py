@@ -11,10 +11,10 @@ import numpy as np
 
 from pocketlm.check.confident import CHANGED, Noise, find_noise
 from pocketlm.check.finding import SHOWN, Finding, example, several
-from pocketlm.check.intervals import half_width
 from pocketlm.check.judge import MOST_ROWS, judge_of
 from pocketlm.check.rows import Entry, Rows, first_of_each
 from pocketlm.data.splits import TEST_SHARE
+from pocketlm.tasks.intervals import half_width
 
 # Rows of a label below which little can be learnt, or judged; rows of which labels can be judged at all.
 FEW, LEAST_ROWS = 5, 40

@@ -9,9 +9,9 @@ import numpy as np
 
 from pocketlm.check.finding import Finding, example, grade_by
 from pocketlm.check.forms import READ, Form, forms_of
-from pocketlm.check.intervals import VERY_SURE, Share, difference, ranking, share
 from pocketlm.check.judge import Judge, judge_of, judge_of_forms
 from pocketlm.check.rows import Entry, Rows
+from pocketlm.tasks.intervals import VERY_SURE, Share, difference, ranking, share
 
 # Differences of shares, surely as large, from which a finding is a note, a warning, an error.
 APART = (0.03, 0.1, 0.5)

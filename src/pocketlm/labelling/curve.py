@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketlm.check.intervals import share
 from pocketlm.labelling.features import Floats
 from pocketlm.labelling.learner import learn
+from pocketlm.tasks.intervals import share
 from pocketlm.tasks.scores import Figure
 
 Doubles = NDArray[np.float64]

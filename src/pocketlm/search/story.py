@@ -22,7 +22,6 @@ def story(trials: Sequence[FrozenTrial], family: str | None, chosen: str | None 
 
     family: whose knobs are weighed. chosen: the key of the recipe that was.
     """
-    # before each is taken once: a trial that died may have taken longer than the one that was asked for in its place
     told = _once([one for one in trials if "status" in one.user_attrs and one.datetime_start is not None])
     begins = _on_one_line(told)
     return {

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketlm.tasks.intervals import share
 from pocketlm.tasks.metrics import Counts, f1_parts
 
 RESAMPLES = 1000
-# Standard errors of a 95 % interval.
-_Z = 1.96
 # Resamples judged at once: bounds the memory of (resamples, kinds) weights.
 _CHUNK = 100
 
@@ -81,14 +80,11 @@ def figures_with_intervals(
 
 
 def _beyond_rows(value: float, low: float, high: float, rows: int) -> tuple[float, float]:
-    """The interval of a share that was the same in all resamples: all rows are right, or none is, and few are all.
-
-    Wilson 1927, "Probable inference, the law of succession, and statistical inference", at its ends.
-    """
-    unseen = _Z * _Z / (rows + _Z * _Z)
-    if low == high == value == 1.0:
-        return 1.0 - unseen, 1.0
-    return (0.0, unseen) if low == high == value == 0.0 else (low, high)
+    """The interval of a share that was the same in all resamples: all rows are right, or none is, and few are all."""
+    if low == high == value and value in (0.0, 1.0):
+        told = share(rows if value else 0, rows)
+        return told.low, told.high
+    return low, high
 
 
 def per_label(labels: Sequence[str], counts: Counts) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pocketlm.check.intervals import difference, half_width, ranking, share
+from pocketlm.tasks.intervals import difference, half_width, ranking, share
 
 
 def test_wilsons_interval_of_a_share():
