@@ -88,6 +88,7 @@ bench-tasks: $(VENV)/dev
 # make bench-search DATA=folder MODELS=folder: a fit by default, what the search finds beside chance and rules of thumb, how budgets end, the
 # studies that advice knows, and what a fit costs, in docs/search-benchmarks.md; days, and all go on where they stopped
 bench-search: $(VENV)/dev
+	$(PIP) -e '.[bench]'
 	$(BIN)/python benchmarks/default_fit.py --data "$(DATA)" --out $(RESULTS)/default_fit.json
 	$(BIN)/python benchmarks/search_front.py --data "$(DATA)" --out $(RESULTS)/search_front.json
 	$(BIN)/python benchmarks/budgets.py --out $(RESULTS)/budgets.json

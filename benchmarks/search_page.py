@@ -1,7 +1,7 @@
 """The figures of the search as docs/search-benchmarks.md: search_page.py FOLDER.
 
-FOLDER holds what search_front.py, budgets.py, advice.py and costs.py wrote, in files of these names, and latest.json of
-run.py for the peers; a part whose file is missing is left out.
+FOLDER holds what default_fit.py, search_front.py, budgets.py, advice.py and costs.py wrote, in files of these names; a
+part whose file is missing is left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from low_resource_page import taken
 from tasks_page import held
 
 from pocketlm.advice.evidence import Case
-from pocketlm.units import format_size, parse_size
+from pocketlm.units import format_size
 
 PAGE = Path(__file__).parents[1] / "docs" / "search-benchmarks.md"
 OVER_RANDOM, STUDIES = 1.1, 12
@@ -30,7 +30,7 @@ def bar(reached: bool) -> str:
 
 
 def front(found: dict[str, Any]) -> list[str]:
-    """search_front.py, and the peers of run.py that fit each budget."""
+    """search_front.py, and its peers within each budget."""
     done = found["search_front"]
     cases = done["cases"]
     ratios = [
@@ -50,27 +50,30 @@ def front(found: dict[str, Any]) -> list[str]:
         f"- over random search: {middle:.2f} in the median of {len(ratios)} cases (bar {OVER_RANDOM}: "
         f"{bar(middle >= OVER_RANDOM)}), {sum(one >= OVER_RANDOM for one in ratios)} of {len(ratios)} by themselves.",
     ]  # fmt: skip
-    return [*lines, *beside_peers(cases, found.get("latest", {})), ""]
+    return [*lines, *beside_peers(cases, done["peers"]), ""]
 
 
-def beside_peers(cases: dict[str, Any], latest: dict[str, Any]) -> list[str]:
-    """What was chosen for Banking77 on test beside the best peer of run.py within each budget."""
-    rows = latest.get("banking77", {}).get("rows", [])
-    peers = [one for one in rows if "accuracy" in one and not one["name"].startswith("PocketLM")]
-    lines = []
-    for key, one in cases.items():
-        case, size = key.rsplit(" ", 1)
-        test = one["runs"]["tpe 0"]["test"]
-        if case != "banking77" or not peers or not test:
+def beside_peers(cases: dict[str, Any], peers: dict[str, Any]) -> list[str]:
+    """What the search chose, on test, beside every peer within each budget."""
+    kinds = list(dict.fromkeys(name for own in peers.values() for name in own))
+    if not kinds:
+        return []
+    lines = [
+        "", "Accuracy on test of what the search chose (its first seed), and of peers that learnt from the same "
+        "training rows and were made to fit the same budget; \"-\" where a peer has nothing so small.", "",
+        "| case | budget | search | " + " | ".join(kinds) + " |", "| --- " * (3 + len(kinds)) + "|",
+    ]  # fmt: skip
+    beaten = []
+    for key, own in peers.items():
+        test = cases[key]["runs"]["tpe 0"]["test"] if key in cases else None
+        if test is None:
             continue
-        fit = [row for row in peers if row["size_bytes"] <= parse_size(size)]
-        smallest = min(peers, key=lambda row: float(row["size_bytes"]))
-        said = f"no peer fits, the smallest ({smallest['name']}) takes {format_size(smallest['size_bytes'])}"
-        if fit:
-            best = max(fit, key=lambda row: float(row["accuracy"]))
-            said = f"{best['name']}, the best peer that fits, {best['accuracy']:.1%}"
-        lines.append(f"- Banking77 in {size}: {test['value']:.1%} on test; {said}.")
-    return lines
+        said = [f"{one['accuracy']:.1%} ({format_size(one['size_bytes'])})" if one else "-" for one in own.values()]
+        case, size = key.rsplit(" ", 1)
+        lines.append(f"| {case} | {size} | {test['value']:.1%} | " + " | ".join(said) + " |")
+        beaten += [test["value"] >= one["accuracy"] for one in own.values() if one]
+    return [*lines, "", f"- beats or ties a peer that fits: {sum(beaten)} of {len(beaten)} (bar all: "
+            f"{bar(all(beaten))})."]  # fmt: skip
 
 
 def budgets(found: dict[str, Any]) -> list[str]:
@@ -162,4 +165,4 @@ def page(found: dict[str, dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(held(Path(sys.argv[1]), (*PARTS, "latest"))), "utf-8")
+    PAGE.write_text(page(held(Path(sys.argv[1]), PARTS)), "utf-8")

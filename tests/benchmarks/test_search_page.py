@@ -20,22 +20,26 @@ def searched(search, chance):
 
 @pytest.mark.parametrize(("search", "word"), [(2.4, "bar 1.1: reached"), (2.0, "bar 1.1: missed")])
 def test_the_front_is_held_against_chance(search, word):
-    done = {"machine": MACHINE, "trials": 12, "cases": {"banking77 2MB": searched(search, 2.0)}}
+    done = {"machine": MACHINE, "trials": 12, "cases": {"banking77 2MB": searched(search, 2.0)}, "peers": {}}
     made = page({"search_front": done})
-    assert word in made and "## Twenty budgets" not in made and "no peer" not in made
+    assert word in made and "## Twenty budgets" not in made and "peers" not in made
 
 
-def test_peers_count_where_they_fit():
-    latest = {"banking77": {"rows": [
-        {"name": "PocketLM ≤ 2MB", "accuracy": 0.99, "size_bytes": 10},
-        {"name": "small", "accuracy": 0.8, "size_bytes": 1_000_000},
-        {"name": "large", "accuracy": 0.9, "size_bytes": 3_000_000},
-    ]}}  # fmt: skip
-    cases = {f"banking77 {size}": searched(2.0, 1.0) for size in ("100kB", "2MB", "8MB")}
-    small, middle, large = beside_peers({**cases, "smart-home:de 8MB": searched(2.0, 1.0)}, latest)
-    assert "no peer fits, the smallest (small) takes 1 MB" in small
-    assert "88.0% on test; small, the best peer that fits, 80.0%" in middle
-    assert "large, the best peer that fits, 90.0%" in large
+def test_every_peer_that_fits_counts():
+    cases = {f"banking77 {size}": searched(2.0, 1.0) for size in ("100kB", "2MB")}
+    peers = {
+        "banking77 100kB": {"one": {"accuracy": 0.8, "size_bytes": 90_000}, "other": None},
+        "banking77 2MB": {
+            "one": {"accuracy": 0.88, "size_bytes": 1_000_000},
+            "other": {"accuracy": 0.9, "size_bytes": 2},
+        },
+        "news 2MB": {"one": {"accuracy": 0.99, "size_bytes": 1}},
+    }
+    lines = beside_peers(cases, peers)
+    assert "| banking77 | 100kB | 88.0% | 80.0% (90 kB) | - |" in lines
+    assert "beats or ties a peer that fits: 2 of 3 (bar all: missed)" in lines[-1]
+    assert "news" not in " ".join(lines), "nothing was searched there"
+    assert beside_peers(cases, {}) == []
 
 
 @pytest.mark.parametrize(("right", "word"), [(True, "2 of 2 ended rightly (bar all: reached)"),
