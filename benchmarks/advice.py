@@ -4,9 +4,10 @@
 
 FOLDER holds banking77/ (PolyAI), snips/ (seq.in, seq.out and label of train, valid and test), sentence-polarity/ (Pang
 and Lee's version 1.0) and afrisenti/ as low_resource.py reads it; smart-home needs no files. Of each case and budget
-a search with --trials recipes, without refit: test rows choose nothing. Figures of compressed models come from
-compression.json and minilm.json in --results. What advise will read is written into the package, and the score is
-printed: each case is judged by those of other data alone. What is done is kept in FILE; the same command goes on.
+a search with --trials recipes, without refit: test rows choose nothing. Cases of search_front.json in --results count
+beside them, and figures of compressed models come from compression.json and minilm.json there. What advise will read
+is written into the package, and the score is printed: each case is judged by those of other data alone. What is done is
+kept in FILE; the same command goes on.
 """
 
 from __future__ import annotations
@@ -97,6 +98,17 @@ def searched(settings: dict[str, Any], limits: dict[str, Any], work: Path) -> di
         return missed.result.data
 
 
+def fronts(results: Path) -> list[Case]:
+    """What search_front.py searched, where it was run."""
+    file = results / "search_front.json"
+    return held(json.loads(file.read_text("utf-8"))) if file.is_file() else []
+
+
+def held(done: dict[str, Any]) -> list[Case]:
+    """The cases in what this script or search_front.py wrote."""
+    return [Case.from_json(one["case"]) for one in done["cases"].values()]
+
+
 def compressed(results: Path) -> list[Compressed]:
     """Pretrained models that other benchmarks brought to a size, with their figures on test."""
     found = []
@@ -170,7 +182,7 @@ def main() -> None:
             done["cases"][key] = {**about, "search": result["search"], "forecast": result.get("forecast")}
             keep(done, given.out)
             print(key, f"{seconds} s", {family: one.quality for family, one in case.tried.items()}, flush=True)
-    found = [Case.from_json(one["case"]) for one in done["cases"].values()]
+    found = held(done) + fronts(given.results)
     about = {"cases": [one.to_json() for one in found], "models": [vars(one) for one in compressed(given.results)]}
     given.package.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
     print(table(found))

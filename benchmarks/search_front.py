@@ -8,8 +8,9 @@ search and by chance, three times with other seeds of the asking (students of on
 and trained once), and the rules of thumb alone, which are among what the search tried. What chance asks for is trained
 to its end, so that of as many recipes it never has less time than the search; the seconds of both are told. What counts
 is the front of figures on dev: its hypervolume over quality, bytes and milliseconds (the last two by their logarithm)
-above the worst figures that any of them found. Beside them the peers of small_peers.py on the same rows of Banking77
-and of news, each made to fit the budget. What is done is kept in FILE; the same command goes on.
+above the worst figures that any of them found. The first search of each is a case for advice.py, too. Beside them the
+peers of small_peers.py on the same rows of Banking77 and of news, each made to fit the budget. What is done is kept in
+FILE; the same command goes on.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from small_peers import PEERS, Lot, rights
 
 import pocketlm
 from pocketlm import build
+from pocketlm.advice.evidence import Case
 from pocketlm.errors import BudgetMissed
 from pocketlm.job import Job
 from pocketlm.measure.machine import describe
@@ -109,16 +111,21 @@ def _area(found: Sequence[tuple[float, float]], worst: tuple[float, float]) -> f
     return area
 
 
-def run(settings: dict[str, Any], size: str, given: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """Trials of every sampler and seed, their volumes, and what was chosen."""
+def run(case: str, settings: dict[str, Any], size: str, given: argparse.Namespace, work: Path) -> dict[str, Any]:
+    """Trials of every sampler and seed, their volumes, what was chosen, and the first search as a case for advice."""
     found: dict[str, Any] = {}
+    unread = {name: value for name, value in settings.items() if name != "test"}
+    able = pocketlm.advise(**unread, max_size=size, max_latency=given.latency)["able"]
+    told: dict[str, Any] = {}
     for sampler in SAMPLERS:
         for seed in range(given.seeds):
             result = asked(settings, size, sampler, seed, given, work)
+            if sampler == "tpe" and not seed:
+                told = Case.of(f"{case} {size}, any latency", case, able, result).to_json()
             trials, chosen = result["search"]["trials"], result["chosen"]
-            told = [one for one in result["candidates"] if "seconds" in one]
+            timed = [one for one in result["candidates"] if "seconds" in one]
             found[f"{sampler} {seed}"] = {
-                "trials": trials, "seconds": sum(one["seconds"] for one in told), "status": result["status"],
+                "trials": trials, "seconds": sum(one["seconds"] for one in timed), "status": result["status"],
                 "chosen": chosen and chosen["name"],
                 "test": chosen and chosen["test"]["metrics"][result["main_metric"]],
                 "teacher": result["teacher"] and result["teacher"]["quality"]["test"][result["main_metric"]],
@@ -132,7 +139,7 @@ def run(settings: dict[str, Any], size: str, given: argparse.Namespace, work: Pa
         min(one[2] for one in every) - 0.1,
     )
     volumes = {name: hypervolume(front, worst) for name, front in fronts.items()}
-    return {"runs": found, "volumes": volumes, "date": datetime.date.today().isoformat()}
+    return {"runs": found, "volumes": volumes, "case": told, "date": datetime.date.today().isoformat()}
 
 
 def beside(settings: dict[str, Any], size: str) -> dict[str, Any]:
@@ -214,7 +221,7 @@ def main() -> None:
             if key not in done["cases"]:
                 work = given.out.with_suffix(".work") / case.replace(":", "-")
                 work.mkdir(parents=True, exist_ok=True)
-                done["cases"][key] = run(settings, size, given, work)
+                done["cases"][key] = run(case, settings, size, given, work)
                 keep(done, given.out)
                 print(key, done["cases"][key]["volumes"], flush=True)
     print(table(done["cases"]))

@@ -18,7 +18,6 @@ import search_front
 from low_resource_page import taken
 from tasks_page import held
 
-from pocketlm.advice.evidence import Case
 from pocketlm.units import format_size
 
 PAGE = Path(__file__).parents[1] / "docs" / "search-benchmarks.md"
@@ -101,7 +100,7 @@ def budgets(found: dict[str, Any]) -> list[str]:
 def advised(found: dict[str, Any]) -> list[str]:
     """advice.py."""
     done = found["advice"]
-    cases = [Case.from_json(one["case"]) for one in done["cases"].values()]
+    cases = advice.held(done) + advice.held(found.get("search_front", {"cases": {}}))
     table = advice.table(cases).splitlines()
     return [
         "## How good advice is", "",

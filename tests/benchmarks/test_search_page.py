@@ -99,3 +99,10 @@ def test_the_score_of_advice_is_said():
     good, chance = (sum(getattr(one, name) for one in verdicts) for name in ("good", "chance"))
     assert f"- good: {good} of {len(cases)}; within a point" in made
     assert f"by chance {chance:.1f} would be (bar at least 12 studies: {reached})." in made
+
+
+def test_what_the_front_searched_is_a_case_of_advice_too():
+    one, other = ({"date": "2026-01-02", "case": case.to_json()} for case in known_cases()[:2])
+    front = {"machine": MACHINE, "trials": 12, "cases": {"banking77 2MB": {**searched(2.4, 2.0), **other}}, "peers": {}}
+    made = page({"advice": {"machine": MACHINE, "cases": {"one": one}}, "search_front": front})
+    assert " of 2; within a point" in made and f"{other['case']['name']} |" in made
