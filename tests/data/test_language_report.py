@@ -38,6 +38,16 @@ def test_languages_by_code_and_name():
         find_language("yoruuba")
 
 
+def test_what_follows_a_code_is_a_script_or_a_region():
+    assert find_language("ja-Jpan").scripts == ("Hani", "Hira", "Kana")
+    for code in ("pt-BR", "es-419", "ca-valencia", "zh-yue", "sl-1994"):
+        assert find_language(code) == find_language(code.partition("-")[0])
+    with pytest.raises(DataError, match="'swh_Lat': 'Lat' is no script .* Did you mean 'Latn'"):
+        find_language("swh_Lat")
+    with pytest.raises(DataError, match="'hili' is no script of ISO 15924, such as 'Latn', and no region"):
+        find_language("swa-hili")
+
+
 def test_near_duplicates_are_those_that_overlap():
     base = "the cat sat on the mat and looked at the moon for a long while"
     texts = [base, "something else entirely, about goats in the mountains", base.upper(), base + "!", "", ""]
