@@ -36,6 +36,15 @@ def refused(*arguments, **options):
     return err
 
 
+def test_what_a_fit_noticed_is_said(csv_file, tmp_path):
+    options = ("--label", "category", "--text", "text", "--max-size", "30kB", "--language", "ru", "--trials", 1)
+    code, out, err = run("fit", csv_file, *options, "-o", tmp_path / "m.pocket")
+    assert code == 0
+    told = [line for line in (out + err).splitlines() if line.startswith("note: ")]
+    assert any("split off training" in line for line in told)
+    assert any("not in Russian" in line for line in told)
+
+
 def test_run_takes_texts(pocket):
     code, out, _ = run("run", pocket, "turn on the hall red lamp", "turn off the hall red lamp")
     assert code == 0

@@ -182,6 +182,8 @@ def _summarize(result: dict[str, Any], job: Job) -> None:
     from pocketlm.report.commands import sample_words
 
     out = console()
+    for note in (*result["data"]["notes"], *(result["teacher"] or {"notes": ()})["notes"]):
+        out.print(f"note: {note}", markup=False)
     out.print(candidates_table(result))
     out.print(result["verdict"]["text"], style="bold", markup=False)
     if result["pocket"]:
