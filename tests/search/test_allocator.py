@@ -13,14 +13,15 @@ from pocketlm.search.allocator import NEAR, ROOM, allocator, around_layers
 from pocketlm.search.facts import Facts
 from pocketlm.search.space import Space, fast_enough
 from pocketlm.search.work import TextSize, work_of
-from pocketlm.students.allocation import Layer, Sensitivity
+from pocketlm.students.allocation import BITS, Layer, Sensitivity
 
 FACTS = Facts(10_000, 77, False, 2_500, 384, 6, 12, 1536, single=True, taught=True, encoder=True)
 TEXT = TextSize(words=10, grams=20, cut=14, pieces=14)
 HOST = Device("host", described()["usual"])
 LAYER = Layer({0: 100.0, 3: 30.0, 6: 10.0, 12: 0.0}, {0: 100.0, 256: 30.0, 768: 10.0, 1536: 0.0})
 NEVER = Deadline()
-KNOWN = Sensitivity((LAYER,) * 6, {64: 9.0, 128: 3.0, 256: 0.0}, width=384, head_width=32)
+TABLES = {(64, 8): 9.0, (128, 8): 3.0, (256, 8): 0.0, (128, 4): 3.5, (256, 4): 0.5}
+KNOWN = Sensitivity((LAYER,) * 6, TABLES, width=384, head_width=32)
 
 
 def proposals(monkeypatch, budget, timed=None, deadline=NEVER):
@@ -42,7 +43,7 @@ def whole(found):
 
 def test_a_student_that_takes_longer_than_expected_makes_all_proposals_smaller(monkeypatch):
     limit = 0.5
-    plain = proposals(monkeypatch, ("20MB", f"{limit}ms"))(20_000_000)
+    plain = proposals(monkeypatch, ("20MB", f"{limit}ms"))(20_000_000, BITS)
     assert NEAR * limit < whole(plain) <= ROOM * limit
     asked = []
 
@@ -52,10 +53,10 @@ def test_a_student_that_takes_longer_than_expected_makes_all_proposals_smaller(m
 
     propose = proposals(monkeypatch, ("20MB", f"{limit}ms"), timed)
     for size in (20_000_000, 8_000_000):
-        assert whole(propose(size)) * 1.5 <= ROOM * limit * 1.01
+        assert whole(propose(size, BITS)) * 1.5 <= ROOM * limit * 1.01
     assert len(asked) == 1 and asked[0].steps[0].layers == plain.layers, "one student is timed, the largest"
     # one that is faster than expected allows no more than was allowed
-    assert proposals(monkeypatch, ("20MB", f"{limit}ms"), lambda recipe: 0.01)(20_000_000) == plain
+    assert proposals(monkeypatch, ("20MB", f"{limit}ms"), lambda recipe: 0.01)(20_000_000, BITS) == plain
 
 
 @pytest.mark.parametrize("budget", [("20MB", None), ("1MB", "50ms")])
@@ -63,7 +64,7 @@ def test_where_time_does_not_bind_nothing_is_timed(budget, monkeypatch):
     def timed(recipe):
         raise AssertionError(recipe)
 
-    assert proposals(monkeypatch, budget, timed)(1_000_000) == proposals(monkeypatch, budget)(1_000_000)
+    assert proposals(monkeypatch, budget, timed)(1_000_000, BITS) == proposals(monkeypatch, budget)(1_000_000, BITS)
 
 
 @pytest.mark.parametrize("budget", [("5MB", "1ms"), ("5MB", None)])
@@ -75,3 +76,15 @@ def test_a_proposal_is_tried_in_place_of_the_rule_of_thumbs_transformer(budget, 
     assert "allocated" in fast and "transformer" not in fast
     slow = fast_enough(tried, lambda recipe: "slow" if getattr(recipe.steps[0], "layers", None) else "")
     assert "transformer" in [one.family for one in slow] and "allocated" not in [one.family for one in slow]
+
+
+@pytest.mark.parametrize(("size", "bits"), [("3.5MB", 4), ("20MB", 8)])
+def test_bits_are_proposed_unless_they_are_set(size, bits, monkeypatch):
+    facts = replace(FACTS, allocator=proposals(monkeypatch, (size, None)))
+
+    def stored(*narrowed):
+        tried = Space(facts, Budget.parse(size), ("search.family=allocated", *narrowed)).starts
+        return {one.recipe.steps[-1].bits for one in tried}
+
+    assert stored() == stored("quantize.bits=4,8") == {bits}, "few bytes are better spent on layers"
+    assert stored("quantize.bits=8") == {8} and stored("quantize.bits=4") == {4}

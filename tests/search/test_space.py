@@ -177,8 +177,8 @@ def test_what_is_set_holds_for_all_that_is_tried():
         assert 2 <= one.recipe.steps[1].temperature <= 4 and one.recipe.steps[1].batch_size == 64
 
 
-def proposal(size):
-    return Allocation("0:2x64", 32, 90_000, 0.1, 0.0)
+def proposal(size, bits):
+    return Allocation("0:2x64", 32, bits[0], 90_000, 0.1, 0.0)
 
 
 FAMILY_NAMES = [one.name for one in FAMILIES]

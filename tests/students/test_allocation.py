@@ -9,8 +9,9 @@ import torch
 from helpers import make_context
 
 from pocketlm.errors import RecipeError
+from pocketlm.runtime.packed import quantize_rows
 from pocketlm.students.allocation import Layer, Limits, Sensitivity, allocate, sensitivity
-from pocketlm.students.pieces import student_pieces
+from pocketlm.students.pieces import factorize, student_pieces
 from pocketlm.students.transformer import SmallTransformer
 from pocketlm.train.teach import ask
 
@@ -31,12 +32,15 @@ def made_up(seed=0, layers=3):
         return dict(zip(counts, [*losses, 0.0], strict=True))
 
     own = tuple(Layer(falling((0, 1, 2)), falling((0, 16, 32))) for _ in range(layers))
-    return Sensitivity(own, falling((8, 16, 32)), width=32, head_width=16)
+    ranks, rounded = falling((8, 16, 32)), draw.uniform(0, 2)
+    tables = {(rank, bits): lost + (rounded if bits == 4 else 0.0) for rank, lost in ranks.items() for bits in (4, 8)}
+    return Sensitivity(own, tables, width=32, head_width=16)
 
 
-def cost(known, limits, choice, rank):
-    size = rank * known.width + limits.pieces * (rank + limits.a_piece)
-    spent, lost = rank * limits.rank_ms, known.ranks[rank]
+def cost(known, limits, choice, table):
+    rank, bits = table
+    size = rank * known.width + limits.pieces * (rank * bits // 8 + limits.a_piece)
+    spent, lost = rank * limits.rank_ms, known.tables[table]
     for layer, (heads, units) in zip(known.layers, choice, strict=True):
         lost += layer.heads[heads] + layer.units[units]
         if heads:
@@ -53,20 +57,28 @@ def test_no_other_choice_loses_less(seed, size, ms):
     layer_choices = [(0, 0), *itertools.product((1, 2), (16, 32))]
     fitting = []
     for choice in itertools.product(layer_choices, repeat=3):
-        for rank in known.ranks:
-            bytes_, spent, lost = cost(known, limits, choice, rank)
+        for table in known.tables:
+            bytes_, spent, lost = cost(known, limits, choice, table)
             if any(heads for heads, _ in choice) and (size is None or bytes_ <= size) and (ms is None or spent <= ms):
                 fitting.append(lost)
     found = allocate(known, limits)
     assert found.loss == pytest.approx(min(fitting), rel=2e-3)
     kept = {place: (heads, units) for place, heads, units in SmallTransformer(layers=found.layers).cut}
-    own = cost(known, limits, [kept.get(place, (0, 0)) for place in range(3)], found.rank)
+    own = cost(known, limits, [kept.get(place, (0, 0)) for place in range(3)], (found.rank, found.bits))
     assert own == pytest.approx((found.bytes, found.milliseconds, found.loss))
 
 
 def test_with_room_for_all_nothing_is_lost():
     found = allocate(made_up(), ANY)
-    assert (found.layers, found.rank, found.loss, found.depth) == ("0:2x32 1:2x32 2:2x32", 32, 0.0, 3)
+    assert (found.layers, found.rank, found.bits) == ("0:2x32 1:2x32 2:2x32", 32, 8)
+    assert (found.loss, found.depth) == (0.0, 3)
+
+
+def test_bits_are_those_that_are_allowed():
+    room = Limits(9_000, None, 100, 10)
+    half, whole = (allocate(made_up(), replace(room, bits=(bits,))) for bits in (4, 8))
+    assert (half.bits, whole.bits) == (4, 8)
+    assert allocate(made_up(), room).loss == pytest.approx(min(half.loss, whole.loss))
 
 
 def test_where_nothing_fits_nothing_is_proposed():
@@ -83,7 +95,21 @@ def test_losses_fall_with_what_is_kept_and_all_of_it_loses_nothing(context):
             assert counts[0] == 0 and losses[counts[-1]] == 0
             assert all(losses[one] >= losses[other] - 1e-6 for one, other in itertools.pairwise(counts))
         assert max(layer.heads) == 4 and max(layer.units) == 64
-    assert known.ranks[32] == 0
+    assert 0 < known.tables[32, 8] < known.tables[32, 4]
+
+
+def test_rounding_costs_by_how_far_stored_embeddings_are_off(context):
+    known = sensitivity(context, pieces := student_pieces(context, None))
+    vectors = context.teacher.module.backbone.get_input_embeddings().weight.detach()[torch.from_numpy(pieces.old)]
+    weights = torch.from_numpy(pieces.counts).float() + 1
+    table, right = factorize(vectors, weights, 32)
+
+    def off(bits):
+        integers, scales = quantize_rows(table.numpy(), bits)
+        error = torch.from_numpy(integers * scales.astype("float32")[:, None]) @ right - vectors
+        return float((weights[:, None] * error.square()).sum())
+
+    assert known.tables[32, 4] / known.tables[32, 8] == pytest.approx(off(4) / off(8), rel=0.02)
 
 
 def test_a_sublayer_that_goes_costs_all_it_wrote(context):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 from pocketlm.budget import Budget
@@ -11,7 +12,7 @@ from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.facts import Allocator, Facts
 from pocketlm.search.family import A_PIECE, FRAME, GRAPH
 from pocketlm.search.work import ATTENTION_NODES, NODES, TextSize
-from pocketlm.students.allocation import Allocation, Limits, Sensitivity, allocate, sensitivity
+from pocketlm.students.allocation import BITS, Allocation, Limits, Sensitivity, allocate, sensitivity
 from pocketlm.students.pieces import Pieces
 from pocketlm.students.transformer import SmallTransformer
 from pocketlm.train.context import FitContext
@@ -43,14 +44,14 @@ def allocator(
         context.progress.stage("finding what each layer of the teacher can do without")
         return sensitivity(context, pieces)
 
-    def proposal(size: int | None, latency: float | None) -> Allocation | None:
+    def proposal(size: int | None, latency: float | None, bits: tuple[int, ...] = BITS) -> Allocation | None:
         found = known()
         if found is None:
             return None
         inside = None if size is None else size - FRAME - GRAPH - facts.labels * (facts.width + 18)
         if inside is not None and inside <= 0:
             return None
-        return allocate(found, limits_of(facts, inside, latency, device, text))
+        return allocate(found, replace(limits_of(facts, inside, latency, device, text), bits=bits))
 
     @cache
     def slowness() -> float:
@@ -65,8 +66,8 @@ def allocator(
         return max(1.0, timed(Recipe((student,))) / expected)
 
     @cache
-    def propose(size: int | None) -> Allocation | None:
-        return proposal(size, None if budget.max_latency is None else budget.max_latency / slowness())
+    def propose(size: int | None, bits: tuple[int, ...]) -> Allocation | None:
+        return proposal(size, None if budget.max_latency is None else budget.max_latency / slowness(), bits)
 
     return propose
 

@@ -21,7 +21,7 @@ FEWEST_PIECES = 0.4
 SAMPLED = 1_000
 
 # What a student of so many bytes (None: of any) keeps, or None where nothing does.
-Allocator = Callable[[int | None], Allocation | None]
+Allocator = Callable[[int | None, tuple[int, ...]], Allocation | None]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Facts:
     label of several. taught: whether a teacher is listened to. frozen: whether it is an encoder as it was pretrained.
     labelled: texts that have every label. encoder: whether there is a pretrained one. words: of a text, on average.
     pinned: settings that have one value, "pass.setting", where the job says so. allocator: says what a student of so
-    many bytes keeps of the teacher's layers, see `search.allocator`; None where that cannot be said.
+    many bytes, with embeddings of one of these bits, keeps of the teacher, see `search.allocator`; None where that
+    cannot be said.
     """
 
     texts: int

@@ -11,6 +11,7 @@ from pocketlm.knobs import Knob, Whole
 from pocketlm.search.facts import Facts
 from pocketlm.search.family import A_PIECE, FRAME, GRAPH, Family, Filled, Start, Steps
 from pocketlm.search.ngram_families import LINEAR_WEIGHTS, heads_bytes
+from pocketlm.students.allocation import BITS
 from pocketlm.students.beside import BesideNgrams
 from pocketlm.students.convnet import SmallConvnet
 from pocketlm.students.distill import Distill
@@ -206,7 +207,8 @@ def _allocated_starts(facts: Facts, budget: Budget) -> list[Start]:
 
 
 def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
-    found = None if facts.allocator is None else facts.allocator(size)
+    pinned = facts.pinned.get("quantize.bits")
+    found = None if facts.allocator is None else facts.allocator(size, BITS if pinned is None else (pinned,))
     if found is None:
         return None
     pieces = min(facts.pieces, facts.pinned.get("small-transformer.pieces", facts.pieces))
@@ -214,7 +216,8 @@ def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | 
     heads, units = (sum(one) for one in zip(*student.sizes, strict=True))
     name = f"transformer allocated {found.depth} layers, {heads} heads, {units:,} units, rank {found.rank}"
     around = FRAME + GRAPH + facts.labels * (facts.width + 18)
-    return Filled((student, *steps[1:]), around + found.bytes, name)
+    name += f", {found.bits} bit" if found.bits < 8 else ""
+    return Filled((student, *steps[1:-1], replace(steps[-1], bits=found.bits)), around + found.bytes, name)
 
 
 def _allocated_knobs(facts: Facts) -> Mapping[str, Knob | None]:

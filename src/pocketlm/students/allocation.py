@@ -1,10 +1,11 @@
-"""Which heads and units of which layers a student keeps of its teacher, and which rank, chosen for all of them at once.
+"""Which heads and units of which layers a student keeps, which rank and which bits, chosen for all of them at once.
 
 One pass over the job's texts says what each sublayer costs that loses heads or units, the others made to make up for
 them (the structured optimal brain surgeon of ZipLM, Kurtic et al. 2023, arXiv:2302.04089; see `students.thinning`), and
-what embeddings of a low rank lose. Whatever keeps to the bytes and the time allowed and loses least together is then a
-small mixed-integer linear program, as in `compress.allocate`. Losses are of the states between layers, which are normed
-and so alike everywhere; those of different layers are added up.
+what embeddings of a low rank lose, stored in 8 or in 4 bits: half the bits are twice the rank. Matrices have 8, which
+is what runs fast. Whatever keeps to the bytes and the time allowed and loses least together is then a small
+mixed-integer linear program, as in `compress.allocate`. Losses are of the states between layers, which are normed and
+so alike everywhere; those of different layers are added up.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pocketlm.compress.columns import importance, removal_curve, stride_for
 from pocketlm.compress.heads import head_curve
 from pocketlm.compress.removal import Heads
 from pocketlm.model.encoder import EncoderModule
-from pocketlm.students.pieces import Pieces, teacher_embeddings
+from pocketlm.runtime.packed import quantize_rows
+from pocketlm.students.pieces import Pieces, factor_spread, teacher_embeddings
 from pocketlm.students.thinning import what_they_read
 from pocketlm.students.transformer import layout_of
 from pocketlm.train.context import FitContext
@@ -30,6 +32,9 @@ from pocketlm.train.context import FitContext
 # Shares of a layer's units that it may keep, in multiples of so many; and ranks of embeddings.
 SHARES, UNITS = (1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 3 / 4, 1.0), 16
 RANKS = (32, 48, 64, 96, 128, 192, 256)
+BITS = (4, 8)
+# Embeddings that are rounded to see what it loses, at most.
+ROUNDED = 4_096
 # The solver's seconds, and how far its answer may be from the best, as a share.
 SECONDS, GAP = 10.0, 1e-3
 
@@ -56,10 +61,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What a teacher loses by each cut. ranks: {rank of the embeddings: loss}. width, head_width: of its states."""
+    """What a teacher loses by each cut.
+
+    tables: {(rank, bits) of the embeddings: loss}. width, head_width: of its states.
+    """
 
     layers: tuple[Layer, ...]
-    ranks: Mapping[int, float]
+    tables: Mapping[tuple[int, int], float]
     width: int
     head_width: int
 
@@ -69,7 +77,7 @@ class Limits:
     """What a student may take. bytes: of its layers, rank and pieces together, None for any.
 
     milliseconds: of its layers and rank, None for any; of a layer itself, of a head, of a unit and of a rank.
-    pieces, a_piece: how many there are, and bytes of one beside its rank.
+    pieces, a_piece: how many there are, and bytes of one beside its vector. bits: that its vectors may have.
     """
 
     bytes: int | None
@@ -80,14 +88,16 @@ class Limits:
     head_ms: float = 0.0
     unit_ms: float = 0.0
     rank_ms: float = 0.0
+    bits: tuple[int, ...] = BITS
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """A choice. layers: as `SmallTransformer` has them. loss: as predicted."""
+    """A choice. layers: as `SmallTransformer` has them. bits: of the embeddings. loss: as predicted."""
 
     layers: str
     rank: int
+    bits: int
     bytes: int
     milliseconds: float
     loss: float
@@ -121,7 +131,7 @@ def sensitivity(context: FitContext, pieces: Pieces) -> Sensitivity | None:
         for one in paths
     )
     energy = 0.5 * float(read[paths[0]["up"]].trace())
-    return Sensitivity(layers, _ranks(context, pieces, state, energy), width, width // heads)
+    return Sensitivity(layers, _tables(context, pieces, state, energy), width, width // heads)
 
 
 def _heads(weight: Tensor, s: Tensor, count: int, size: int) -> dict[int, float]:
@@ -147,16 +157,31 @@ def _units(weight: Tensor, s: Tensor) -> dict[int, float]:
     return {0: whole, **dict(sorted(kept.items())), count: 0.0}
 
 
-def _ranks(context: FitContext, pieces: Pieces, state: Mapping[str, Tensor], energy: float) -> dict[int, float]:
-    """What embeddings of each rank lose: the share of their spread that they do not have, of the states' energy."""
+def _tables(
+    context: FitContext, pieces: Pieces, state: Mapping[str, Tensor], energy: float
+) -> dict[tuple[int, int], float]:
+    """What embeddings of each rank and bits lose: the share of their spread that is not in them, of the states' energy.
+
+    They are cut and stored as a student's are, see `students.pieces.factorize` and `runtime.packed`.
+    """
     whole = teacher_embeddings(context.pretrained)
     assert whole is not None and pieces.old is not None
     vectors = state.get("embeddings.word_embeddings.weight", whole)[torch.from_numpy(pieces.old)]
     counts = torch.from_numpy(pieces.counts).float() + 1
-    values = torch.linalg.svdvals(vectors * counts.sqrt()[:, None]).square().double()
-    whole_rank = len(values)  # of fewer pieces than the states are wide it is their number
-    left = 1 - values.cumsum(0) / values.sum()
-    return {rank: energy * float(left[rank - 1]) for rank in RANKS if rank < whole_rank} | {whole_rank: 0.0}
+    _, values, right = torch.linalg.svd(vectors * counts.sqrt()[:, None], full_matrices=False)
+    left = 1 - values.square().double().cumsum(0) / values.square().double().sum()
+    some = torch.linspace(0, len(vectors) - 1, min(len(vectors), ROUNDED)).long()
+    weights, seen = counts[some], float((counts[some, None] * vectors[some].square()).sum())
+    found = {}
+    for rank in (*(rank for rank in RANKS if rank < len(values)), len(values)):
+        spread = factor_spread(values, rank)
+        table = (vectors[some] @ right[:rank].T / spread).numpy()
+        for bits in BITS:
+            integers, scales = quantize_rows(table, bits)
+            error = torch.from_numpy(integers * scales.astype("float32")[:, None] - table) * spread
+            rounded = float((weights * error.square().sum(1)).sum()) / seen
+            found[rank, bits] = energy * (max(0.0, float(left[rank - 1])) + rounded)
+    return found
 
 
 def allocate(known: Sensitivity, limits: Limits) -> Allocation | None:
@@ -164,8 +189,8 @@ def allocate(known: Sensitivity, limits: Limits) -> Allocation | None:
     groups: list[list[tuple[float, float, float]]] = []
     for layer in known.layers:
         groups.append([(lost, *_costs(known, limits, heads, units)) for heads, units, lost in layer.options])
-    ranks = list(known.ranks)
-    groups.append([(known.ranks[rank], *_rank_costs(known, limits, rank)) for rank in ranks])
+    tables = [(rank, bits) for rank, bits in known.tables if bits in limits.bits]
+    groups.append([(known.tables[one], *_table_costs(known, limits, *one)) for one in tables])
     places = _chosen(groups, limits)
     if places is None:
         return None
@@ -175,7 +200,7 @@ def allocate(known: Sensitivity, limits: Limits) -> Allocation | None:
         return None
     own = [group[place] for group, place in zip(groups, places, strict=True)]
     loss, size, spent = (float(sum(one[part] for one in own)) for part in range(3))
-    return Allocation(said, ranks[places[-1]], round(size), spent, loss)
+    return Allocation(said, *tables[places[-1]], round(size), spent, loss)
 
 
 def _costs(known: Sensitivity, limits: Limits, heads: int, units: int) -> tuple[float, float]:
@@ -186,8 +211,9 @@ def _costs(known: Sensitivity, limits: Limits, heads: int, units: int) -> tuple[
     return float(size), limits.layer_ms + heads * limits.head_ms + units * limits.unit_ms
 
 
-def _rank_costs(known: Sensitivity, limits: Limits, rank: int) -> tuple[float, float]:
-    return float(rank * known.width + limits.pieces * (rank + limits.a_piece)), rank * limits.rank_ms
+def _table_costs(known: Sensitivity, limits: Limits, rank: int, bits: int) -> tuple[float, float]:
+    a_piece = rank * bits // 8 + limits.a_piece
+    return float(rank * known.width + limits.pieces * a_piece), rank * limits.rank_ms
 
 
 def _chosen(groups: Sequence[Sequence[tuple[float, float, float]]], limits: Limits) -> list[int] | None:

@@ -108,6 +108,14 @@ def teacher_embeddings(pretrained: Pretrained | None) -> Tensor | None:
     return weight.detach().float()
 
 
+def factor_spread(values: Tensor, rank: int) -> Tensor:
+    """What the right factor of singular values takes of them, (rank,).
+
+    The factors share the spread, so that neither trains much faster than the other.
+    """
+    return (values[:rank] / values[:rank].mean()).clamp(min=1e-3).sqrt()
+
+
 def factorize(matrix: Tensor, weights: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """(rows, rank) and (rank, columns) whose product is nearest to `matrix`, rows weighted by `weights` (rows,).
 
@@ -115,7 +123,5 @@ def factorize(matrix: Tensor, weights: Tensor, rank: int) -> tuple[Tensor, Tenso
     """
     root = weights.clamp(min=1e-6).sqrt()[:, None]
     _, values, right = torch.linalg.svd(matrix * root, full_matrices=False)
-    basis = right[:rank]
-    spread = (values[:rank] / values[:rank].mean()).clamp(min=1e-3).sqrt()[:, None]
-    # the factors share the spread, so that neither trains much faster than the other
-    return matrix @ basis.T / spread.T, basis * spread
+    basis, spread = right[:rank], factor_spread(values, rank)
+    return matrix @ basis.T / spread, basis * spread[:, None]
