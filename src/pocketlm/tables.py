@@ -18,9 +18,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pocketlm.errors import RecipeError, UnknownNameError
 
 
-def did_you_mean(name: object, allowed: list[str]) -> str:
+def did_you_mean(name: object, allowed: list[str], alike: float = 0.5) -> str:
     """The words " Did you mean 'x'?" for the nearest allowed name, or nothing; `name` is as someone wrote it."""
-    near = get_close_matches(str(name), allowed, n=1, cutoff=0.5)
+    near = get_close_matches(str(name), allowed, n=1, cutoff=alike)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

@@ -40,12 +40,21 @@ def test_languages_by_code_and_name():
 
 def test_what_follows_a_code_is_a_script_or_a_region():
     assert find_language("ja-Jpan").scripts == ("Hani", "Hira", "Kana")
-    for code in ("pt-BR", "es-419", "ca-valencia", "zh-yue", "sl-1994"):
-        assert find_language(code) == find_language(code.partition("-")[0])
-    with pytest.raises(DataError, match="'swh_Lat': 'Lat' is no script .* Did you mean 'Latn'"):
-        find_language("swh_Lat")
-    with pytest.raises(DataError, match="'hili' is no script of ISO 15924, such as 'Latn', and no region"):
-        find_language("swa-hili")
+    assert find_language("ur-Aran").scripts == ("Arab",)
+    regions, others = ("pt-BR", "es-419", "de-CH", "zh-CN", "yo_"), ("ca-valencia", "sl-1994", "de-u-co-phonebk")
+    for code in (*regions, *others, "zh-yue", "zh-YUE", "zh-nan"):
+        assert find_language(code) == find_language(code[:2])
+
+
+@pytest.mark.parametrize(
+    ("code", "part", "nearest"),
+    [("swh_Lat", "Lat", "Latn"), ("swh_lat", "lat", "Latn"), ("swh_Latin", "Latin", "Latn"),
+     ("sr-cyrillic", "cyrillic", "Cyrl"), ("swa-hili", "hili", ""), ("en-US.UTF", "US.UTF", "")],
+)  # fmt: skip
+def test_what_is_nearly_a_script_is_refused_with_it(code, part, nearest):
+    with pytest.raises(DataError, match=f"{code!r}: {part!r} is no script that is known here") as refused:
+        find_language(code)
+    assert str(refused.value).endswith(f"Did you mean {nearest!r}?" if nearest else "such as 'NG'.")
 
 
 def test_near_duplicates_are_those_that_overlap():

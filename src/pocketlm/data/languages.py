@@ -7,20 +7,25 @@ and scripts by ISO 15924, the usual one first, after the Unicode CLDR and the li
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
+from itertools import takewhile
 
 from pocketlm.errors import DataError
 from pocketlm.scripts import SCRIPTS
 from pocketlm.tables import did_you_mean
 
-# Codes that stand for several scripts, or for a kind of one.
+# Codes that stand for several scripts, or for a way to write one.
 TOGETHER = {
-    "Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hani", "Hira", "Kana"), "Kore": ("Hang", "Hani"),
+    "Hans": ("Hani",), "Hant": ("Hani",), "Hanb": ("Hani", "Bopo"), "Jpan": ("Hani", "Hira", "Kana"),
+    "Hrkt": ("Hira", "Kana"), "Kore": ("Hang", "Hani"), "Aran": ("Arab",), "Latf": ("Latn",), "Latg": ("Latn",),
 }  # fmt: skip
 # What may follow a code besides: a region, and a variant ("ca-valencia", "sl-1994").
 _OTHERWISE = re.compile(r"[A-Za-z]{2}|\d{3}|[A-Za-z0-9]{5,8}|\d[A-Za-z0-9]{3}")
+# How alike a part and a script are where one is taken to be meant.
+NEARLY = 0.65
 
 
 @dataclass(frozen=True)
@@ -59,20 +64,27 @@ def find_language(name: str) -> Language:
             f"language {name!r}: no such code or name; give one such as 'yo', 'yor' or 'Yoruba'."
             f"{did_you_mean(name.strip().lower(), list(table))}"
         )
-    scripts = () if whole else tuple(script for part in rest for script in _scripts(name, part))
+    scripts = () if whole else _scripts(name, rest)
     return replace(found, scripts=scripts) if scripts else found
 
 
-def _scripts(name: str, part: str) -> tuple[str, ...]:
-    """The scripts that a part of a code stands for; of a region, a variant or a language in a language none.
+def _scripts(name: str, parts: Sequence[str]) -> tuple[str, ...]:
+    """The scripts that the parts after a code stand for; regions, variants and what follows a single letter have none.
 
-    Raises DataError.
+    Raises DataError for what is none of these, and for what is nearly a script.
     """
     known = {one for language in _table().values() for one in language.scripts} | set(SCRIPTS.values())
-    found = TOGETHER.get(part.title(), (part.title(),) if part.title() in known else ())
-    if not found and not _OTHERWISE.fullmatch(part) and part not in _table():
-        raise DataError(
-            f"language {name!r}: {part!r} is no script of ISO 15924, such as 'Latn', and no region, such as 'NG'."
-            f"{did_you_mean(part.title(), sorted(known))}"
-        )
+    together = {**{one: (one,) for one in known}, **TOGETHER}
+    found: tuple[str, ...] = ()
+    for place, part in enumerate(takewhile(lambda one: len(one) > 1, parts)):
+        if part.title() in together:
+            found += together[part.title()]
+            continue
+        near = did_you_mean(part.title(), sorted(together), NEARLY) if len(part) > 2 else ""  # two letters: a region
+        inside = place == 0 and re.fullmatch(r"[A-Za-z]{3}", part)
+        if near or not (inside or _OTHERWISE.fullmatch(part)):
+            raise DataError(
+                f"language {name!r}: {part!r} is no script that is known here, such as 'Latn', and no region, such as "
+                f"'NG'.{near}"
+            )
     return found
