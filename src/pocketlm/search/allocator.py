@@ -12,7 +12,7 @@ from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.facts import Allocator, Facts
 from pocketlm.search.family import A_PIECE, FRAME, GRAPH
 from pocketlm.search.work import ATTENTION_NODES, NODES, TextSize
-from pocketlm.students.allocation import BITS, Allocation, Limits, Sensitivity, allocate, sensitivity
+from pocketlm.students.allocation import Allocation, Limits, Sensitivity, allocate, sensitivity
 from pocketlm.students.pieces import Pieces
 from pocketlm.students.transformer import SmallTransformer
 from pocketlm.train.context import FitContext
@@ -44,7 +44,7 @@ def allocator(
         context.progress.stage("finding what each layer of the teacher can do without")
         return sensitivity(context, pieces)
 
-    def proposal(size: int | None, latency: float | None, bits: tuple[int, ...] = BITS) -> Allocation | None:
+    def proposal(size: int | None, latency: float | None, bits: tuple[int, ...]) -> Allocation | None:
         found = known()
         if found is None:
             return None
@@ -54,9 +54,9 @@ def allocator(
         return allocate(found, replace(limits_of(facts, inside, latency, device, text), bits=bits))
 
     @cache
-    def slowness() -> float:
-        """How many times as long as expected the largest proposal takes, at least 1."""
-        largest = proposal(budget.max_size, budget.max_latency)
+    def slowness(bits: tuple[int, ...]) -> float:
+        """How many times as long as expected the largest proposal of these bits takes, at least 1."""
+        largest = proposal(budget.max_size, budget.max_latency, bits)
         if largest is None or timed is None or device is None or budget.max_latency is None:
             return 1.0
         expected = largest.milliseconds + around_layers(facts, device, text)
@@ -67,7 +67,7 @@ def allocator(
 
     @cache
     def propose(size: int | None, bits: tuple[int, ...]) -> Allocation | None:
-        return proposal(size, None if budget.max_latency is None else budget.max_latency / slowness(), bits)
+        return proposal(size, None if budget.max_latency is None else budget.max_latency / slowness(bits), bits)
 
     return propose
 

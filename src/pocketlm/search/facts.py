@@ -20,7 +20,7 @@ FEWEST_PIECES = 0.4
 # Texts whose length is looked at.
 SAMPLED = 1_000
 
-# What a student of so many bytes (None: of any) keeps, or None where nothing does.
+# What a student of so many bytes (None: of any), embeddings in one of these bits, keeps; or None where nothing does.
 Allocator = Callable[[int | None, tuple[int, ...]], Allocation | None]
 
 

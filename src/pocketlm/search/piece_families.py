@@ -200,15 +200,18 @@ def _allocated_starts(facts: Facts, budget: Budget) -> list[Start]:
     """What one sensitivity pass over the teacher proposes for the bytes and the time allowed."""
     if facts.allocator is None:
         return []
-    sizes = PROPOSED if budget.max_size is None else (budget.max_size,)
-    ladder = "" if budget.max_size is None else LADDER
-    made = [Start(_encoder(SmallTransformer(), facts, ALLOCATED_TEXTS), size, ladder) for size in sizes]
-    return [one for one in made if _allocated_filled(one.steps, facts, one.size)]
+    pinned = facts.pinned.get("quantize.bits")
+    ladder, made = "" if budget.max_size is None else LADDER, []
+    for size in PROPOSED if budget.max_size is None else (budget.max_size,):
+        found = facts.allocator(size, BITS if pinned is None else (pinned,))
+        if found is not None:
+            *steps, stored = _encoder(SmallTransformer(), facts, ALLOCATED_TEXTS)
+            made.append(Start((*steps, replace(stored, bits=found.bits)), size, ladder))
+    return made
 
 
 def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
-    pinned = facts.pinned.get("quantize.bits")
-    found = None if facts.allocator is None else facts.allocator(size, BITS if pinned is None else (pinned,))
+    found = None if facts.allocator is None else facts.allocator(size, (steps[-1].bits,))
     if found is None:
         return None
     pieces = min(facts.pieces, facts.pinned.get("small-transformer.pieces", facts.pieces))
@@ -217,13 +220,13 @@ def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | 
     name = f"transformer allocated {found.depth} layers, {heads} heads, {units:,} units, rank {found.rank}"
     around = FRAME + GRAPH + facts.labels * (facts.width + 18)
     name += f", {found.bits} bit" if found.bits < 8 else ""
-    return Filled((student, *steps[1:-1], replace(steps[-1], bits=found.bits)), around + found.bytes, name)
+    return Filled((student, *steps[1:]), around + found.bytes, name)
 
 
 def _allocated_knobs(facts: Facts) -> Mapping[str, Knob | None]:
     chosen = ("depth", "heads", "ffn", "rank")
     own: dict[str, Knob | None] = {f"small-transformer.{name}": None for name in chosen}
-    return {**own, "quantize.bits": None, **_untaught(facts)}
+    return {**own, **_untaught(facts)}
 
 
 def _convnet_knobs(facts: Facts) -> Mapping[str, Knob | None]:

@@ -162,7 +162,8 @@ def _tables(
 ) -> dict[tuple[int, int], float]:
     """What embeddings of each rank and bits lose: the share of their spread that is not in them, of the states' energy.
 
-    They are cut and stored as a student's are, see `students.pieces.factorize` and `runtime.packed`.
+    They are cut and stored as a student's are (`students.pieces.factorize`, `runtime.packed`), which cuts those of
+    places beside them.
     """
     whole = teacher_embeddings(context.pretrained)
     assert whole is not None and pieces.old is not None
