@@ -182,8 +182,9 @@ def _summarize(result: dict[str, Any], job: Job) -> None:
     from pocketlm.report.commands import sample_words
 
     out = console()
-    for note in (*result["data"]["notes"], *(result["teacher"] or {"notes": ()})["notes"]):
-        out.print(f"note: {note}", markup=False)
+    teacher = result["teacher"]
+    for note in dict.fromkeys([*result["data"]["notes"], *(teacher["notes"] if teacher else [])]):
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
     out.print(candidates_table(result))
     out.print(result["verdict"]["text"], style="bold", markup=False)
     if result["pocket"]:
