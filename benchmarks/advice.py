@@ -16,6 +16,7 @@ import argparse
 import datetime
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,12 @@ def cases(data: Path, work: Path) -> dict[str, dict[str, Any]]:
     }
 
 
+def data_of(case: str) -> str:
+    """What data a case is about; smart-home commands of all languages are from the same intents."""
+    name = case.partition(" ")[0]
+    return name.partition(":")[0] if name.startswith("smart-home:") else name
+
+
 def searched(settings: dict[str, Any], limits: dict[str, Any], work: Path) -> dict[str, Any]:
     """The result of a search within these limits."""
     pocket = str(work / f"{limits['max_size']}.pocket")
@@ -106,7 +113,8 @@ def fronts(results: Path) -> list[Case]:
 
 def held(done: dict[str, Any]) -> list[Case]:
     """The cases in what this script or search_front.py wrote."""
-    return [Case.from_json(one["case"]) for one in done["cases"].values()]
+    found = [Case.from_json(one["case"]) for one in done["cases"].values()]
+    return [replace(one, data=data_of(one.data)) for one in found]
 
 
 def compressed(results: Path) -> list[Compressed]:
@@ -176,7 +184,7 @@ def main() -> None:
             limits = {"max_size": size, "max_latency": given.latency}
             able = pocketlm.advise(**settings, **limits)["able"]
             result = searched(settings, {**limits, "trials": given.trials}, own)
-            case = Case.of(key, name.partition(" ")[0], able, result)
+            case = Case.of(key, data_of(name), able, result)
             seconds = round(result["seconds"])
             about = {"date": datetime.date.today().isoformat(), "seconds": seconds, "case": case.to_json()}
             done["cases"][key] = {**about, "search": result["search"], "forecast": result.get("forecast")}

@@ -26,8 +26,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from advice import data_of
 from low_resource import keep
-from small_peers import PEERS, Lot, rights
+from small_peers import PEERS, TAUGHT, Lot, rights
 
 import pocketlm
 from pocketlm import build
@@ -121,7 +122,9 @@ def run(case: str, settings: dict[str, Any], size: str, given: argparse.Namespac
         for seed in range(given.seeds):
             result = asked(settings, size, sampler, seed, given, work)
             if sampler == "tpe" and not seed:
-                told = Case.of(f"{case} {size}, any latency", case, able, result).to_json()
+                told = Case.of(
+                    f"{case} {size}, {given.latency or 'any latency'}", data_of(case), able, result
+                ).to_json()
             trials, chosen = result["search"]["trials"], result["chosen"]
             timed = [one for one in result["candidates"] if "seconds" in one]
             found[f"{sampler} {seed}"] = {
@@ -143,7 +146,7 @@ def run(case: str, settings: dict[str, Any], size: str, given: argparse.Namespac
 
 
 def beside(settings: dict[str, Any], size: str) -> dict[str, Any]:
-    """Accuracy on test and bytes of each peer within the size; of one that has nothing so small None."""
+    """Accuracy on test and bytes of each peer within the size; None of one that has nothing so small."""
     given = {name: value for name, value in settings.items() if name not in ("job", "teacher")}
     prepared = prepare(Job(settings["job"], **given))
     train, dev, test = (
@@ -153,6 +156,8 @@ def beside(settings: dict[str, Any], size: str) -> dict[str, Any]:
     lot = Lot(train, dev, [text for text, _ in test], parse_size(size), encoder)
     found: dict[str, Any] = {}
     for name, peer in PEERS.items():
+        if name == TAUGHT and encoder is None:
+            continue
         began = time.monotonic()
         said = peer(lot)
         about = said and {"accuracy": rights(said, [label for _, label in test]), "size_bytes": said.size_bytes}

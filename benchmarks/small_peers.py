@@ -1,8 +1,9 @@
 """Peers that can be made to fit a budget of bytes: each learns from the training rows and says labels of test rows.
 
 fastText tunes itself and quantizes itself to the size (Joulin et al. 2016; `autotuneModelSize`); TF-IDF with a linear
-SVM keeps the features that tell most about the labels; Model2Vec has as many dimensions in int8 as fit.
-Dev rows are what fastText and Model2Vec choose by, as in a fit without --refit; nothing learns from them.
+SVM keeps the features that tell most about the labels, its weights in int8; Model2Vec has as many dimensions in int8 as
+fit, or more of them for clusters of pieces. Dev rows are what all of them choose by, as in a fit that does not learn
+from dev; nothing learns from them.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Of fastText's own search; a fit of so many bytes takes minutes, too.
+from pocketlm.runtime.words import words
+
+# Of fastText's own search, which is over when they are: a busy machine makes it worse.
 TUNING_SECONDS = 300
-# Its files turn out a few hundredths larger than it was asked for.
-ASKED = 0.95
-DIMENSIONS = (256, 128, 64, 32)
+# Sizes are told too low by its search, the more so the smaller they are: so often it is asked for less.
+ASKED, ROUNDS = 0.95, 3
+# Strengths of the SVM, and shares of pieces that Model2Vec has vectors of, that dev chooses from; steps of dimensions.
+STRENGTHS, CLUSTERS, STEP, WIDEST = (0.3, 1.0, 3.0), (1.0, 0.25), 16, 256
 
 Rows = Sequence[tuple[str, str]]
 
@@ -34,6 +38,12 @@ class Lot(NamedTuple):
     max_bytes: int
     encoder: str | None
 
+    @property
+    def chosen_by(self) -> Rows:
+        """Dev rows of labels that training rows have."""
+        taught = {label for _, label in self.train}
+        return [row for row in self.dev if row[1] in taught]
+
 
 class Said(NamedTuple):
     """Labels of the lot's texts, and the bytes that said them."""
@@ -43,42 +53,45 @@ class Said(NamedTuple):
 
 
 def fasttext(lot: Lot) -> Said | None:
-    """One thread, so that its seed decides; None where its own search found nothing so small."""
+    """None where its own search finds nothing so small."""
     import fasttext as library
 
-    names = {label: f"__label__{place}" for place, label in enumerate(sorted({label for _, label in lot.train}))}
-    labels = {name: label for label, name in names.items()}
+    asked = ASKED * lot.max_bytes
     with tempfile.TemporaryDirectory() as folder:
+        names = {label: f"__label__{place}" for place, label in enumerate(sorted({label for _, label in lot.train}))}
+        labels = {name: label for label, name in names.items()}
         files = {}
-        for name, rows in (("train", lot.train), ("dev", lot.dev)):
+        for name, rows in (("train", lot.train), ("dev", lot.chosen_by)):
             files[name] = str(Path(folder, f"{name}.txt"))
-            lines = [f"{names[label]} {_tokens(text)}\n" for text, label in rows if label in names]
+            lines = [f"{names[label]} {_tokens(text)}\n" for text, label in rows]
             Path(files[name]).write_text("".join(lines), "utf-8")
-        try:
-            model = library.train_supervised(
-                input=files["train"], autotuneValidationFile=files["dev"], autotuneDuration=TUNING_SECONDS,
-                autotuneModelSize=f"{int(ASKED * lot.max_bytes) // 1000}K", thread=1, seed=0, verbose=0,
-            )  # fmt: skip
-        except RuntimeError:  # "could not find a model within the size"
-            return None
-        model.save_model(str(Path(folder, "model.ftz")))
-        size = Path(folder, "model.ftz").stat().st_size
-        if size > lot.max_bytes:
-            return None
-        # its own `predict` asks numpy 2 for an array without a copy; what it wraps is the same
-        said = [labels[model.f.predict(_tokens(text) + "\n", 1, 0.0, "strict")[0][1]] for text in lot.texts]
-    return Said(said, size)
+        for _ in range(ROUNDS):
+            try:
+                model = library.train_supervised(
+                    input=files["train"], autotuneValidationFile=files["dev"], autotuneDuration=TUNING_SECONDS,
+                    autotuneModelSize=f"{int(asked) // 1000}K", thread=1, seed=0, verbose=0,
+                )  # fmt: skip
+            except RuntimeError as error:
+                if "model size" in str(error):
+                    return None
+                raise
+            model.save_model(str(Path(folder, "model.ftz")))
+            size = Path(folder, "model.ftz").stat().st_size
+            if size <= lot.max_bytes:
+                # its own `predict` asks numpy 2 for an array without a copy; what it wraps is the same
+                said = [model.f.predict(_tokens(text) + "\n", 1, 0.0, "strict")[0][1] for text in lot.texts]
+                return Said([labels[one] for one in said], size)
+            asked *= ASKED * lot.max_bytes / size
+    return None
 
 
 def _tokens(text: str) -> str:
-    """Lower-cased words and marks, as fastText's examples prepare text."""
-    import re
-
-    return " ".join(re.findall(r"\w+|[^\w\s]", text.lower()))
+    """Lower-cased words and marks, words whole in every script."""
+    return " ".join(words(text.lower()))
 
 
 def linear(lot: Lot) -> Said | None:
-    """Word 1-2 and char_wb 2-5 TF-IDF of the features of highest chi², float32 weights, with a linear SVM."""
+    """Word 1-2 and char_wb 2-5 TF-IDF of the features of highest chi², int8 weights, with a linear SVM."""
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.feature_selection import chi2
@@ -87,7 +100,7 @@ def linear(lot: Lot) -> Said | None:
 
     labels = [label for _, label in lot.train]
     kinds = (
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, norm=None),
+        TfidfVectorizer(tokenizer=words, token_pattern=None, ngram_range=(1, 2), sublinear_tf=True, norm=None),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, norm=None),
     )
     learnt = [one.fit_transform([text for text, _ in lot.train]).tocsc() for one in kinds]
@@ -102,10 +115,13 @@ def linear(lot: Lot) -> Said | None:
         return [best[best < first], best[best >= first] - first]
 
     def stored(count: int) -> int:
-        """Bytes of names, of what makes them rare, and of one weight a label."""
-        own = [(list(map(str, name[places])), np.zeros(len(places), np.float32))
+        """Bytes of names, of how rare they are in 16 bits, of one weight a label in 8, and of its scale and bias."""
+        own = [(list(map(str, name[places])), np.zeros(len(places), np.float16))
                for name, places in zip(names, kept(count), strict=True)]  # fmt: skip
-        return len(pickle.dumps([own, sorted(set(labels)), np.zeros((len(set(labels)), count + 1), np.float32)]))
+        every = sorted(set(labels))
+        return len(
+            pickle.dumps([own, every, np.zeros((len(every), count), np.int8), np.zeros((2, len(every)), np.float32)])
+        )
 
     # features differ in bytes, so their count is found by halving
     fewest, most = 0, len(order) + 1
@@ -114,52 +130,82 @@ def linear(lot: Lot) -> Said | None:
         fewest, most = (middle, most) if stored(middle) <= lot.max_bytes else (fewest, middle)
     if not fewest:
         return None
+    places = kept(fewest)
 
     def features(blocks: Sequence[Any]) -> Any:
-        places = kept(fewest)
         return hstack([normalize(one[:, own]) for one, own in zip(blocks, places, strict=True) if len(own)]).tocsr()
 
-    model = LinearSVC().fit(features(learnt), labels)
-    said = model.predict(features([one.transform(list(lot.texts)).tocsc() for one in kinds]))
-    return Said([str(label) for label in said], stored(fewest))
+    def read(texts: Sequence[str]) -> Any:
+        return features([one.transform(list(texts)).tocsc() for one in kinds])
+
+    def rounded(strength: float) -> Any:
+        model = LinearSVC(C=strength).fit(features(learnt), labels)
+        scales = np.maximum(np.abs(model.coef_).max(axis=1, keepdims=True), 1e-12) / 127
+        model.coef_ = np.rint(model.coef_ / scales) * scales
+        return model
+
+    unseen, gold = (
+        read([text for text, _ in lot.chosen_by]) if lot.chosen_by else None,
+        [one[1] for one in lot.chosen_by],
+    )
+    tried = [rounded(strength) for strength in (STRENGTHS if gold else (1.0,))]
+    model = max(tried, key=lambda one: one.score(unseen, gold)) if gold else tried[0]
+    return Said([str(label) for label in model.predict(read(lot.texts))], stored(fewest))
 
 
 def model2vec(lot: Lot) -> Said | None:
-    """The static model of most dimensions that fits, fine-tuned, its vectors in int8; None without an encoder."""
-    if lot.encoder is None:
+    """A static model of most dimensions that fit, fine-tuned, its vectors in int8; of two such what is best on dev."""
+    found = [made for share in CLUSTERS if (made := _static(lot, share)) is not None]
+    gold = [label for _, label in lot.chosen_by]
+    texts = [text for text, _ in lot.chosen_by]
+
+    def right(one: tuple[Any, int]) -> float:
+        return rights(Said([str(label) for label in one[0].predict(texts)], 0), gold) if gold else 0.0
+
+    if not found:
         return None
+    pipeline, size = max(found, key=right)
+    return Said([str(one) for one in pipeline.predict(list(lot.texts))], size)
+
+
+def _static(lot: Lot, share: float) -> tuple[Any, int] | None:
+    """A pipeline and its bytes, with a vector for so many of the pieces; None where none of STEP dimensions fits."""
     from model2vec.distill import distill
     from model2vec.model import quantize_model
     from model2vec.train import StaticModelForClassification
+    from tokenizers import Tokenizer
 
-    for dimensions in DIMENSIONS:
-        if len(_vocabulary(lot.encoder)) * dimensions > lot.max_bytes:
-            continue
-        classifier = StaticModelForClassification.from_static_model(
-            model=distill(model_name=lot.encoder, pca_dims=dimensions)
-        )
-        text, label = ([row[place] for row in lot.train] for place in (0, 1))
-        held = [row for row in lot.dev if row[1] in set(label)]
-        classifier.fit(text, label, X_val=[row[0] for row in held], y_val=[row[1] for row in held])
+    if lot.encoder is None:
+        raise ValueError("Model2Vec starts from an encoder")
+    pieces = Tokenizer.from_file(str(Path(lot.encoder, "tokenizer.json"))).get_vocab_size()
+    vectors, rest = int(share * pieces), 0
+    texts, labels = ([row[place] for row in lot.train] for place in (0, 1))
+    held = ([row[place] for row in lot.chosen_by] or None for place in (0, 1))
+    held_texts, held_labels = held
+    for _ in range(ROUNDS):
+        dimensions = min(WIDEST, (lot.max_bytes - rest) // vectors // STEP * STEP)
+        if dimensions < STEP:
+            return None
+        static = distill(model_name=lot.encoder, pca_dims=dimensions)
+        classifier = StaticModelForClassification.from_static_model(model=static)
+        classifier.fit(texts, labels, X_val=held_texts, y_val=held_labels)
         pipeline = classifier.to_pipeline()
-        pipeline.model = quantize_model(pipeline.model, quantize_to="int8")
+        clusters = None if share == 1 else vectors
+        pipeline.model = quantize_model(pipeline.model, vocabulary_quantization=clusters, quantize_to="int8")
         with tempfile.TemporaryDirectory() as folder:
             pipeline.save_pretrained(folder)
             size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
         if size <= lot.max_bytes:
-            return Said([str(one) for one in pipeline.predict(list(lot.texts))], size)
+            return pipeline, size
+        rest = size - vectors * dimensions
     return None
 
 
-def _vocabulary(encoder: str) -> dict[str, int]:
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_file(str(Path(encoder, "tokenizer.json"))).get_vocab()
-
-
+# Those that start from an encoder are asked where there is one.
+TAUGHT = "Model2Vec, int8"
 PEERS: dict[str, Callable[[Lot], Said | None]] = {
-    "fastText, tuned and quantized by itself": fasttext, "TF-IDF of chosen features, linear SVM": linear,
-    "Model2Vec, int8": model2vec,
+    "fastText, tuned and quantized by itself": fasttext, "TF-IDF of chosen features, linear SVM, int8": linear,
+    TAUGHT: model2vec,
 }  # fmt: skip
 
 

@@ -130,6 +130,6 @@ def test_a_proposal_of_the_teachers_parts_counts_as_a_transformer():
 
 def test_what_comes_with_the_package_is_read():
     cases, models = known_cases(), known_models()
-    assert len(cases) >= 5 and len({one.data for one in cases}) >= 3
+    assert len(cases) >= 5 and len({one.data for one in cases}) >= 2
     assert all(one.job["task"] and set(one.able) == set(one.tried) for one in cases)
     assert {one.kind for one in models} == {"encoder", "decoder"} and all(0.5 < one.ratio < 2 for one in models)

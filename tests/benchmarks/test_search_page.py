@@ -13,7 +13,7 @@ MACHINE = {"cpu": "a processor", "vectors": "AVX2", "cores": 2, "python": "3.11"
 
 def searched(search, chance):
     trial = {"start": True, "figures": {"quality": 0.9, "size_bytes": 1000, "latency_p50_ms": 0.1}}
-    run = {"trials": [trial], "chosen": "n-grams", "test": {"value": 0.88}, "seconds": 9.0}
+    run = {"trials": [trial], "chosen": "n-grams", "test": {"value": 0.88}, "seconds": 9.0, "status": "met"}
     volumes = {"tpe 0": search, "random 0": chance, "rules": 1.0}
     return {"volumes": volumes, "runs": {"tpe 0": run, "random 0": run}, "date": "2026-01-02"}
 
@@ -29,17 +29,24 @@ def test_every_peer_that_fits_counts():
     cases = {f"banking77 {size}": searched(2.0, 1.0) for size in ("100kB", "2MB")}
     peers = {
         "banking77 100kB": {"one": {"accuracy": 0.8, "size_bytes": 90_000}, "other": None},
-        "banking77 2MB": {
-            "one": {"accuracy": 0.88, "size_bytes": 1_000_000},
-            "other": {"accuracy": 0.9, "size_bytes": 2},
-        },
+        "banking77 2MB": {"other": {"accuracy": 0.9, "size_bytes": 2}, "one": {"accuracy": 0.88, "size_bytes": 10}},
         "news 2MB": {"one": {"accuracy": 0.99, "size_bytes": 1}},
     }
     lines = beside_peers(cases, peers)
     assert "| banking77 | 100kB | 88.0% | 80.0% (90 kB) | - |" in lines
+    assert "| banking77 | 2MB | 88.0% | 88.0% (10 B) | 90.0% (2 B) |" in lines
     assert "beats or ties a peer that fits: 2 of 3 (bar all: missed)" in lines[-1]
     assert "news" not in " ".join(lines), "nothing was searched there"
     assert beside_peers(cases, {}) == []
+
+
+@pytest.mark.parametrize("run", [{"status": "missed"}, {"status": "missed", "test": None, "chosen": None}])
+def test_a_search_that_missed_its_budget_beats_nobody(run):
+    case = searched(2.0, 1.0)
+    case["runs"]["tpe 0"] = {**case["runs"]["tpe 0"], **run}
+    lines = beside_peers({"news 2MB": case}, {"news 2MB": {"one": {"accuracy": 0.1, "size_bytes": 10}, "other": None}})
+    assert "| news | 2MB | missed | 10.0% (10 B) | - |" in lines
+    assert "0 of 1 (bar all: missed)" in lines[-1]
 
 
 @pytest.mark.parametrize(("right", "word"), [(True, "2 of 2 ended rightly (bar all: reached)"),
