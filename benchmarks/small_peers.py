@@ -65,15 +65,17 @@ def fasttext(lot: Lot) -> Said | None:
             files[name] = str(Path(folder, f"{name}.txt"))
             lines = [f"{names[label]} {_tokens(text)}\n" for text, label in rows]
             Path(files[name]).write_text("".join(lines), "utf-8")
-        for _ in range(ROUNDS):
+        for seed in range(ROUNDS):
             try:
                 model = library.train_supervised(
                     input=files["train"], autotuneValidationFile=files["dev"], autotuneDuration=TUNING_SECONDS,
-                    autotuneModelSize=f"{int(asked) // 1000}K", thread=1, seed=0, verbose=0,
+                    autotuneModelSize=f"{int(asked) // 1000}K", thread=1, seed=seed, verbose=0,
                 )  # fmt: skip
             except RuntimeError as error:
                 if "model size" in str(error):
                     return None
+                if "NaN" in str(error) and seed < ROUNDS - 1:
+                    continue  # training diverged; with another seed it need not
                 raise
             model.save_model(str(Path(folder, "model.ftz")))
             size = Path(folder, "model.ftz").stat().st_size

@@ -38,8 +38,8 @@ def library(sizes, asked):
     def train_supervised(autotuneModelSize, **settings):
         asked.append(int(autotuneModelSize.removesuffix("K")))
         size = sizes[len(asked) - 1]
-        if size is None:
-            raise RuntimeError("Couldn't fulfil model size constraint: please increase `autotuneModelSize`.")
+        if isinstance(size, str):
+            raise RuntimeError(size)
 
         def save_model(path):
             with open(path, "wb") as file:
@@ -58,7 +58,18 @@ def test_what_is_too_large_is_asked_for_anew(monkeypatch):
     assert asked == [95, 75]
 
 
-@pytest.mark.parametrize("sizes", [[None], [200_000, 190_000, 180_000]])
+def test_what_diverged_is_trained_anew_and_what_goes_on_failing_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fasttext", library(["Encountered NaN.", 99_000], []))
+    assert fasttext(lot(100_000)).size_bytes == 99_000
+    monkeypatch.setitem(sys.modules, "fasttext", library(["Encountered NaN."] * 3, []))
+    with pytest.raises(RuntimeError, match="NaN"):
+        fasttext(lot(100_000))
+
+
+TOO_SMALL = "Couldn't fulfil model size constraint: please increase `autotuneModelSize`."
+
+
+@pytest.mark.parametrize("sizes", [[TOO_SMALL], [200_000, 190_000, 180_000]])
 def test_where_nothing_is_so_small_there_is_none(sizes, monkeypatch):
     asked = []
     monkeypatch.setitem(sys.modules, "fasttext", library(sizes, asked))
