@@ -159,7 +159,11 @@ def beside(settings: dict[str, Any], size: str) -> dict[str, Any]:
         if name == TAUGHT and encoder is None:
             continue
         began = time.monotonic()
-        said = peer(lot)
+        try:
+            said = peer(lot)
+        except RuntimeError as error:  # a peer that breaks is said, not hidden, and stops nothing
+            found[name] = {"failed": str(error)}
+            continue
         about = said and {"accuracy": rights(said, [label for _, label in test]), "size_bytes": said.size_bytes}
         found[name] = about and {**about, "seconds": round(time.monotonic() - began)}
     return found

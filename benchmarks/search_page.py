@@ -73,12 +73,15 @@ def beside_peers(cases: dict[str, Any], peers: dict[str, Any]) -> list[str]:
         case, size = key.rsplit(" ", 1)
         told = "missed" if reached is None else f"{reached:.1%}"
         lines.append(f"| {case} | {size} | {told} | " + " | ".join(said) + " |")
-        beaten += [reached is not None and reached >= one["accuracy"] for one in own.values() if one]
+        fitting = [one["accuracy"] for one in own.values() if one and "accuracy" in one]
+        beaten += [reached is not None and reached >= accuracy for accuracy in fitting]
     verdict = bar(bool(beaten) and all(beaten))
     return [*lines, "", f"- beats or ties a peer that fits: {sum(beaten)} of {len(beaten)} (bar all: {verdict})."]
 
 
 def _peer(one: dict[str, Any] | None) -> str:
+    if one and "failed" in one:
+        return f"failed: {one['failed']}"
     return f"{one['accuracy']:.1%} ({format_size(one['size_bytes'])})" if one else "-"
 
 

@@ -29,12 +29,16 @@ def test_every_peer_that_fits_counts():
     cases = {f"banking77 {size}": searched(2.0, 1.0) for size in ("100kB", "2MB")}
     peers = {
         "banking77 100kB": {"one": {"accuracy": 0.8, "size_bytes": 90_000}, "other": None},
-        "banking77 2MB": {"other": {"accuracy": 0.9, "size_bytes": 2}, "one": {"accuracy": 0.88, "size_bytes": 10}},
+        "banking77 2MB": {
+            "other": {"accuracy": 0.9, "size_bytes": 2},
+            "third": {"failed": "NaN"},
+            "one": {"accuracy": 0.88, "size_bytes": 10},
+        },
         "news 2MB": {"one": {"accuracy": 0.99, "size_bytes": 1}},
     }
     lines = beside_peers(cases, peers)
-    assert "| banking77 | 100kB | 88.0% | 80.0% (90 kB) | - |" in lines
-    assert "| banking77 | 2MB | 88.0% | 88.0% (10 B) | 90.0% (2 B) |" in lines
+    assert "| banking77 | 100kB | 88.0% | 80.0% (90 kB) | - |  |" in lines
+    assert "| banking77 | 2MB | 88.0% | 88.0% (10 B) | 90.0% (2 B) | failed: NaN |" in lines
     assert "beats or ties a peer that fits: 2 of 3 (bar all: missed)" in lines[-1]
     assert "news" not in " ".join(lines), "nothing was searched there"
     assert beside_peers(cases, {}) == []
