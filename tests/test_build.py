@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import pocketlm
+from pocketlm import build
 from pocketlm.data.columns import detect
 from pocketlm.data.examples import examples
 from pocketlm.data.source import load
@@ -17,6 +19,7 @@ from pocketlm.errors import BudgetMissed, OutputError, UnitError, UserError
 from pocketlm.job import Job, job_from_mapping, read_job
 from pocketlm.measure.quality import evaluate
 from pocketlm.pocket.format import read_pocket
+from pocketlm.progress import Deadline
 from pocketlm.tasks.prepare import read_labelled
 
 SMALL = {"max_size": "30kB", "label": "category", "text": "text"}
@@ -387,3 +390,14 @@ def test_a_recipe_that_cannot_be_followed_is_refused(csv_file, tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         pocketlm.fit(str(csv_file), recipe=str(tmp_path / "no.yaml"), output=str(tmp_path / "m.pocket"), **SMALL)
     assert not (tmp_path / "m.work").exists()
+
+
+def test_training_again_that_time_cut_short_is_not_what_is_kept():
+    class Cut:
+        context = SimpleNamespace(deadline=Deadline.after(0))
+
+        def __call__(self, recipe):
+            return object()
+
+    chosen = SimpleNamespace(settled="a recipe")
+    assert build._refit(chosen, Cut(), None, None) is chosen
