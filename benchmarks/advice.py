@@ -16,7 +16,6 @@ import argparse
 import datetime
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +112,7 @@ def fronts(results: Path) -> list[Case]:
 
 def held(done: dict[str, Any]) -> list[Case]:
     """The cases in what this script or search_front.py wrote."""
-    found = [Case.from_json(one["case"]) for one in done["cases"].values()]
-    return [replace(one, data=data_of(one.data)) for one in found]
+    return [Case.from_json(one["case"]) for one in done["cases"].values()]
 
 
 def compressed(results: Path) -> list[Compressed]:

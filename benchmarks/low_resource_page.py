@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cross_lingual
 import few_shot
 import numpy as np
 from low_resource import SETS, judged
@@ -148,13 +149,18 @@ def smart_home(found: dict[str, Any]) -> list[str]:
         arms.setdefault(row["target"], {})[row["arm"]] = value
     names = list(dict.fromkeys(row["arm"] for row in found["rows"]))
     about = found["about"]
+    settings = about["settings"]
+    told = {
+        cross_lingual.ALONE: "of one a language, learnt from 50 of its rows",
+        cross_lingual.MIXED: f"of one for all these, learnt from 50 rows of each beside {settings['sources']}",
+        cross_lingual.ZERO: "of one for all that learnt from the others alone",
+    }
+    texts = "; texts of these languages without labels were given, too" if settings["unlabelled"] else ""
     lines = [
         "## Smart-home commands in other languages", "",
         taken(about["machine"], "cross_lingual.py", [one["date"] for one in found["fits"].values()]), "",
-        f"Frame accuracy on test of Pockets of at most {about['settings']['max_size']}: of one a language, learnt from "
-        "50 of its rows; of one for all these languages, learnt from 50 rows of each beside "
-        f"{about['settings']['sources']}; and of one for all that learnt from the others alone"
-        f"{', texts of these languages without labels beside them' if about['settings']['unlabelled'] else ''}.", "",
+        f"Frame accuracy on test of Pockets of at most {settings['max_size']}: "
+        f"{'; '.join(told[name] for name in told if name in names)}{texts}.", "",
         f"| language | {' | '.join(names)} |", "| --- " * (1 + len(names)) + "|",
     ]  # fmt: skip
     for target, own in arms.items():

@@ -182,8 +182,7 @@ def _static(lot: Lot, share: float) -> tuple[Any, int] | None:
     pieces = Tokenizer.from_file(str(Path(lot.encoder, "tokenizer.json"))).get_vocab_size()
     vectors, rest = int(share * pieces), 0
     texts, labels = ([row[place] for row in lot.train] for place in (0, 1))
-    held = ([row[place] for row in lot.chosen_by] or None for place in (0, 1))
-    held_texts, held_labels = held
+    held_texts, held_labels = ([row[place] for row in lot.chosen_by] or None for place in (0, 1))
     for _ in range(ROUNDS):
         dimensions = min(WIDEST, (lot.max_bytes - rest) // vectors // STEP * STEP)
         if dimensions < STEP:
