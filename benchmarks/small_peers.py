@@ -157,7 +157,9 @@ def linear(lot: Lot) -> Said | None:
 
 def model2vec(lot: Lot) -> Said | None:
     """A static model of most dimensions that fit, fine-tuned, its vectors in int8; of two such what is best on dev."""
-    found = [made for share in CLUSTERS if (made := _static(lot, share)) is not None]
+    if lot.encoder is None:
+        raise ValueError("Model2Vec starts from an encoder; give --encoder")
+    found = [made for share in CLUSTERS if (made := _static(lot, lot.encoder, share)) is not None]
     gold = [label for _, label in lot.chosen_by]
     texts = [text for text, _ in lot.chosen_by]
 
@@ -170,16 +172,14 @@ def model2vec(lot: Lot) -> Said | None:
     return Said([str(one) for one in pipeline.predict(list(lot.texts))], size)
 
 
-def _static(lot: Lot, share: float) -> tuple[Any, int] | None:
+def _static(lot: Lot, encoder: str, share: float) -> tuple[Any, int] | None:
     """A pipeline and its bytes, with a vector for so many of the pieces; None where none of STEP dimensions fits."""
     from model2vec.distill import distill
     from model2vec.model import quantize_model
     from model2vec.train import StaticModelForClassification
     from tokenizers import Tokenizer
 
-    if lot.encoder is None:
-        raise ValueError("Model2Vec starts from an encoder")
-    pieces = Tokenizer.from_file(str(Path(lot.encoder, "tokenizer.json"))).get_vocab_size()
+    pieces = Tokenizer.from_file(str(Path(encoder, "tokenizer.json"))).get_vocab_size()
     vectors, rest = int(share * pieces), 0
     texts, labels = ([row[place] for row in lot.train] for place in (0, 1))
     held_texts, held_labels = ([row[place] for row in lot.chosen_by] or None for place in (0, 1))
@@ -187,7 +187,7 @@ def _static(lot: Lot, share: float) -> tuple[Any, int] | None:
         dimensions = min(WIDEST, (lot.max_bytes - rest) // vectors // STEP * STEP)
         if dimensions < STEP:
             return None
-        static = distill(model_name=lot.encoder, pca_dims=dimensions)
+        static = distill(model_name=encoder, pca_dims=dimensions)
         classifier = StaticModelForClassification.from_static_model(model=static)
         classifier.fit(texts, labels, X_val=held_texts, y_val=held_labels)
         pipeline = classifier.to_pipeline()
