@@ -34,7 +34,7 @@ try:
     from pocketlm.modelling import fit_modeller
     from pocketlm.opening import to_learn_from, ways_of, with_data, with_vectors
     from pocketlm.recipe.recipe import Recipe
-    from pocketlm.recipe.run import Prefixes
+    from pocketlm.recipe.run import TRAINED, Prefixes
     from pocketlm.search.allocator import allocator
     from pocketlm.search.asked import Asked, check_floors
     from pocketlm.search.attempt import Crew, Here
@@ -140,6 +140,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         if final is not None and job.refit and not deadline.passed:
             progress.stage("training the chosen recipe again on train and dev")
             whole = replace(context, lesson=join(context.lesson, more), searched=context, timed=True)
+            whole = replace(whole, trained=final.pocket.with_name(TRAINED))
             again = _runner(job, prepared, teacher, whole, work, prefixes, replace(asked, floors=()), ("train", "dev"))
             final = _refit(final, again, judged, forecast)
         progress.stage("measuring the chosen Pocket")

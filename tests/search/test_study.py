@@ -25,7 +25,7 @@ def test_rules_of_thumb_come_first_and_others_follow():
     assert len(set(map(str, (one.recipe.to_json() for one in outcomes)))) == len(outcomes), "none is tried twice"
 
 
-@pytest.mark.parametrize(("texts", "around"), [(10_000, 6), (20_000, 3), (500_000, 1)])
+@pytest.mark.parametrize(("texts", "around"), [(10_000, 6), (20_000, 3), (500_000, 0)])
 def test_of_many_texts_fewer_recipes_are_tried_unasked(texts, around, monkeypatch):
     monkeypatch.setattr("pocketlm.search.study.AROUND", 6)
     space = Space(replace(FACTS, texts=texts), BUDGET)
@@ -33,7 +33,7 @@ def test_of_many_texts_fewer_recipes_are_tried_unasked(texts, around, monkeypatc
     assert len(outcomes) == made.wanted == len(space.starts) + around
 
 
-@pytest.mark.parametrize(("dev_rows", "around"), [(240, 6), (100, 2), (10, 1)])
+@pytest.mark.parametrize(("dev_rows", "around"), [(240, 6), (100, 2), (10, 0)])
 def test_where_dev_tells_little_fewer_recipes_are_tried_unasked(dev_rows, around, monkeypatch):
     monkeypatch.setattr("pocketlm.search.study.AROUND", 6)
     _, outcomes, made = explore(World(), Plan(), dev_rows=dev_rows)

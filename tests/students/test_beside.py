@@ -13,10 +13,10 @@ from pocketlm.model.stack import unstack
 from pocketlm.outputs import texts_of
 from pocketlm.progress import Silent
 from pocketlm.recipe.recipe import Recipe
-from pocketlm.recipe.run import Prefixes, run_recipe
+from pocketlm.recipe.run import TRAINED, Prefixes, run_recipe
 from pocketlm.runtime.load import load
 from pocketlm.runtime.vectors import cosine
-from pocketlm.students import solve
+from pocketlm.students import distill, solve
 from pocketlm.students.beside import BesideNgrams
 from pocketlm.students.distill import Distill
 from pocketlm.students.imitate import Imitate
@@ -28,6 +28,7 @@ from pocketlm.students.solve import Solve, beside, features, labelled, unit_rows
 from pocketlm.students.transformer import SmallTransformer
 from pocketlm.train.frozen import Seen, pooled_vectors
 from pocketlm.train.lesson import join, lesson
+from pocketlm.train.loop import train
 from pocketlm.train.teach import ask
 
 SMALL = SmallTransformer(depth=1, heads=2, ffn=16, rank=16, dropout=0.0)
@@ -209,6 +210,34 @@ def test_a_recipe_of_labels_begins_anew_on_more_rows(tuned):
     again = run_recipe(recipe, replace(tuned, lesson=more, searched=tuned), prefixes=prefixes)
     anew = run_recipe(recipe, replace(tuned, lesson=more))
     assert torch.equal(again.model.module.table, anew.model.module.table)
+
+
+def test_an_encoder_that_was_chosen_goes_on_from_its_weights(tuned, tmp_path, monkeypatch):
+    recipe = Recipe((SMALL, Distill(epochs=3, rate=1e-3), Quantize(bits=8)))
+    more = join(tuned.lesson, lesson(tuned.dev, tuned.outputs).with_teacher(tuned.lesson.taught))
+    prefixes = Prefixes()
+    first = run_recipe(recipe, tuned, tmp_path, prefixes)
+    kept, begun = torch.load(tmp_path / TRAINED, weights_only=True), []
+    (tmp_path / TRAINED).unlink()
+    run_recipe(replace(recipe, steps=(*recipe.steps[:2], Quantize(bits=4))), tuned, tmp_path, prefixes)  # began alike
+
+    def seen(model, given, objective, schedule, *rest, **settings):
+        weights = {name: one.clone() for name, one in model.module.state_dict().items()}
+        begun.append((weights, len(given), schedule.epochs, schedule.rate))
+        return train(model, given, objective, schedule, *rest, **settings)
+
+    monkeypatch.setattr(distill, "train", seen)
+    whole = replace(tuned, lesson=more, searched=tuned, trained=tmp_path / TRAINED)
+    again = run_recipe(recipe, whole)
+    assert again.recipe.steps[1] == first.recipe.steps[1] == recipe.steps[1]
+    assert begun[0][1:] == (len(more), 1, 5e-4)
+    for name, weight in begun[0][0].items():
+        assert torch.equal(weight, kept[name].float())
+    (tmp_path / TRAINED).unlink()
+    run_recipe(recipe, whole)
+    assert begun[1][1:] == (len(more), 3, 1e-3)
+    run_recipe(Recipe((HashedNgrams(buckets=2**12, width=8), Distill(epochs=1))), tuned, tmp_path)
+    assert not (tmp_path / TRAINED).exists()
 
 
 def test_students_that_began_alike_keep_what_was_chosen_then(tuned):

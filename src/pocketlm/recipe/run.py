@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pocketlm.export.pocket import Exported, export, untrained_latency
 from pocketlm.model.task_model import TaskModel
+from pocketlm.model.transformer import SmallEncoder
 from pocketlm.pocket.work import digest
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.students.distill import Distill
@@ -18,6 +22,9 @@ from pocketlm.students.quantize import Quantize
 from pocketlm.students.solve import Solve
 from pocketlm.train.context import FitContext
 from pocketlm.train.loop import Pace
+
+# Weights of a student that was trained to be chosen.
+TRAINED = "trained.pt"
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,31 @@ class Prefixes:
         self.kept[digest(recipe.to_json()[: self.passes])] = (model.copy(), tuple(records), tuple(steps))
 
 
+def _contexts(recipe: Recipe, context: FitContext, trained: int | None) -> tuple[FitContext, FitContext, int]:
+    """What the first passes look at, what those after them do, and the place of the first of these.
+
+    They differ where a chosen recipe runs again, on more rows: what imitates stays what it was, and so does what is
+    trained from the place `trained` on, in the file that it goes on from.
+    """
+    imitated = 1 + max((place for place, step in enumerate(recipe.steps) if isinstance(step, Imitate)), default=-1)
+    if imitated or any(isinstance(step, Solve) and step.words for step in recipe.steps):
+        context = replace(context.as_pretrained, searched=context.searched)
+    if context.searched is None:
+        return context, context, 0
+    if imitated:
+        return context.searched.as_pretrained, context, imitated
+    return (context, context, 0) if trained is None else (context.searched, context, trained)
+
+
+def _leave(model: TaskModel, context: FitContext, folder: Path | None) -> None:
+    """Keep an encoder's weights in 16 bits, where it may be chosen and go on from them. n-grams learn fast enough."""
+    if folder is None or context.searched is not None or not isinstance(model.module, SmallEncoder):
+        return
+    weights = {name: one.half() if one.is_floating_point() else one for name, one in model.module.state_dict().items()}
+    torch.save(weights, folder / f"{TRAINED}.partial")
+    os.replace(folder / f"{TRAINED}.partial", folder / TRAINED)
+
+
 def run_recipe(
     recipe: Recipe, context: FitContext, folder: Path | None = None, prefixes: Prefixes | None = None,
     pace: Pace | None = None,
@@ -98,28 +130,33 @@ def run_recipe(
 
     folder: for checkpoints, so that it can resume. prefixes: students that began alike, to start from. What imitates
     learns from no label: where the recipe was chosen before and runs again on more rows, it is still what it was then.
+    An encoder that was trained then goes on from there, for a part of its epochs; it leaves its weights in the folder.
     pace: of the recipe's first `distill`. Raises Paused where it says not to go on.
     """
     trained = next((place for place, step in enumerate(recipe.steps) if isinstance(step, Distill)), None)
-    imitated = 1 + max((place for place, step in enumerate(recipe.steps) if isinstance(step, Imitate)), default=-1)
-    if imitated or any(isinstance(step, Solve) and step.words for step in recipe.steps):
-        context = replace(context.as_pretrained, searched=context.searched)
-    first = context.searched.as_pretrained if imitated and context.searched is not None else context
-    if not imitated and context.searched is not None:
+    further = context.trained if trained is not None and context.trained and context.trained.is_file() else None
+    first, context, until = _contexts(recipe, replace(context, trained=None), trained if further else None)
+    if first is context and context.searched is not None:
         prefixes = None  # they learnt from fewer rows
     found = prefixes.find(recipe) if prefixes is not None else None
     model: TaskModel | None = None if found is None else found[0]
     records: list[PassRecord] = [] if found is None else list(found[1])
     quality: float | None = records[-1].quality_after if records else None
     steps = [*(found[2] if found is not None else ()), *recipe.steps[len(records) :]]
+    if model is not None and trained == len(records) - 1:
+        _leave(model, context, folder)
     for place in range(len(records), len(recipe.steps)):
         step = recipe.steps[place]
         checkpoint = None if folder is None else folder / f"{place}-{step.name}.checkpoint"
         before, began = (model.parameters if model else 0, weight_bytes(model)), time.monotonic()
-        given = first if place < imitated else context
-        model = step(model, replace(given, checkpoints=checkpoint, pace=pace if place == trained else None))
+        given = replace(first if place < until else context, checkpoints=checkpoint)
+        if place == trained:
+            given = replace(given, pace=pace, trained=further if until == place else None)
+        model = step(model, given)
         steps[place] = replace(step, **model.spec.settled)
         model = model.settled()
+        if place == trained:
+            _leave(model, context, folder)
         after = context.figure(model) if place else None
         records.append(
             PassRecord(

@@ -46,7 +46,7 @@ HOW_COSTS_ARE_TAKEN = (
 
 REFIT = (
     "The figures on dev are those of the student that had not seen dev; "
-    "the student in the file was trained in the same way on train and dev rows."
+    "the student in the file was trained on train and dev rows, in the same way or further."
 )
 
 

@@ -42,8 +42,8 @@ optuna.logging.disable_default_handler()
 # Quality, bytes, milliseconds, and bytes of memory.
 DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize", "minimize")
 # Recipes that are tried around the rules of thumb where nobody says how many, and texts that all of them together may
-# read an epoch: of more texts each takes minutes, and fewer are tried. For each of them dev has so many rows at least:
-# of many that few rows judge one seems better by chance.
+# read an epoch: of more texts each takes minutes, and fewer are tried, or none. For each of them dev has so many rows
+# at least: of many that few rows judge one seems better by chance.
 AROUND, AROUND_TEXTS, AROUND_DEV = 6, 60_000, 40
 # What a study writes down of its trials.
 STUDY_VERSION = 2
@@ -202,7 +202,7 @@ class Exploration:
         if self.plan.more is not None:
             return self._added(self.plan.more)
         most = AROUND_TEXTS // max(1, self.space.facts.texts), self.judge.dev_rows // AROUND_DEV
-        around = min(AROUND, max(1, min(most)))
+        around = min(AROUND, *most)
         return len(self.starts) + len(self.own) + around if self.plan.trials is None else self.plan.trials
 
     def _added(self, more: int) -> int:

@@ -5,8 +5,10 @@ Hinton et al. 2015, arXiv:1503.02531, with hidden states or relations where shap
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
+
+import torch
 
 from pocketlm.errors import RecipeError
 from pocketlm.knobs import Choice, Real, knob
@@ -15,6 +17,9 @@ from pocketlm.model.task_model import TaskModel
 from pocketlm.train.context import FitContext
 from pocketlm.train.loop import Schedule, gains_from_bf16, train
 from pocketlm.train.losses import Objective
+
+# Of a student that goes on: its share of the epochs, and of the peak rate.
+FURTHER, FURTHER_RATE = 1 / 3, 1 / 2
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,18 @@ class Distill:
         if min(self.epochs, self.batch_size, self.patience) < 1 or self.decay < 0:
             raise ValueError("epochs, batch_size and patience are at least 1, and decay at least 0")
 
+    @property
+    def further(self) -> Distill:
+        """What a student that has learnt by this still needs, to learn from a few more rows as well."""
+        return replace(self, epochs=max(1, round(FURTHER * self.epochs)), rate=FURTHER_RATE * self.rate)
+
     def __call__(self, model: TaskModel | None, context: FitContext) -> TaskModel:
         """The trained model; without a teacher it learns from the labels alone."""
         if model is None:
             raise RecipeError("distill needs a student; put it after a pass that builds one")
+        if context.trained is not None:
+            model.module.load_state_dict(torch.load(context.trained, weights_only=True))
+            return self.further(model, replace(context, trained=None))
         taught = context.lesson.taught
         bag = isinstance(model.module, BagModule)
         objective = Objective(

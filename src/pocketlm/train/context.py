@@ -31,6 +31,7 @@ class FitContext:
     as `Objective` has it. seen: vectors of texts by the encoder as it was pretrained, kept for the next student that
     learns from them. frozen: whether the teacher is the encoder as it was pretrained, with a head. searched: where a
     chosen recipe runs again on more rows, the context it was chosen in, whose texts are all that `imitate` learns from.
+    trained: there, the file of an encoder's weights after the training it was chosen for, from which it goes on.
     timed: whether the student's latency is taken after each pass.
     """
 
@@ -50,6 +51,7 @@ class FitContext:
     seen: Seen = field(default_factory=Seen)
     frozen: bool = False
     searched: FitContext | None = None
+    trained: Path | None = None
     timed: bool = False
     progress: Progress = field(default_factory=Silent)
     deadline: Deadline = field(default_factory=Deadline)
