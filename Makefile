@@ -59,6 +59,7 @@ bench-low-resource: $(VENV)/dev
 		--teacher "$(MODELS)/me5-small" --unlabelled 3000 --out benchmarks/results/low_resource_afrisenti.json
 	$(BIN)/python benchmarks/few_shot.py --data "$(DATA)" --teacher "$(MODELS)/me5-small" \
 		--out benchmarks/results/few_shot.json
+	$(BIN)/python benchmarks/active_learning.py --data "$(DATA)" --out benchmarks/results/active_learning.json
 	$(BIN)/python benchmarks/trim.py --data "$(DATA)" --teacher "$(MODELS)/me5-small" --out benchmarks/results/trim.json
 	$(BIN)/python benchmarks/cross_lingual.py --teacher "$(MODELS)/me5-small" --unlabelled --variants 1 \
 		--time-limit 45m --out benchmarks/results/cross_lingual.json

@@ -9,14 +9,18 @@ judge. --teacher ENCODER uses its vectors in place of dimensions made of n-grams
 from __future__ import annotations
 
 import argparse
-import json
+import datetime
 import time
 from pathlib import Path
+from typing import Any
+
+from low_resource import keep
 
 from pocketlm.cli.label import replayed_lines
 from pocketlm.labelling.simulate import Replay, replay
 from pocketlm.labelling.start import Wish, labelled_features
 from pocketlm.labelling.strategies import STRATEGIES
+from pocketlm.measure.machine import describe
 
 # name: (file, columns of text and label, labelled rows at the end, rows a batch, seeds)
 SETS = {
@@ -35,19 +39,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, help="labelled rows at the end, in place of the set's own")
     parser.add_argument("--seeds", type=int)
     given = parser.parse_args(arguments)
-    results = {}
+    sets: dict[str, Any] = {}
     for name in given.sets.split(","):
         file, text, label, most, batch, seeds = SETS[name]
         began = time.process_time()
         wish = Wish(str(given.data / file), teacher=given.teacher, text=text, label=label)
         texts, labels, known = labelled_features(wish)
         how = Replay(tuple(given.strategies.split(",")), given.rows or most, batch, given.seeds or seeds)
-        results[name] = replay(texts, labels, known, how)
-        results[name] |= {"teacher": given.teacher is not None, "cpu_seconds": round(time.process_time() - began, 1)}
-        print(f"{name}: {results[name]['rows']:,} rows, {how.seeds} seeds, {results[name]['cpu_seconds']} s of CPU")
-        print("\n".join(replayed_lines(results[name])), flush=True)
+        sets[name] = replay(texts, labels, known, how) | {"seeds": how.seeds, "teacher": given.teacher is not None}
+        sets[name]["cpu_seconds"] = round(time.process_time() - began, 1)
+        print(f"{name}: {sets[name]['rows']:,} rows, {how.seeds} seeds, {sets[name]['cpu_seconds']} s of CPU")
+        print("\n".join(replayed_lines(sets[name])), flush=True)
     if given.out is not None:
-        given.out.write_text(json.dumps(results, ensure_ascii=False) + "\n", "utf-8")
+        keep({"machine": describe(), "date": datetime.date.today().isoformat(), "sets": sets}, given.out)
     return 0
 
 

@@ -1,8 +1,8 @@
 """The figures of languages and data with few resources as docs/low-resource-benchmarks.md: low_resource_page.py FOLDER.
 
 FOLDER holds what low_resource.py wrote (low_resource_news.json, low_resource_sib.json, low_resource_afrisenti.json),
-and few_shot.json, trim.json, cross_lingual.json and pretrain.json of the scripts of those names; a part whose file is
-missing is left out.
+and few_shot.json, active_learning.json, trim.json, cross_lingual.json and pretrain.json of the scripts of those names;
+a part whose file is missing is left out.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from tasks_page import held
 PAGE = Path(__file__).parents[1] / "docs" / "low-resource-benchmarks.md"
 # How much of a fit's gain is asked for, in points.
 BARS = {"masakhanews": 2, "sib200": 6, "afrisenti": 2}
+# Places of a curve that are shown, as shares of its length.
+SHOWN = (0, 0.1, 0.2, 0.35, 0.65, 1)
 NAMES = {"masakhanews": "MasakhaNEWS", "sib200": "SIB-200", "afrisenti": "AfriSenti"}
 
 
@@ -107,6 +109,32 @@ def gain_at(runs: list[dict[str, Any]], rows: int) -> float | None:
     own, peer = by_way.get("default fit", {}), by_way.get(few_shot.PEER, {})
     shared = set(own) & set(peer)
     return 100 * float(np.mean([own[key] - peer[key] for key in shared])) if shared else None
+
+
+def asked_first(found: dict[str, Any]) -> list[str]:
+    """active_learning.py."""
+    lines = [
+        "## Which rows to label first", "", taken(found["machine"], "active_learning.py", [found["date"]]), "",
+        "Accuracy of the light model of `pocketlm label` on training rows held out, by labelled rows, each strategy "
+        "beside rows drawn at random; means of the seeds, and intervals of the whole curve's gain over them.", "",
+    ]  # fmt: skip
+    for name, one in found["sets"].items():
+        names, sizes = list(one["curves"]), one["sizes"]
+        lines += [
+            f"{name}, {one['rows']:,} rows of {one['classes']} classes, {one['held_out']:,} of them held out by each "
+            f"of {one['seeds']} seeds:", "",
+            f"| rows | {' | '.join(names)} |", f"| --- {'| --- ' * len(names)}|",
+        ]  # fmt: skip
+        for place in sorted({round(share * (len(sizes) - 1)) for share in SHOWN}):
+            means = [100 * float(np.mean([curve[place] for curve in one["curves"][own]["accuracy"]])) for own in names]
+            lines.append(f"| {sizes[place]} | {' | '.join(f'{mean:.1f}' for mean in means)} |")
+        gains = [_signed(one["curves"][own]["mean_gain"]) if own != "random" else "" for own in names]
+        lines += [f"| whole curve, over random | {' | '.join(gains)} |", ""]
+    return lines
+
+
+def _signed(gain: dict[str, float]) -> str:
+    return f"{100 * gain['value']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
 
 
 def trimmed(found: dict[str, Any]) -> list[str]:
@@ -198,7 +226,8 @@ def pretrained(found: dict[str, Any]) -> list[str]:
 
 PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "low_resource_sib": beside_linear, "low_resource_news": beside_linear, "low_resource_afrisenti": beside_linear,
-    "few_shot": by_rows, "trim": trimmed, "cross_lingual": smart_home, "pretrain": pretrained,
+    "few_shot": by_rows, "active_learning": asked_first, "trim": trimmed, "cross_lingual": smart_home,
+    "pretrain": pretrained,
 }  # fmt: skip
 
 

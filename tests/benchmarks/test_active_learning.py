@@ -14,4 +14,4 @@ def test_every_set_is_replayed(tmp_path, capsys):
     words = ["--data", str(tmp_path), "--sets", "banking77", "--rows", "50", "--seeds", "1"]
     assert main([*words, "--strategies", "mixed", "--out", str(out)]) == 0
     assert "mixed over random" in capsys.readouterr().out
-    assert set(json.loads(out.read_text("utf-8"))["banking77"]["curves"]) == {"mixed", "random"}
+    assert set(json.loads(out.read_text("utf-8"))["sets"]["banking77"]["curves"]) == {"mixed", "random"}

@@ -64,3 +64,14 @@ def test_trimming_transfer_and_pretraining_have_their_parts():
                   "trimmed after fine-tuning, at most 0.2 points lost: 0 of 2 languages, 1.0 points",
                   "trimmed before fine-tuning, at most 0.2 points lost: 1 of 1 languages, -1.0 points"):  # fmt: skip
         assert words in made
+
+
+def test_a_strategy_is_told_beside_random():
+    curves = {
+        "margin": {"accuracy": [[0.2, 0.5], [0.4, 0.7]], "mean_gain": {"value": 0.05, "low": -0.01, "high": 0.1}},
+        "random": {"accuracy": [[0.1, 0.4], [0.3, 0.6]], "mean_gain": {"value": 0.0, "low": 0.0, "high": 0.0}},
+    }
+    one = {"rows": 1_000, "classes": 3, "held_out": 300, "sizes": [10, 20], "curves": curves, "seeds": 2}
+    made = page({"active_learning": {"machine": MACHINE, "date": "2026-01-02", "sets": {"some": one}}})
+    assert "| 10 | 30.0 | 20.0 |" in made and "| 20 | 60.0 | 50.0 |" in made
+    assert "| whole curve, over random | +5.0 [-1.0, +10.0] |  |" in made
