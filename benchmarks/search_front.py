@@ -10,7 +10,7 @@ to its end, so that of as many recipes it never has less time than the search; t
 is the front of figures on dev: its hypervolume over quality, bytes and milliseconds (the last two by their logarithm)
 above the worst figures that any of them found. The first search of each is a case for advice.py, too. Beside them the
 peers of small_peers.py on the same rows of Banking77 and of news, each made to fit the budget. What is done is kept in
-FILE; the same command goes on.
+FILE; the same command goes on, and commands of other --cases may run beside it.
 """
 
 from __future__ import annotations
@@ -205,6 +205,20 @@ def table(done: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def kept(given: argparse.Namespace) -> dict[str, Any]:
+    """What FILE holds by now: another process may be at other cases."""
+    found: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
+    return found or {"trials": given.trials, "latency": given.latency, "machine": describe(), "cases": {}, "peers": {}}
+
+
+def add(given: argparse.Namespace, part: str, key: str, found: dict[str, Any]) -> None:
+    """Keep what was found, beside all that is in FILE by now."""
+    done = kept(given)
+    done[part][key] = found
+    keep(done, given.out)
+    print(key, found["volumes"] if part == "cases" else found, flush=True)
+
+
 def main() -> None:
     """Every case and budget that is not done yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -216,24 +230,18 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    done: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
-    done = done or {"trials": given.trials, "latency": given.latency, "machine": describe(), "cases": {}, "peers": {}}
     for case, settings in cases(given.data).items():
         for size in given.budgets:
             key = f"{case} {size}"
             if given.cases and case not in given.cases:
                 continue
-            if "label" in settings and key not in done["peers"]:
-                done["peers"][key] = beside(settings, size)
-                keep(done, given.out)
-                print(key, done["peers"][key], flush=True)
-            if key not in done["cases"]:
+            if "label" in settings and key not in kept(given)["peers"]:
+                add(given, "peers", key, beside(settings, size))
+            if key not in kept(given)["cases"]:
                 work = given.out.with_suffix(".work") / case.replace(":", "-")
                 work.mkdir(parents=True, exist_ok=True)
-                done["cases"][key] = run(case, settings, size, given, work)
-                keep(done, given.out)
-                print(key, done["cases"][key]["volumes"], flush=True)
-    print(table(done["cases"]))
+                add(given, "cases", key, run(case, settings, size, given, work))
+    print(table(kept(given)["cases"]))
 
 
 if __name__ == "__main__":

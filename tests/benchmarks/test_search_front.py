@@ -1,6 +1,7 @@
 """The benchmark of the search: its volumes are exact, and its table says them."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import search_front as search
@@ -47,3 +48,13 @@ def test_the_table_compares_medians():
     said = search.table({"banking77 2MB": {"volumes": volumes, "runs": runs}})
     assert "banking77 | 2MB | 2.00 | 2.00 | a | 90.0 / 80.0 | 9 / 11 | 88.0" in said
     assert "median over random: 2.00; least 2.00" in said
+
+
+def test_what_another_process_kept_stays(tmp_path):
+    given = SimpleNamespace(out=tmp_path / "front.json", trials=2, latency=None)
+    search.add(given, "cases", "a 1MB", {"volumes": {"tpe 0": 1.0}})
+    before = search.kept(given)
+    search.add(given, "cases", "b 1MB", {"volumes": {"tpe 0": 2.0}})  # as another one would, meanwhile
+    search.add(given, "peers", "a 1MB", {"linear": None})
+    assert before["cases"].keys() == {"a 1MB"} and search.kept(given)["cases"].keys() == {"a 1MB", "b 1MB"}
+    assert search.kept(given)["peers"] == {"a 1MB": {"linear": None}}
