@@ -116,7 +116,8 @@ def asked_first(found: dict[str, Any]) -> list[str]:
     lines = [
         "## Which rows to label first", "", taken(found["machine"], "active_learning.py", [found["date"]]), "",
         "Accuracy of the light model of `pocketlm label` on training rows held out, by labelled rows, each strategy "
-        "beside rows drawn at random; means of the seeds, and intervals of the whole curve's gain over them.", "",
+        "beside rows drawn at random; means of the seeds, and intervals of the whole curve's gain, over seeds and rows "
+        "held out.", "",
     ]  # fmt: skip
     for name, one in found["sets"].items():
         names, sizes = list(one["curves"]), one["sizes"]

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
+import fcntl
 import json
 import math
 import statistics
@@ -213,9 +214,11 @@ def kept(given: argparse.Namespace) -> dict[str, Any]:
 
 def add(given: argparse.Namespace, part: str, key: str, found: dict[str, Any]) -> None:
     """Keep what was found, beside all that is in FILE by now."""
-    done = kept(given)
-    done[part][key] = found
-    keep(done, given.out)
+    with given.out.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = kept(given)
+        done[part][key] = found
+        keep(done, given.out)
     print(key, found["volumes"] if part == "cases" else found, flush=True)
 
 

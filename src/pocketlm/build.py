@@ -34,7 +34,7 @@ try:
     from pocketlm.modelling import fit_modeller
     from pocketlm.opening import to_learn_from, ways_of, with_data, with_vectors
     from pocketlm.recipe.recipe import Recipe
-    from pocketlm.recipe.run import TRAINED, Prefixes
+    from pocketlm.recipe.run import FURTHER_VERSION, TRAINED, Prefixes
     from pocketlm.search.allocator import allocator
     from pocketlm.search.asked import Asked, check_floors
     from pocketlm.search.attempt import Crew, Here
@@ -139,8 +139,10 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         final = None if chosen is None else chosen.trial
         if final is not None and job.refit and not deadline.passed:
             progress.stage("training the chosen recipe again on train and dev")
-            whole = replace(context, lesson=join(context.lesson, more), searched=context, timed=True)
-            whole = replace(whole, trained=final.pocket.with_name(TRAINED))
+            whole = replace(
+                context, lesson=join(context.lesson, more), searched=context, timed=True,
+                trained=final.pocket.with_name(TRAINED),
+            )  # fmt: skip
             again = _runner(job, prepared, teacher, whole, work, prefixes, replace(asked, floors=()), ("train", "dev"))
             final = _refit(final, again, judged, forecast)
         progress.stage("measuring the chosen Pocket")
@@ -306,6 +308,7 @@ def _runner(
         "taught": context.lesson.taught is not None, **({"parallel": True} if prepared.parallel else {}),
         "max_length": job.max_length, "frozen": context.frozen, "lexicon": LEXICON_VERSION,
         "focus": job.focus, "pocketlm": __version__, "head": head,
+        **({"further": FURTHER_VERSION} if context.trained and context.trained.is_file() else {}),
     }  # fmt: skip
 
     return Runner(context, work, depends, head, prefixes, asked)
@@ -330,7 +333,11 @@ def _refit(chosen: Trial, run: Runner, judged: Judge, forecast: Forecast | None)
         details={
             **chosen.details,
             "passes": passes,
-            "refit": {"seconds": again.details["seconds"], "int8": again.details["int8"]},
+            "refit": {
+                "seconds": again.details["seconds"],
+                "int8": again.details["int8"],
+                "further": chosen.pocket.with_name(TRAINED).is_file(),
+            },
         },
     )
     kept = judged.verdict(trial).met or not judged.verdict(chosen).met

@@ -51,8 +51,9 @@ class Job:
     `data` are all there is beside its test; 0 for none. teacher_anyway: use the teacher though it does not cover the
     language. recipe: a YAML file with the one recipe to try, or a Pocket whose recipe it is. compete: more recipes,
     that compete with those searched. set: what settings of the search may be, such as "quantize.bits=4,8". trials:
-    recipes that are tried; None for those of rules of thumb and some around them. add_trials: so many more than a
-    search tried before. resume: go on with a search that there has to be; without it one is begun where there is none.
+    recipes that are tried; None for those of rules of thumb and, of not too many texts, a few around them.
+    add_trials: so many more than a search tried before. resume: go on with a search that there has to be; without
+    it one is begun where there is none.
     sampler: what asks for recipes, of SAMPLERS. storage: where the study of the search is kept, a database URL; None
     for a file in `work`. ray: the address of a Ray cluster that tries recipes and asks the teacher, or "local" for one
     that is started here. workers: recipes that are tried at once; without a cluster so many are asked for ahead, as

@@ -227,6 +227,16 @@ def test_every_pass_of_every_student_is_what_was_set(settings, families):
                 assert all(value in wanted for value in found)
 
 
+@pytest.mark.parametrize(("layers", "epochs"), [("0:12x1536 3:12x1536 5:12x1536", 1), ("0:2x64", 2)])
+def test_a_proposal_of_most_of_its_teacher_sees_each_of_very_many_texts_once(layers, epochs):
+    def found(size, bits):
+        return Allocation(layers, 32, bits[0], 90_000, 0.1, 0.0)
+
+    facts = replace(FACTS, texts=75_500, single=True, taught=True, encoder=True, allocator=found)
+    own = next(one for one in Space(facts, Budget.parse("8MB")).starts if one.family == "allocated")
+    assert own.recipe.steps[1].epochs == epochs
+
+
 def test_what_no_student_can_be_is_refused():
     with pytest.raises(RecipeError, match="small-transformer.depth: no student that is tried here"):
         Space(replace(TAUGHT, layers=4), Budget(), ["small-transformer.depth=12", "search.family=transformer"])

@@ -41,6 +41,12 @@ def test_where_dev_tells_little_fewer_recipes_are_tried_unasked(dev_rows, around
     assert {one.recipe.name for one in outcomes if one.trusted} == set(names(made.starts))
 
 
+def test_chance_asks_for_one_recipe_at_least(monkeypatch):
+    monkeypatch.setattr("pocketlm.search.study.AROUND", 6)
+    _, outcomes, _ = explore(World(), Plan(sampler="random"), space=Space(replace(FACTS, texts=500_000), BUDGET))
+    assert len(outcomes) == 1
+
+
 def test_a_search_finds_better_than_rules_of_thumb():
     best, _outcomes, _ = explore(World(), Plan(trials=30))
     world = World()

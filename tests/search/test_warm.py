@@ -49,6 +49,16 @@ def test_what_was_best_before_is_asked_for_after_rules_of_thumb(tmp_path):
     assert names(outcomes)[: len(space.starts)] == names(cold)[: len(space.starts)]
 
 
+def test_what_was_best_before_is_tried_where_nothing_else_is_around_rules_of_thumb(tmp_path, monkeypatch):
+    monkeypatch.setattr("pocketlm.search.study.AROUND", 6)
+    budget, other = Budget.parse("3MB"), Budget.parse("2.5MB")
+    space = Space(replace(FACTS, texts=500_000), other)
+    explore(World(), plan(tmp_path, "first", budget, trials=30), budget)
+    _, outcomes, made = explore(World(), plan(tmp_path, "second", other), other, space=space)
+    adopted = sum(one.user_attrs.get("from") == "first" for one in made.study.get_trials())
+    assert adopted and len(outcomes) == len(space.starts) + adopted
+
+
 def test_a_study_of_another_kind_of_job_teaches_nothing(tmp_path):
     budget = Budget.parse("3MB")
     explore(World(), plan(tmp_path, "first", budget, trials=12), budget)

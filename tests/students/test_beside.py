@@ -228,14 +228,16 @@ def test_an_encoder_that_was_chosen_goes_on_from_its_weights(tuned, tmp_path, mo
 
     monkeypatch.setattr(distill, "train", seen)
     whole = replace(tuned, lesson=more, searched=tuned, trained=tmp_path / TRAINED)
-    again = run_recipe(recipe, whole)
+    again = run_recipe(recipe, whole, prefixes=prefixes)  # of the search, which has the student after its training
     assert again.recipe.steps[1] == first.recipe.steps[1] == recipe.steps[1]
-    assert begun[0][1:] == (len(more), 1, 5e-4)
+    assert begun[0][1:] == (3 * len(tuned.dev), 1, 5e-4)
     for name, weight in begun[0][0].items():
         assert torch.equal(weight, kept[name].float())
+    alone = run_recipe(recipe, whole).model.module.state_dict()
+    assert all(torch.equal(weight, alone[name]) for name, weight in again.model.module.state_dict().items())
     (tmp_path / TRAINED).unlink()
     run_recipe(recipe, whole)
-    assert begun[1][1:] == (len(more), 3, 1e-3)
+    assert begun[2][1:] == (len(more), 3, 1e-3)
     run_recipe(Recipe((HashedNgrams(buckets=2**12, width=8), Distill(epochs=1))), tuned, tmp_path)
     assert not (tmp_path / TRAINED).exists()
 

@@ -101,7 +101,8 @@ def command(
         ),
     ] = None,
     trials: Annotated[
-        int | None, option("Recipes to try; without it those of rules of thumb and some around them.")
+        int | None,
+        option("Recipes to try; without it those of rules of thumb and, of not too many texts, a few around them."),
     ] = None,
     add_trials: Annotated[int | None, option("So many more than the search tried before.")] = None,
     resume: Annotated[

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from pocketlm.export.pocket import Exported, export, untrained_latency
@@ -21,10 +22,13 @@ from pocketlm.students.imitate import Imitate
 from pocketlm.students.quantize import Quantize
 from pocketlm.students.solve import Solve
 from pocketlm.train.context import FitContext
+from pocketlm.train.lesson import Lesson
 from pocketlm.train.loop import Pace
 
-# Weights of a student that was trained to be chosen.
-TRAINED = "trained.pt"
+# Weights of a student that was trained to be chosen, and how it goes on from them, to be told apart from other ways.
+TRAINED, FURTHER_VERSION = "trained.pt", 1
+# Texts that it learnt from before, for each new one.
+REHEARSED = 2
 
 
 @dataclass(frozen=True)
@@ -97,20 +101,31 @@ class Prefixes:
         self.kept[digest(recipe.to_json()[: self.passes])] = (model.copy(), tuple(records), tuple(steps))
 
 
-def _contexts(recipe: Recipe, context: FitContext, trained: int | None) -> tuple[FitContext, FitContext, int]:
-    """What the first passes look at, what those after them do, and the place of the first of these.
+def _first_passes(recipe: Recipe, context: FitContext, trained: int | None) -> tuple[FitContext, int]:
+    """What the first passes look at, and how many these are: where a chosen recipe runs again, on more rows.
 
-    They differ where a chosen recipe runs again, on more rows: what imitates stays what it was, and so does what is
-    trained from the place `trained` on, in the file that it goes on from.
+    What imitates is still what it was then, and so is what `distill`, at the place `trained`, goes on with.
     """
-    imitated = 1 + max((place for place, step in enumerate(recipe.steps) if isinstance(step, Imitate)), default=-1)
-    if imitated or any(isinstance(step, Solve) and step.words for step in recipe.steps):
-        context = replace(context.as_pretrained, searched=context.searched)
+    imitated = _imitated(recipe)
     if context.searched is None:
-        return context, context, 0
+        return context, 0
     if imitated:
-        return context.searched.as_pretrained, context, imitated
-    return (context, context, 0) if trained is None else (context.searched, context, trained)
+        return context.searched.as_pretrained, imitated
+    further = trained is not None and context.trained is not None and context.trained.is_file()
+    return (context.searched, trained) if further and trained is not None else (context, 0)
+
+
+def _imitated(recipe: Recipe) -> int:
+    """How many passes there are up to the last that imitates."""
+    return 1 + max((place for place, step in enumerate(recipe.steps) if isinstance(step, Imitate)), default=-1)
+
+
+def _new_texts(context: FitContext) -> Lesson:
+    """What the student has not learnt from before, and REHEARSED times as many others, lest it forget those."""
+    assert context.searched is not None
+    known, every = len(context.searched.lesson), len(context.lesson)
+    again = np.random.default_rng(context.seed).permutation(known)[: REHEARSED * (every - known)]
+    return context.lesson.at([*again.tolist(), *range(known, every)])
 
 
 def _leave(model: TaskModel, context: FitContext, folder: Path | None) -> None:
@@ -130,14 +145,17 @@ def run_recipe(
 
     folder: for checkpoints, so that it can resume. prefixes: students that began alike, to start from. What imitates
     learns from no label: where the recipe was chosen before and runs again on more rows, it is still what it was then.
-    An encoder that was trained then goes on from there, for a part of its epochs; it leaves its weights in the folder.
+    An encoder that was trained then, and left its weights in the folder, goes on from them with the new rows.
     pace: of the recipe's first `distill`. Raises Paused where it says not to go on.
     """
-    trained = next((place for place, step in enumerate(recipe.steps) if isinstance(step, Distill)), None)
-    further = context.trained if trained is not None and context.trained and context.trained.is_file() else None
-    first, context, until = _contexts(recipe, replace(context, trained=None), trained if further else None)
-    if first is context and context.searched is not None:
-        prefixes = None  # they learnt from fewer rows
+    imitated = _imitated(recipe)
+    distilled = (place for place, step in enumerate(recipe.steps) if isinstance(step, Distill) and not imitated)
+    trained = next(distilled, None)
+    if imitated or any(isinstance(step, Solve) and step.words for step in recipe.steps):
+        context = replace(context.as_pretrained, searched=context.searched)
+    first, until = _first_passes(recipe, context, trained)
+    if context.searched is not None and until < Prefixes.passes:
+        prefixes = None  # those learnt from fewer rows
     found = prefixes.find(recipe) if prefixes is not None else None
     model: TaskModel | None = None if found is None else found[0]
     records: list[PassRecord] = [] if found is None else list(found[1])
@@ -149,9 +167,11 @@ def run_recipe(
         step = recipe.steps[place]
         checkpoint = None if folder is None else folder / f"{place}-{step.name}.checkpoint"
         before, began = (model.parameters if model else 0, weight_bytes(model)), time.monotonic()
-        given = replace(first if place < until else context, checkpoints=checkpoint)
+        given = replace(first if place < until else context, checkpoints=checkpoint, trained=None)
         if place == trained:
-            given = replace(given, pace=pace, trained=further if until == place else None)
+            given = replace(given, pace=pace)
+            if until:
+                given = replace(given, trained=context.trained, lesson=_new_texts(context))
         model = step(model, given)
         steps[place] = replace(step, **model.spec.settled)
         model = model.settled()

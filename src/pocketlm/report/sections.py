@@ -46,7 +46,7 @@ HOW_COSTS_ARE_TAKEN = (
 
 REFIT = (
     "The figures on dev are those of the student that had not seen dev; "
-    "the student in the file was trained on train and dev rows, in the same way or further."
+    "the student in the file was trained {} on train and dev rows."
 )
 
 
@@ -73,7 +73,8 @@ def passes(result: Mapping[str, Any]) -> Markup:
         return Markup("")
     made = tables.passes_table(found, metric_name(_metric(result)))
     refit = part(part(result, "chosen"), "refit")
-    note = element("p", REFIT, class_="muted") if refit else None
+    how = "further" if refit and refit.get("further") else "in the same way"
+    note = element("p", REFIT.format(how), class_="muted") if refit else None
     return _section("passes", "What each pass cost and bought", note, passes_figure(result, found), made)
 
 

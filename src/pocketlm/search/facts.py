@@ -88,6 +88,11 @@ class Facts:
         seen = seen // TAGGING_SHARE if self.tagging else seen
         return max(2, min(60, round(seen / max(1, self.texts))))
 
+    def epochs_within(self, seen: int) -> int:
+        """Epochs in which at most `seen` texts are seen, each of them once at least, within reason."""
+        seen = seen // TAGGING_SHARE if self.tagging else seen
+        return max(1, min(60, seen // max(1, self.texts)))
+
     def fitting_pieces(self, kind: str, size: int | None, rest: int, a_piece: int) -> int:
         """As many of the teacher's pieces as fit beside `rest` bytes, or 0 where too few do. size: None for any.
 

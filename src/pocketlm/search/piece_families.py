@@ -25,8 +25,8 @@ from pocketlm.students.transformer import SmallTransformer
 # Texts a student sees in all, epochs times rows; and one that gives vectors, in batches of so many.
 STATIC_TEXTS, STATIC_VECTOR_TEXTS, STATIC_VECTOR_BATCH = 300_000, 500_000, 256
 ENCODER_TEXTS, ENCODER_VECTOR_TEXTS, ENCODER_VECTOR_BATCH = 290_000, 120_000, 64
-# A proposal begins as most of its fine-tuned teacher.
-ALLOCATED_TEXTS = 150_000
+# A proposal begins as a part of its fine-tuned teacher; one of at least this share of it has learnt most before.
+ALLOCATED_TEXTS, MOST_OF_IT = 150_000, 0.4
 # Of transformers that differ in size alone the largest that is fast enough is tried.
 LADDER = "transformer"
 # A reader has nearly all of its teacher and less to learn, which a higher rate would undo.
@@ -84,13 +84,13 @@ def _untaught(facts: Facts) -> dict[str, Knob | None]:
     }  # fmt: skip
 
 
-def _encoder(student: Any, facts: Facts, texts: int = ENCODER_TEXTS) -> Steps:
-    """The student, its training on so many texts in all where they are labelled, and how it is stored."""
+def _encoder(student: Any, facts: Facts, epochs: int | None = None) -> Steps:
+    """The student, its training, for so many epochs where texts are labelled, and how it is stored."""
     if facts.vectors:
         epochs = facts.epochs(ENCODER_VECTOR_TEXTS)
         taught = Distill(epochs, rate=5e-4, batch_size=ENCODER_VECTOR_BATCH, alpha=1.0, beta=1.0, decay=0.01)
         return replace(student, dropout=0.0), replace(taught, patience=max(4, epochs // 3)), Quantize(bits=8)
-    epochs = facts.epochs(READER_TEXTS if facts.asking else texts)
+    epochs = epochs or facts.epochs(READER_TEXTS if facts.asking else ENCODER_TEXTS)
     taught = Distill(
         epochs, rate=READING_RATE if facts.asking else 5e-4, batch_size=32, beta=1.0, decay=0.01,
         patience=max(4, epochs // 3), temperature=READING_TEMPERATURE if facts.asking else 8.0,
@@ -205,9 +205,18 @@ def _allocated_starts(facts: Facts, budget: Budget) -> list[Start]:
     for size in PROPOSED if budget.max_size is None else (budget.max_size,):
         found = facts.allocator(size, BITS if pinned is None else (pinned,))
         if found is not None:
-            *steps, stored = _encoder(SmallTransformer(), facts, ALLOCATED_TEXTS)
+            most = _share(found.layers, facts) >= MOST_OF_IT
+            epochs = facts.epochs_within(ALLOCATED_TEXTS) if most else facts.epochs(ALLOCATED_TEXTS)
+            *steps, stored = _encoder(SmallTransformer(), facts, epochs)
             made.append(Start((*steps, replace(stored, bits=found.bits)), size, ladder))
     return made
+
+
+def _share(layers: str, facts: Facts) -> float:
+    """The share of the weights of the teacher's layers that a proposal keeps."""
+    head = 4 * (facts.width // facts.heads)
+    kept = sum(head * heads + 2 * units for heads, units in SmallTransformer(layers=layers).sizes)
+    return kept / (facts.layers * (head * facts.heads + 2 * facts.ffn))
 
 
 def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:

@@ -18,7 +18,7 @@ from pocketlm.train.context import FitContext
 from pocketlm.train.loop import Schedule, gains_from_bf16, train
 from pocketlm.train.losses import Objective
 
-# Of a student that goes on: its share of the epochs, and of the peak rate.
+# Of a student that goes on with new texts: its share of the epochs, and of the peak rate.
 FURTHER, FURTHER_RATE = 1 / 3, 1 / 2
 
 

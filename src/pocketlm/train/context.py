@@ -31,7 +31,7 @@ class FitContext:
     as `Objective` has it. seen: vectors of texts by the encoder as it was pretrained, kept for the next student that
     learns from them. frozen: whether the teacher is the encoder as it was pretrained, with a head. searched: where a
     chosen recipe runs again on more rows, the context it was chosen in, whose texts are all that `imitate` learns from.
-    trained: there, the file of an encoder's weights after the training it was chosen for, from which it goes on.
+    trained: there, the file of an encoder's weights after its first `distill`, from which it goes on.
     timed: whether the student's latency is taken after each pass.
     """
 

@@ -55,6 +55,12 @@ class Lesson:
         """The same texts with a teacher's outputs."""
         return replace(self, taught=taught)
 
+    def at(self, places: Sequence[int]) -> Lesson:
+        """The texts at these places, as often as they occur, with all that is known of them."""
+        labels = {name: [rows[place] for place in places] for name, rows in self.labels.items()}
+        taught = None if self.taught is None else self.taught.at(places)
+        return Lesson(tuple(self.texts[place] for place in places), labels, taught)
+
 
 def lesson(examples: Sequence[Example], outputs: Sequence[Output]) -> Lesson:
     """Examples as numbers, in order; of pairs, which no model reads as one text, every text once."""
