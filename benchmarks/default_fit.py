@@ -54,9 +54,9 @@ def run(data: Path) -> dict[str, Any]:
         measured = measure_pocket(pocket, texts_for(model, rows))
         accuracy = evaluate(model, rows).to_json()["metrics"]["accuracy"]
     teacher = told["teacher"]["quality"]["test"]["accuracy"]
-    spent = {one["name"]: round(one["seconds"], 1) for one in told["candidates"] if "seconds" in one}
+    spent = [[one["name"], round(one["seconds"], 1)] for one in told["candidates"] if "seconds" in one]
     again = told["chosen"].get("refit")
-    spent |= {"the chosen one again": round(again["seconds"], 1)} if again else {}
+    spent += [["the chosen one again", round(again["seconds"], 1)]] if again else []
     return {
         "exit": done.returncode, "chosen": told["chosen"]["name"], "seconds": round(seconds, 1),
         "minutes": round(seconds / 60, 2), "size_bytes": measured["size_bytes"], "p50_ms": measured["latency_p50_ms"],

@@ -161,7 +161,7 @@ def test_a_teacher_is_distilled_into_tags(conll_file, teacher_folder, tmp_path):
 
 def test_the_chosen_recipe_is_trained_again_on_dev_rows_too(made, csv_file, tmp_path):
     plain = pocketlm.fit(str(csv_file), output=str(tmp_path / "m.pocket"), refit=False, **SMALL)
-    assert "refit" in made.data["chosen"] and "refit" not in plain.data["chosen"]
+    assert made.data["chosen"]["refit"]["further"] is False and "refit" not in plain.data["chosen"]
     assert plain.data["chosen"]["dev"] == made.data["chosen"]["dev"], "the figure that chose stays"
     assert plain.data["chosen"]["recipe"] == made.data["chosen"]["recipe"]
     assert plain.pocket.read_bytes() != made.pocket.read_bytes()
@@ -380,6 +380,23 @@ def test_the_recipe_of_a_pocket_alone_gives_the_same_bytes(made, csv_file, tmp_p
     again = pocketlm.fit(str(csv_file), recipe=str(made.pocket), output=str(tmp_path / "m.pocket"), **SMALL)
     assert again.pocket.read_bytes() == made.pocket.read_bytes()
     assert len(again.data["candidates"]) == 1
+
+
+def test_an_encoder_goes_on_when_it_learns_from_dev_rows_too(csv_file, tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "- {pass: small-transformer, depth: 1, width: 32, heads: 2, ffn: 64, rank: 32}\n"
+        "- {pass: distill, epochs: 6, rate: 0.001}\n- {pass: quantize, bits: 8}\n",
+        "utf-8",
+    )
+    settings = {**SMALL, "max_size": "500kB"}
+    first = pocketlm.fit(str(csv_file), recipe=str(own), output=str(tmp_path / "m.pocket"), **settings)
+    assert first.data["chosen"]["refit"]["further"] is True
+    assert "was trained further on train and dev rows" in first.report.read_text("utf-8")
+    steps = list(tmp_path.glob("m.work/student-*"))
+    assert len(steps) == 2 and sum((step / "trained.pt").is_file() for step in steps) == 1
+    again = pocketlm.fit(str(csv_file), recipe=str(first.pocket), output=str(tmp_path / "n.pocket"), **settings)
+    assert again.pocket.read_bytes() == first.pocket.read_bytes()
 
 
 def test_a_recipe_that_cannot_be_followed_is_refused(csv_file, tmp_path):

@@ -35,7 +35,7 @@ try:
     from pocketlm.opening import to_learn_from, ways_of, with_data, with_vectors
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import FURTHER_VERSION, TRAINED, Prefixes
-    from pocketlm.search.allocator import allocator
+    from pocketlm.search.allocator import LARGEST, allocator
     from pocketlm.search.asked import Asked, check_floors
     from pocketlm.search.attempt import Crew, Here
     from pocketlm.search.facts import Facts
@@ -70,8 +70,8 @@ except ModuleNotFoundError as error:
 logger = logging.getLogger(__name__)
 
 # An untrained student this much slower than allowed is not worth training. Of several sizes the largest is that takes
-# at most this share of the time.
-HOPELESS, LARGEST = 1.25, 0.95
+# at most LARGEST of the time.
+HOPELESS = 1.25
 
 
 def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) -> Result:

@@ -9,7 +9,7 @@ from pocketlm.budget import Budget
 from pocketlm.measure.calibrate import described
 from pocketlm.measure.device import Device
 from pocketlm.progress import Deadline
-from pocketlm.search.allocator import NEAR, ROOM, allocator, around_layers
+from pocketlm.search.allocator import LARGEST, NEAR, ROOM, allocator, around_layers
 from pocketlm.search.facts import Facts
 from pocketlm.search.space import Space, fast_enough
 from pocketlm.search.work import TextSize, work_of
@@ -54,9 +54,21 @@ def test_a_student_that_takes_longer_than_expected_makes_all_proposals_smaller(m
     propose = proposals(monkeypatch, ("20MB", f"{limit}ms"), timed)
     for size in (20_000_000, 8_000_000):
         assert whole(propose(size, BITS)) * 1.5 <= ROOM * limit * 1.01
-    assert len(asked) == 1 and asked[0].steps[0].layers == plain.layers, "one student is timed, the largest"
+    assert asked[0].steps[0].layers == plain.layers, "the largest is timed, and what is proposed in its place"
+    assert [one.steps[0].layers for one in asked[1:]] == [propose(20_000_000, BITS).layers]
     # one that is faster than expected allows no more than was allowed
     assert proposals(monkeypatch, ("20MB", f"{limit}ms"), lambda recipe: 0.01)(20_000_000, BITS) == plain
+
+
+def test_proposals_become_smaller_until_one_is_fast_enough(monkeypatch):
+    limit, asked = 0.5, []
+
+    def timed(recipe):  # what takes long does not take less in a smaller one
+        asked.append(0.15 + 1.1 * HOST.milliseconds(work_of(recipe, FACTS, TEXT)))
+        return asked[-1]
+
+    assert proposals(monkeypatch, ("20MB", f"{limit}ms"), timed)(20_000_000, BITS) is not None
+    assert len(asked) == 3 and asked[1] > LARGEST * limit >= asked[2]
 
 
 @pytest.mark.parametrize("budget", [("20MB", None), ("1MB", "50ms")])

@@ -227,14 +227,22 @@ def test_every_pass_of_every_student_is_what_was_set(settings, families):
                 assert all(value in wanted for value in found)
 
 
-@pytest.mark.parametrize(("layers", "epochs"), [("0:12x1536 3:12x1536 5:12x1536", 1), ("0:2x64", 2)])
-def test_a_proposal_of_most_of_its_teacher_sees_each_of_very_many_texts_once(layers, epochs):
+@pytest.mark.parametrize("limit", ["8MB", None])
+def test_a_proposal_of_most_of_its_teacher_sees_each_of_very_many_texts_once(limit):
     def found(size, bits):
+        layers = "0:12x1536 3:12x1536 5:12x1536" if size >= 4_000_000 else "0:2x64"
         return Allocation(layers, 32, bits[0], 90_000, 0.1, 0.0)
 
     facts = replace(FACTS, texts=75_500, single=True, taught=True, encoder=True, allocator=found)
-    own = next(one for one in Space(facts, Budget.parse("8MB")).starts if one.family == "allocated")
-    assert own.recipe.steps[1].epochs == epochs
+    space = Space(facts, Budget.parse(limit))
+    epochs = {}
+    for own in (one for one in space.starts if one.family == "allocated"):
+        for size in (own.size, 1_500_000):
+            made = space.asked({**space.params(own), "allocated/size": size})
+            epochs[made.recipe.steps[0].layers] = made.recipe.steps[1].epochs
+    assert epochs == {"0:12x1536 3:12x1536 5:12x1536": 1, "0:2x64": 2}
+    pinned = Space(facts, Budget.parse(limit), ["distill.epochs=5"])
+    assert {one.recipe.steps[1].epochs for one in pinned.starts if one.family == "allocated"} == {5}
 
 
 def test_what_no_student_can_be_is_refused():

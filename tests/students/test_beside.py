@@ -223,21 +223,30 @@ def test_an_encoder_that_was_chosen_goes_on_from_its_weights(tuned, tmp_path, mo
 
     def seen(model, given, objective, schedule, *rest, **settings):
         weights = {name: one.clone() for name, one in model.module.state_dict().items()}
-        begun.append((weights, len(given), schedule.epochs, schedule.rate))
+        begun.append((weights, given, schedule.epochs, schedule.rate))
         return train(model, given, objective, schedule, *rest, **settings)
 
     monkeypatch.setattr(distill, "train", seen)
     whole = replace(tuned, lesson=more, searched=tuned, trained=tmp_path / TRAINED)
     again = run_recipe(recipe, whole, prefixes=prefixes)  # of the search, which has the student after its training
     assert again.recipe.steps[1] == first.recipe.steps[1] == recipe.steps[1]
-    assert begun[0][1:] == (3 * len(tuned.dev), 1, 5e-4)
-    for name, weight in begun[0][0].items():
+    weights, given, *how = begun[0]
+    assert how == [1, 5e-4]
+    new, known = len(tuned.dev), len(tuned.lesson)
+    assert given.texts[-new:] == more.texts[known:] and len(given) == 3 * new
+    places = {text: place for place, text in enumerate(more.texts)}
+    assert len({places[text] for text in given.texts[:-new]} & set(range(known))) == 2 * new
+    (name,) = given.labels
+    for place, text in enumerate(given.texts):
+        assert given.labels[name][place] == more.labels[name][places[text]]
+        assert np.array_equal(given.taught.logits[name][place], more.taught.logits[name][places[text]])
+    for name, weight in weights.items():
         assert torch.equal(weight, kept[name].float())
     alone = run_recipe(recipe, whole).model.module.state_dict()
     assert all(torch.equal(weight, alone[name]) for name, weight in again.model.module.state_dict().items())
     (tmp_path / TRAINED).unlink()
     run_recipe(recipe, whole)
-    assert begun[2][1:] == (len(more), 3, 1e-3)
+    assert (len(begun[2][1]), *begun[2][2:]) == (len(more), 3, 1e-3)
     run_recipe(Recipe((HashedNgrams(buckets=2**12, width=8), Distill(epochs=1))), tuned, tmp_path)
     assert not (tmp_path / TRAINED).exists()
 

@@ -23,6 +23,13 @@ def test_joined_lessons_keep_texts_labels_and_teacher_in_step():
     assert [states[0, 0] for states in whole.taught.hidden] == [0, 1, 0, 1, 2]
 
 
+def test_texts_are_taken_with_all_that_is_known_of_them():
+    part = made("a", "b", "a").at([2, 1, 2])
+    assert part.texts == ("text a", "text b", "text a") and list(part.labels["label"]) == [0, 1, 0]
+    assert [row[0] for row in part.taught.logits["label"]] == [2, 1, 2]
+    assert [states[0, 0] for states in part.taught.hidden] == [2, 1, 2]
+
+
 def test_hidden_states_stay_only_where_both_have_them():
     assert join(made("a"), made("b", hidden=False)).taught.hidden == ()
 

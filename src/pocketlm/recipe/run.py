@@ -145,8 +145,8 @@ def run_recipe(
 
     folder: for checkpoints, so that it can resume. prefixes: students that began alike, to start from. What imitates
     learns from no label: where the recipe was chosen before and runs again on more rows, it is still what it was then.
-    An encoder that was trained then, and left its weights in the folder, goes on from them with the new rows.
-    pace: of the recipe's first `distill`. Raises Paused where it says not to go on.
+    An encoder that was trained then goes on from its weights (`context.trained`) with the new rows.
+    pace: of the first `distill` of a recipe that does not imitate. Raises Paused where it says not to go on.
     """
     imitated = _imitated(recipe)
     distilled = (place for place, step in enumerate(recipe.steps) if isinstance(step, Distill) and not imitated)

@@ -20,6 +20,8 @@ from pocketlm.train.context import FitContext
 # Part of the time allowed that a proposal takes: what is expected may be wrong. One that is expected to take less than
 # the other part is not timed.
 ROOM, NEAR = 0.9, 0.6
+# An untrained proposal that takes at most this part is fast enough; of slower ones so many are timed, each smaller.
+LARGEST, TIMED = 0.95, 3
 
 # Milliseconds that an untrained student takes where it will run.
 Timed = Callable[[Recipe], float]
@@ -33,7 +35,7 @@ def allocator(
 
     device: where they will run. The sensitivity pass is made when the first is asked for. Where time is what binds, the
     proposal for all bytes that are allowed is timed untrained, and all are as much smaller as it takes longer than
-    expected.
+    expected; so is that for these, until one is fast enough.
     """
     parts = context.teacher is not None and context.lesson.taught is not None
     if not parts or context.asking or context.vectors or context.deadline.passed:
@@ -55,21 +57,45 @@ def allocator(
 
     @cache
     def slowness(bits: tuple[int, ...]) -> float:
-        """How many times as long as expected the largest proposal of these bits takes, at least 1."""
-        largest = proposal(budget.max_size, budget.max_latency, bits)
-        if largest is None or timed is None or device is None or budget.max_latency is None:
+        """How many times as long as expected proposals of these bits take, at least 1."""
+        limit = budget.max_latency
+        if timed is None or device is None or limit is None:
             return 1.0
-        expected = largest.milliseconds + around_layers(facts, device, text)
-        if expected < NEAR * budget.max_latency:
-            return 1.0
-        student = SmallTransformer(layers=largest.layers, rank=largest.rank, pieces=facts.pieces)
-        return max(1.0, timed(Recipe((student,))) / expected)
+        around = around_layers(facts, device, text)
+        return _slower(
+            limit,
+            lambda latency: proposal(budget.max_size, latency, bits),
+            lambda found: found.milliseconds + around,
+            lambda found: timed(Recipe((SmallTransformer(layers=found.layers, rank=found.rank, pieces=facts.pieces),))),
+        )
 
     @cache
     def propose(size: int | None, bits: tuple[int, ...]) -> Allocation | None:
         return proposal(size, None if budget.max_latency is None else budget.max_latency / slowness(bits), bits)
 
     return propose
+
+
+def _slower(
+    limit: float, proposal: Callable[[float], Allocation | None], expected: Callable[[Allocation], float],
+    took: Callable[[Allocation], float],
+) -> float:  # fmt: skip
+    """How many times as long as expected a proposal takes that is fast enough for the limit, at least 1.
+
+    limit: in ms. proposal: for so many ms. expected, took: ms of one.
+    """
+    times = 1.0
+    for already in range(TIMED):
+        found = proposal(limit / times)
+        if found is None or times * expected(found) < NEAR * limit:
+            break
+        taken = took(found)
+        if already and taken <= LARGEST * limit:
+            break
+        before, times = times, max(times, taken / expected(found))
+        if times == before:
+            break
+    return times
 
 
 def around_layers(facts: Facts, device: Device, text: TextSize) -> float:

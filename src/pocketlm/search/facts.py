@@ -89,7 +89,7 @@ class Facts:
         return max(2, min(60, round(seen / max(1, self.texts))))
 
     def epochs_within(self, seen: int) -> int:
-        """Epochs in which at most `seen` texts are seen, each of them once at least, within reason."""
+        """Epochs in which at most `seen` texts are seen, or one where there are more texts, within reason."""
         seen = seen // TAGGING_SHARE if self.tagging else seen
         return max(1, min(60, seen // max(1, self.texts)))
 

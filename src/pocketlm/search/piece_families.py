@@ -205,17 +205,15 @@ def _allocated_starts(facts: Facts, budget: Budget) -> list[Start]:
     for size in PROPOSED if budget.max_size is None else (budget.max_size,):
         found = facts.allocator(size, BITS if pinned is None else (pinned,))
         if found is not None:
-            most = _share(found.layers, facts) >= MOST_OF_IT
-            epochs = facts.epochs_within(ALLOCATED_TEXTS) if most else facts.epochs(ALLOCATED_TEXTS)
-            *steps, stored = _encoder(SmallTransformer(), facts, epochs)
+            *steps, stored = _encoder(SmallTransformer(), facts, facts.epochs(ALLOCATED_TEXTS))
             made.append(Start((*steps, replace(stored, bits=found.bits)), size, ladder))
     return made
 
 
-def _share(layers: str, facts: Facts) -> float:
-    """The share of the weights of the teacher's layers that a proposal keeps."""
+def _share(student: SmallTransformer, facts: Facts) -> float:
+    """The share of the weights of the teacher's layers that a student keeps."""
     head = 4 * (facts.width // facts.heads)
-    kept = sum(head * heads + 2 * units for heads, units in SmallTransformer(layers=layers).sizes)
+    kept = sum(head * heads + 2 * units for heads, units in student.sizes)
     return kept / (facts.layers * (head * facts.heads + 2 * facts.ffn))
 
 
@@ -225,11 +223,14 @@ def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | 
         return None
     pieces = min(facts.pieces, facts.pinned.get("small-transformer.pieces", facts.pieces))
     student = replace(steps[0], layers=found.layers, rank=found.rank, pieces=pieces)
+    most = _share(student, facts) >= MOST_OF_IT
+    epochs = facts.epochs_within(ALLOCATED_TEXTS) if most else facts.epochs(ALLOCATED_TEXTS)
+    taught = replace(steps[1], epochs=facts.pinned.get("distill.epochs", epochs))
     heads, units = (sum(one) for one in zip(*student.sizes, strict=True))
     name = f"transformer allocated {found.depth} layers, {heads} heads, {units:,} units, rank {found.rank}"
     around = FRAME + GRAPH + facts.labels * (facts.width + 18)
     name += f", {found.bits} bit" if found.bits < 8 else ""
-    return Filled((student, *steps[1:]), around + found.bytes, name)
+    return Filled((student, taught, *steps[2:]), around + found.bytes, name)
 
 
 def _allocated_knobs(facts: Facts) -> Mapping[str, Knob | None]:

@@ -202,7 +202,7 @@ class Exploration:
         if self.plan.more is not None:
             return self._added(self.plan.more)
         most = AROUND_TEXTS // max(1, self.space.facts.texts), self.judge.dev_rows // AROUND_DEV
-        # what was best before is tried whatever it takes, and chance, which knows no rules, asks for something
+        # what was best before is a guess of its own, and chance, which knows no rules, asks for something
         before = sum("from" in one.user_attrs for one in self.study.get_trials(deepcopy=False))
         around = max(min(AROUND, *most), before, 0 if self.starts or self.own else 1)
         return len(self.starts) + len(self.own) + around if self.plan.trials is None else self.plan.trials
