@@ -154,7 +154,7 @@ def default(found: dict[str, Any]) -> list[str]:
     }
     return [
         "## Banking77 by default", "", taken(done["machine"], "default_fit.py", [one["date"]]), "",
-        f"`pocketlm fit {done['limits']}` with all-MiniLM-L6-v2 as teacher and nothing remembered: {one['chosen']}, of "
+        f"`pocketlm fit train.csv {done['limits']}` with all-MiniLM-L6-v2 as teacher and nothing remembered: {one['chosen']}, of "
         f"{one['tried']} that were tried, in {one['size_bytes'] / 1e6:.1f} MB. Accuracy on test "
         f"{one['accuracy']['value']:.2%} [{one['accuracy']['low']:.2%}, {one['accuracy']['high']:.2%}], of the teacher "
         f"{one['teacher']:.2%}.", "",

@@ -139,9 +139,10 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         final = None if chosen is None else chosen.trial
         if final is not None and job.refit and not deadline.passed:
             progress.stage("training the chosen recipe again on train and dev")
+            left = final.pocket.with_name(TRAINED)
             whole = replace(
                 context, lesson=join(context.lesson, more), searched=context, timed=True,
-                trained=final.pocket.with_name(TRAINED),
+                trained=left if left.is_file() else None,
             )  # fmt: skip
             again = _runner(job, prepared, teacher, whole, work, prefixes, replace(asked, floors=()), ("train", "dev"))
             final = _refit(final, again, judged, forecast)
@@ -308,7 +309,7 @@ def _runner(
         "taught": context.lesson.taught is not None, **({"parallel": True} if prepared.parallel else {}),
         "max_length": job.max_length, "frozen": context.frozen, "lexicon": LEXICON_VERSION,
         "focus": job.focus, "pocketlm": __version__, "head": head,
-        **({"further": FURTHER_VERSION} if context.trained and context.trained.is_file() else {}),
+        **({"further": FURTHER_VERSION} if context.trained else {}),
     }  # fmt: skip
 
     return Runner(context, work, depends, head, prefixes, asked)
@@ -336,7 +337,7 @@ def _refit(chosen: Trial, run: Runner, judged: Judge, forecast: Forecast | None)
             "refit": {
                 "seconds": again.details["seconds"],
                 "int8": again.details["int8"],
-                "further": chosen.pocket.with_name(TRAINED).is_file(),
+                "further": run.context.trained is not None,
             },
         },
     )

@@ -245,7 +245,7 @@ def test_an_encoder_that_was_chosen_goes_on_from_its_weights(tuned, tmp_path, mo
     alone = run_recipe(recipe, whole).model.module.state_dict()
     assert all(torch.equal(weight, alone[name]) for name, weight in again.model.module.state_dict().items())
     (tmp_path / TRAINED).unlink()
-    run_recipe(recipe, whole)
+    run_recipe(recipe, replace(whole, trained=None))
     assert (len(begun[2][1]), *begun[2][2:]) == (len(more), 3, 1e-3)
     run_recipe(Recipe((HashedNgrams(buckets=2**12, width=8), Distill(epochs=1))), tuned, tmp_path)
     assert not (tmp_path / TRAINED).exists()

@@ -50,7 +50,7 @@ def _curly(text: str) -> bool | None:
 
 
 _PUNCTUATE = "punctuate all splits alike, or train on copies with and without signs (augment --method aeda adds some)"
-_LINKS = "write them alike in all splits: all as they are, or all as one placeholder"
+_LINKS = "write them alike in all splits: all as they are, or one word in place of each"
 FORMS = (
     Form("capital letters", _capital, "write all splits alike, or add copies of training rows in small letters"),
     Form("a capital first letter", _capital_first, "write all splits alike, or add copies in small letters"),

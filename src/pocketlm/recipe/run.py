@@ -111,8 +111,9 @@ def _first_passes(recipe: Recipe, context: FitContext, trained: int | None) -> t
         return context, 0
     if imitated:
         return context.searched.as_pretrained, imitated
-    further = trained is not None and context.trained is not None and context.trained.is_file()
-    return (context.searched, trained) if further and trained is not None else (context, 0)
+    if trained is None or context.trained is None:
+        return context, 0
+    return context.searched, trained
 
 
 def _imitated(recipe: Recipe) -> int:
