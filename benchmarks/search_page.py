@@ -154,8 +154,8 @@ def default(found: dict[str, Any]) -> list[str]:
     }
     return [
         "## Banking77 by default", "", taken(done["machine"], "default_fit.py", [one["date"]]), "",
-        f"`pocketlm fit train.csv {done['limits']}` with all-MiniLM-L6-v2 as teacher and nothing remembered: {one['chosen']}, of "
-        f"{one['tried']} that were tried, in {one['size_bytes'] / 1e6:.1f} MB. Accuracy on test "
+        f"`pocketlm fit train.csv {done['limits']}` with all-MiniLM-L6-v2 as teacher and nothing remembered: "
+        f"{one['chosen']}, of {one['tried']} that were tried, in {one['size_bytes'] / 1e6:.1f} MB. Accuracy on test "
         f"{one['accuracy']['value']:.2%} [{one['accuracy']['low']:.2%}, {one['accuracy']['high']:.2%}], of the teacher "
         f"{one['teacher']:.2%}.", "",
         *(f"- {said[name]} (bar {DEFAULT[name]}: {bar(reached)})." for name, reached in done["held"].items()), "",
