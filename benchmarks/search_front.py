@@ -6,7 +6,8 @@ FOLDER holds banking77/ (train.csv and test.csv, published by PolyAI as task-spe
 (Adelani et al. 2023); the smart-home rows need no files. Of each case and budget: as many recipes asked for by the
 search and by chance, three times with other seeds of the asking (students of one recipe are the same in all of them,
 and trained once), and the rules of thumb alone, which are among what the search tried. What chance asks for is trained
-to its end, so that of as many recipes it never has less time than the search; the seconds of both are told. What counts
+to its end, so that of as many recipes it never has less time than the search; the seconds of both are told. Students
+of both have --effort of their usual epochs. What counts
 is the front of figures on dev: its hypervolume over quality, bytes and milliseconds (the last two by their logarithm)
 above the worst figures that any of them found. The first search of each is a case for advice.py, too. Beside them the
 peers of small_peers.py on the same rows of Banking77 and of news, each made to fit the budget. What is done is kept in
@@ -71,7 +72,7 @@ def asked(settings: dict[str, Any], size: str, sampler: str, seed: int, wanted: 
     name = f"{size}-{sampler}-{seed}"
     given = {
         **settings, "max_size": size, "max_latency": wanted.latency, "sampler": sampler, "trials": wanted.trials,
-        "refit": False, "keep_best": True, "force": True, "output": str(work / f"{name}.pocket"),
+        "effort": wanted.effort, "refit": False, "keep_best": True, "force": True, "output": str(work / f"{name}.pocket"),
         "work": str(work / "work"), "storage": f"sqlite:///{work}/{name}.db",
     }  # fmt: skip
     plain = build.Plan
@@ -209,7 +210,8 @@ def table(done: dict[str, Any]) -> str:
 def kept(given: argparse.Namespace) -> dict[str, Any]:
     """What FILE holds by now: another process may be at other cases."""
     found: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
-    return found or {"trials": given.trials, "latency": given.latency, "machine": describe(), "cases": {}, "peers": {}}
+    about = {"trials": given.trials, "effort": given.effort, "latency": given.latency, "machine": describe()}
+    return found or {**about, "cases": {}, "peers": {}}
 
 
 def add(given: argparse.Namespace, part: str, key: str, found: dict[str, Any]) -> None:
@@ -231,6 +233,7 @@ def main() -> None:
     parser.add_argument("--latency")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--effort", type=float, default=0.25)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     for case, settings in cases(given.data).items():

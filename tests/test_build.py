@@ -241,6 +241,7 @@ def test_jobs_from_yaml_with_overrides(tmp_path):
         ({"data": "a", "max_size": 1}, 'must be a str such as "1MB"'),
         ({"max_size": "1MB"}, "key 'data' is missing"),
         ({"data": "a", "output": "model.zip"}, r"must end in \.pocket"),
+        ({"data": "a", "effort": 0}, "effort is between 0.01 and 10, 1 as usual; got 0"),
     ],
 )
 def test_wrong_jobs_say_what_is_right(value, message):

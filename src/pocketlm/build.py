@@ -185,6 +185,8 @@ def _story(
     for name in ("ray", "workers", "resume"):
         if getattr(job, name):
             raise RecipeError(f"{name}: models for {prepared.task.name} are made without a study of recipes")
+    if job.effort != 1:
+        raise RecipeError(f"effort: models for {prepared.task.name} are no students; --time-limit bounds them")
     if own is not None:
         raise RecipeError(f"recipe: models for {prepared.task.name} are not made by recipes of students")
     return fit_modeller if prepared.task.name == "generation" else fit_writer
@@ -228,7 +230,7 @@ def _search(
     judged = Judge(budget, prepared.task.main_metric, teacher.quality if teacher else None, len(prepared.dev), counts,
                    with_room_of(budget, there))  # fmt: skip
     pieces = student_pieces(context, None)
-    facts, text = Facts.of(context, len(pieces.counts)), TextSize.of(context, pieces)
+    facts, text = Facts.of(context, len(pieces.counts), job.effort), TextSize.of(context, pieces)
     check_in_space(job.set, facts)
     forecast = None
     if budget.max_latency is not None or there is not None:
@@ -288,6 +290,7 @@ def _plan(job: Job, run: Runner, there: Device | None, about: Mapping[str, Any])
     depends = {**run.depends, "budget": job.budget.to_json(), "set": job.set, "alone": bool(job.recipe)}
     depends["study"] = STUDY_VERSION
     depends |= {"sampler": job.sampler} if job.sampler != "tpe" else {}
+    depends |= {"effort": job.effort} if job.effort != 1 else {}
     name = digest({**depends, **({"device": vars(there)} if there else {})})[:16]
     storage = job.storage or f"sqlite:///{run.work.path.resolve()}/study.db"
     return Plan(

@@ -22,6 +22,8 @@ FEW_SHOT = ("frozen", "contrastive", "self-training")
 
 # What may ask for recipes: a tree-structured Parzen estimator around rules of thumb, or chance, to compare with.
 SAMPLERS = ("tpe", "random")
+# Shares of the usual training that may be asked for.
+LEAST_EFFORT, MOST_EFFORT = 0.01, 10.0
 # The name among `also` that stands for the sources that help.
 AUTO = "auto"
 # Types that a setting of another type may be written as: 3 for 3.0.
@@ -52,6 +54,7 @@ class Job:
     language. recipe: a YAML file with the one recipe to try, or a Pocket whose recipe it is. compete: more recipes,
     that compete with those searched. set: what settings of the search may be, such as "quantize.bits=4,8". trials:
     recipes that are tried; None for those of rules of thumb and, of not too many texts, a few around them.
+    effort: how much training a recipe gets, 1 being what suits it: 0.25 is a quick look, 2 takes twice as long.
     add_trials: so many more than a search tried before. resume: go on with a search that there has to be; without
     it one is begun where there is none.
     sampler: what asks for recipes, of SAMPLERS. storage: where the study of the search is kept, a database URL; None
@@ -102,6 +105,7 @@ class Job:
     compete: tuple[str, ...] = ()
     set: tuple[str, ...] = ()
     trials: int | None = None
+    effort: float = 1.0
     add_trials: int | None = None
     resume: bool = False
     sampler: str = "tpe"
@@ -132,6 +136,7 @@ class Job:
         _check_counts("processes", workers=self.workers, data_parallel=self.data_parallel)
         if self.data_parallel > 1 and self.ray is None:
             raise RecipeError("data_parallel: processes that fine-tune together are those of a cluster; give ray")
+        _check_effort(self.effort)
         if self.shots is not None and self.shots < 0:
             raise RecipeError(f"shots is a number of rows, at least 0, got {self.shots}")
         if self.shots == 0 and not self.also:
@@ -192,6 +197,12 @@ def _check_counts(what: str, **counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
             raise RecipeError(f"{name} is a number of {what}, at least 1; got {count}")
+
+
+def _check_effort(effort: float) -> None:
+    """Raise RecipeError for a share of the usual training that nobody can mean."""
+    if not LEAST_EFFORT <= effort <= MOST_EFFORT:
+        raise RecipeError(f"effort is between {LEAST_EFFORT} and {MOST_EFFORT:g}, 1 as usual; got {effort:g}")
 
 
 def _check_ways(few_shot: str) -> None:

@@ -51,7 +51,7 @@ def test_the_table_compares_medians():
 
 
 def test_what_another_process_kept_stays(tmp_path):
-    given = SimpleNamespace(out=tmp_path / "front.json", trials=2, latency=None)
+    given = SimpleNamespace(out=tmp_path / "front.json", trials=2, effort=0.5, latency=None)
     search.add(given, "cases", "a 1MB", {"volumes": {"tpe 0": 1.0}})
     before = search.kept(given)
     search.add(given, "cases", "b 1MB", {"volumes": {"tpe 0": 2.0}})  # as another one would, meanwhile

@@ -20,7 +20,13 @@ def searched(search, chance):
 
 @pytest.mark.parametrize(("search", "word"), [(2.4, "bar 1.1: reached"), (2.0, "bar 1.1: missed")])
 def test_the_front_is_held_against_chance(search, word):
-    done = {"machine": MACHINE, "trials": 12, "cases": {"banking77 2MB": searched(search, 2.0)}, "peers": {}}
+    done = {
+        "machine": MACHINE,
+        "trials": 12,
+        "effort": 0.25,
+        "cases": {"banking77 2MB": searched(search, 2.0)},
+        "peers": {},
+    }
     made = page({"search_front": done})
     assert word in made and "## Twenty budgets" not in made and "peers" not in made
 
@@ -114,6 +120,12 @@ def test_the_score_of_advice_is_said():
 
 def test_what_the_front_searched_is_a_case_of_advice_too():
     one, other = ({"date": "2026-01-02", "case": case.to_json()} for case in known_cases()[:2])
-    front = {"machine": MACHINE, "trials": 12, "cases": {"banking77 2MB": {**searched(2.4, 2.0), **other}}, "peers": {}}
+    front = {
+        "machine": MACHINE,
+        "trials": 12,
+        "effort": 0.25,
+        "cases": {"banking77 2MB": {**searched(2.4, 2.0), **other}},
+        "peers": {},
+    }
     made = page({"advice": {"machine": MACHINE, "cases": {"one": one}}, "search_front": front})
     assert " of 2; within a point" in made and f"{other['case']['name']} |" in made

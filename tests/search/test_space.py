@@ -154,6 +154,18 @@ def test_a_study_can_ask_for_every_rule_of_thumb(facts, budget):
         assert made.recipe == start.recipe and made.expected_bytes == start.expected_bytes
 
 
+@pytest.mark.parametrize("effort", [0.25, 2.0])
+@pytest.mark.parametrize("facts", KINDS, ids=["labels", "taught", "frozen", "vectors", "questions", "tags"])
+def test_effort_is_a_share_of_the_epochs_and_changes_no_student(facts, effort):
+    budget = Budget.parse("6MB")
+    both = zip(Space(facts, budget).starts, Space(replace(facts, effort=effort), budget).starts, strict=True)
+    for usual, other in both:
+        assert (other.recipe.steps[0], other.expected_bytes) == (usual.recipe.steps[0], usual.expected_bytes)
+        for one, step in zip(usual.recipe.steps, other.recipe.steps, strict=True):
+            if one.name in ("distill", "imitate"):
+                assert step.epochs == max(1, round(effort * one.epochs))
+
+
 @pytest.mark.parametrize("facts", KINDS, ids=["labels", "taught", "frozen", "vectors", "questions", "tags"])
 def test_whatever_is_asked_for_fits_or_has_no_room(facts):
     space = Space(facts, Budget.parse("6MB"))

@@ -104,6 +104,9 @@ def command(
         int | None,
         option("Recipes to try; without it those of rules of thumb and, of not too many texts, a few around them."),
     ] = None,
+    effort: Annotated[
+        float | None, option("How much training a recipe gets: 0.25 for a quick look, 1 as usual, 2 for twice as much.")
+    ] = None,
     add_trials: Annotated[int | None, option("So many more than the search tried before.")] = None,
     resume: Annotated[
         bool | None, option("Go on with the search that was begun before, and say so where there is none.", "--resume")

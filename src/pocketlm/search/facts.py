@@ -34,7 +34,7 @@ class Facts:
     labelled: texts that have every label. encoder: whether there is a pretrained one. words: of a text, on average.
     pinned: settings that have one value, "pass.setting", where the job says so. allocator: says what a student of so
     many bytes, with embeddings of one of these bits, keeps of the teacher, see `search.allocator`; None where that
-    cannot be said.
+    cannot be said. effort: how much training students get, 1 being the usual.
     """
 
     texts: int
@@ -56,9 +56,10 @@ class Facts:
     words: float = 0.0
     allocator: Allocator | None = None
     pinned: Mapping[str, Any] = field(default_factory=dict)
+    effort: float = 1.0
 
     @classmethod
-    def of(cls, context: FitContext, pieces: int) -> Facts:
+    def of(cls, context: FitContext, pieces: int, effort: float = 1.0) -> Facts:
         """The facts of a job."""
         config: Any = None if context.pretrained is None else context.pretrained.config
         some = context.lesson.texts[:SAMPLED]
@@ -81,17 +82,21 @@ class Facts:
             len(labelled(context.lesson, context.outputs)[0]) if single else 0,
             context.pretrained is not None,
             float(np.mean([len(plain_text(text).split()) for text in some])) if single and some else 0.0,
+            effort=effort,
         )
 
     def epochs(self, seen: int) -> int:
-        """Epochs after which `seen` texts were seen, within reason."""
+        """Epochs after which `seen` texts were seen, within reason, and the share of them that effort asks for."""
         seen = seen // TAGGING_SHARE if self.tagging else seen
-        return max(2, min(60, round(seen / max(1, self.texts))))
+        return self._share_of(max(2, min(60, round(seen / max(1, self.texts)))))
 
     def epochs_within(self, seen: int) -> int:
         """Epochs in which at most `seen` texts are seen, or one where there are more texts, within reason."""
         seen = seen // TAGGING_SHARE if self.tagging else seen
-        return max(1, min(60, seen // max(1, self.texts)))
+        return self._share_of(max(1, min(60, seen // max(1, self.texts))))
+
+    def _share_of(self, epochs: int) -> int:
+        return max(1, round(self.effort * epochs))
 
     def fitting_pieces(self, kind: str, size: int | None, rest: int, a_piece: int) -> int:
         """As many of the teacher's pieces as fit beside `rest` bytes, or 0 where too few do. size: None for any.
