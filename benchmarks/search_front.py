@@ -72,8 +72,8 @@ def asked(settings: dict[str, Any], size: str, sampler: str, seed: int, wanted: 
     name = f"{size}-{sampler}-{seed}"
     given = {
         **settings, "max_size": size, "max_latency": wanted.latency, "sampler": sampler, "trials": wanted.trials,
-        "effort": wanted.effort, "refit": False, "keep_best": True, "force": True, "output": str(work / f"{name}.pocket"),
-        "work": str(work / "work"), "storage": f"sqlite:///{work}/{name}.db",
+        "effort": wanted.effort, "refit": False, "keep_best": True, "force": True,
+        "output": str(work / f"{name}.pocket"), "work": str(work / "work"), "storage": f"sqlite:///{work}/{name}.db",
     }  # fmt: skip
     plain = build.Plan
     build.Plan = lambda *some, **more: dataclasses.replace(Plan(*some, **more), seed=seed)
