@@ -6,8 +6,7 @@ FOLDER holds banking77/ (train.csv and test.csv, published by PolyAI as task-spe
 (Adelani et al. 2023); the smart-home rows need no files. Of each case and budget: as many recipes asked for by the
 search and by chance, three times with other seeds of the asking (students of one recipe are the same in all of them,
 and trained once), and the rules of thumb alone, which are among what the search tried. What chance asks for is trained
-to its end, so that of as many recipes it never has less time than the search; the seconds of both are told. Students
-of both have --effort of their usual epochs. What counts
+to its end; the seconds of both are told. Students of both have --effort of their usual epochs. What counts
 is the front of figures on dev: its hypervolume over quality, bytes and milliseconds (the last two by their logarithm)
 above the worst figures that any of them found. The first search of each is a case for advice.py, too. Beside them the
 peers of small_peers.py on the same rows of Banking77 and of news, each made to fit the budget. What is done is kept in
@@ -128,9 +127,10 @@ def run(case: str, settings: dict[str, Any], size: str, given: argparse.Namespac
                     f"{case} {size}, {given.latency or 'any latency'}", data_of(case), able, result
                 ).to_json()
             trials, chosen = result["search"]["trials"], result["chosen"]
-            timed = [one for one in result["candidates"] if "seconds" in one]
+            spent = [one["seconds"] for one in result["candidates"] if "seconds" in one]
+            spent += [one["seconds"] for one in trials if one["status"] in ("paused", "failed")]
             found[f"{sampler} {seed}"] = {
-                "trials": trials, "seconds": sum(one["seconds"] for one in timed), "status": result["status"],
+                "trials": trials, "seconds": sum(spent), "status": result["status"],
                 "chosen": chosen and chosen["name"],
                 "test": chosen and chosen["test"]["metrics"][result["main_metric"]],
                 "teacher": result["teacher"] and result["teacher"]["quality"]["test"][result["main_metric"]],
@@ -210,6 +210,9 @@ def table(done: dict[str, Any]) -> str:
 def kept(given: argparse.Namespace) -> dict[str, Any]:
     """What FILE holds by now: another process may be at other cases."""
     found: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
+    for name in ("trials", "effort", "latency"):
+        if found and found[name] != getattr(given, name):
+            raise SystemExit(f"{given.out} was taken with --{name} {found[name]}; give the same, or another file")
     about = {"trials": given.trials, "effort": given.effort, "latency": given.latency, "machine": describe()}
     return found or {**about, "cases": {}, "peers": {}}
 

@@ -1,6 +1,7 @@
 """`fit` from data to file: budgets, resume, determinism, and what is refused before any work."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,18 @@ def test_another_budget_trains_nothing_again(made, csv_file, tmp_path):
     again = pocketlm.fit(str(csv_file), output=str(tmp_path / "m.pocket"), work=str(work), **settings)
     assert {path: path.stat().st_mtime_ns for path in work.glob("student-*/result.json")} == before
     assert read_pocket(again.pocket).manifest["budget"]["max_memory"] == 500_000_000
+
+
+def test_what_was_measured_on_another_machine_is_measured_again(made, csv_file, tmp_path):
+    work = tmp_path / "work"
+    shutil.copytree(made.pocket.with_suffix(".work"), work)
+    for path in work.glob("student-*/result.json"):
+        told = json.loads(path.read_text("utf-8"))
+        told["measurement"]["memory_bytes"], told["cpu"] = 10**15, "another"
+        path.write_text(json.dumps(told), "utf-8")
+    again = pocketlm.fit(str(csv_file), output=str(tmp_path / "m.pocket"), work=str(work), **SMALL, max_memory="1GB")
+    assert again.met
+    assert all(json.loads(path.read_text("utf-8"))["cpu"] != "another" for path in work.glob("student-*/result.json"))
 
 
 def test_what_a_time_limit_cut_short_is_not_remembered(csv_file, tmp_path):

@@ -157,6 +157,7 @@ def _asked(job: Job, prepared: Prepared) -> Asked:
     """What floors ask on dev. Raises BudgetError for what dev or test cannot tell."""
     if job.floor and any(output.kind == "text" for output in prepared.outputs):
         raise BudgetError(f"floor: {prepared.task.name} has bounds on its own figures alone; give --min-quality")
+    check_floors(job.budget.floors, prepared, taught=True)  # whether students hear a teacher is seen later
     Asked.of(job.budget.floors, prepared, "test")
     return Asked.of(job.budget.floors, prepared, "dev")
 
@@ -277,6 +278,8 @@ def _checked(job: Job) -> tuple[Device | None, Recipe | None, list[Recipe]]:
     own = given_recipe(job.recipe) if job.recipe else None
     if own is not None and job.add_trials:
         raise RecipeError("add-trials: --recipe is tried alone; leave one of them out, or let it --compete")
+    if own is not None and job.effort != 1:
+        raise RecipeError("effort: --recipe says how long it is trained; leave one of them out")
     rivals = [given_recipe(one) for one in job.compete]
     check_settings(job.set)
     if job.storage:

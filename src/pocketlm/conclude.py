@@ -46,7 +46,7 @@ def conclude(
         "main_metric": prepared.task.main_metric, "budget": job.budget.to_json(), "data": prepared.about,
         "teacher": _teacher_json(teacher, teacher_test, test_texts), "chosen": None,
         "candidates": [_candidate_json(one, one is chosen, id(one) in front) for one in outcomes],
-        "environment": describe(), "seed": job.seed,
+        "environment": describe(), "seed": job.seed, "effort": job.effort,
     }  # fmt: skip
     if forecast is not None:
         result["forecast"] = forecast.to_json()

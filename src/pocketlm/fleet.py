@@ -22,6 +22,7 @@ from pocketlm.cluster import connected
 from pocketlm.errors import PocketLMError, RecipeError
 from pocketlm.measure.fresh import measure_pocket
 from pocketlm.outputs import Example
+from pocketlm.pocket.format import write_atomically
 from pocketlm.pocket.work import DONE, Step, WorkFolder
 from pocketlm.progress import Deadline, Silent
 from pocketlm.recipe.recipe import Recipe
@@ -216,7 +217,7 @@ class OnFleet:
         """What a worker made, kept here as if it was made here; costs are those of this machine."""
         step, found = self.runner.step(recipe), tried.attempt
         for name, data in sorted(tried.files.items(), key=lambda one: one[0] == DONE):
-            (step.folder / name).write_bytes(data)
+            write_atomically(step.folder / name, data, replace=True)
         if found.trial is None:
             return found
         trial = replace(found.trial, pocket=step.folder / POCKET)

@@ -91,6 +91,8 @@ def test_what_was_measured_is_moved_to_another_machine():
     moved = forecast.moved(recipe, measured(0.5))
     assert (moved.latency_p50_ms, moved.latency_p95_ms) == pytest.approx((2.0, 4.0))
     assert moved.memory_bytes == 70_000_000
+    unknown = Forecast(HERE, FACTS, TEXT, replace(SLOW, runtime_bytes=0)).moved(recipe, measured(0.5))
+    assert unknown.memory_bytes == 80_000_000, "a runtime that nobody measured is taken for as large as here"
     assert moved.device == "slow"
     assert Forecast(HERE, FACTS, TEXT).moved(recipe, measured(0.5)) == measured(0.5)
     verdict = Budget.parse(max_size="1MB", max_latency="1ms").check(moved, "accuracy")

@@ -70,6 +70,13 @@ def test_of_long_texts_as_much_is_read_as_time_allows():
         assert one.recipe.steps[0].max_words == READ[-1] and not one.ladder
 
 
+@pytest.mark.parametrize(("size", "width"), [("20kB", 16), ("30kB", 32), ("100kB", 64)])
+def test_a_bag_is_narrower_where_its_matrices_leave_little_room(size, width):
+    facts, budget = Facts(1_600, 90, True, 900, 192, 2, 6, 384), Budget.parse(size)
+    bag = [one for one in Space(facts, budget).starts if one.family == "bag"][-1]
+    assert bag.recipe.steps[0].width == width and bag.expected_bytes <= budget.max_size
+
+
 @pytest.mark.parametrize("size", ["20kB", "300kB", "5MB"])
 @pytest.mark.parametrize("labels", [2, 77])
 def test_linear_ngrams_fill_the_bytes_allowed_and_no_more(size, labels):

@@ -305,3 +305,28 @@ def test_nothing_is_tried_twice_by_several():
 @pytest.mark.parametrize(("value", "said"), [(0.12345, 0.12), (123_456, 120_000), (9.99, 10.0), (0, 0)])
 def test_clocks_are_believed_to_two_digits(value, said):
     assert rounded(value) == pytest.approx(said)
+
+
+def test_what_is_good_is_tried_at_half_its_bytes():
+    _, _, made = explore(World(), Plan(trials=len(SPACE.starts) + 4))
+    marked = ["half" in one.user_attrs for one in made.study.get_trials()][len(SPACE.starts) :]
+    assert marked[0] and any(not one for one in marked)
+    assert not any(one and other for one, other in zip(marked, marked[1:], strict=False)), "every other time at most"
+    chance = explore(World(), Plan(trials=8, sampler="random"))[2]
+    assert not any("half" in one.user_attrs for one in chance.study.get_trials())
+
+
+def test_a_study_goes_on_where_a_family_has_no_room_any_more(tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    explore(World(), Plan(trials=8, storage=storage))
+    fewer = Space(FACTS, BUDGET, ["search.family=bag,static"])
+    _, outcomes, made = explore(World(), Plan(more=4, storage=storage), space=fewer)
+    assert made.space.named == tuple(SPACE.knobs)
+    assert {one.recipe.family for one in outcomes[-4:]} <= {"hashed-ngrams", "static-embeddings"}
+
+
+def test_a_student_that_is_remembered_was_looked_at_as_any_other():
+    measured = World()(SPACE.starts[0].recipe, None)
+    known = replace(measured, details={"looks": [(1, 6, 0.3), (2, 6, 0.4), (3, 6, 0.5)]})
+    assert attempt(lambda recipe, pace: known, known.recipe, Gate(1)).rung == 0.4
+    assert attempt(lambda recipe, pace: known, known.recipe, None).rung is None

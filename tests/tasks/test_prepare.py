@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +66,17 @@ def test_texts_in_another_language_than_is_said_are_noted(tmp_path):
     notes = prepare(Job(str(path), language="yo")).about["notes"]
     assert f"{path}: is in German, not in Yoruba" in notes
     assert not [note for note in prepare(Job(str(path), language="de")).about["notes"] if "is in" in note]
+
+
+def test_what_is_read_of_the_same_rows_tells_jobs_apart(tmp_path):
+    rows = [
+        {"text": f"text {n}", "toxic": str(n % 2), "insult": str(n % 3 > 0), "text2": f"text {n}"} for n in range(80)
+    ]
+    files = {}
+    for name, own in (("data", rows[:50]), ("dev", rows[50:65]), ("test", rows[65:])):
+        files[name] = str(tmp_path / f"{name}.jsonl")
+        Path(files[name]).write_text("".join(json.dumps(row) + "\n" for row in own), "utf-8")
+    ways = [("text", "toxic", False), ("text", "insult", False), ("text", "toxic", True), ("text2", "toxic", False)]
+    jobs = [Job(**files, text=text, label=label, multi_label=several) for text, label, several in ways]
+    assert len({prepare(job).data_hash for job in jobs}) == len(jobs)
+    assert prepare(jobs[0]).data_hash == prepare(jobs[0]).data_hash

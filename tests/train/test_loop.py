@@ -152,6 +152,9 @@ def test_time_spent_before_a_break_counts(context, tmp_path):
     run = _Run(course, schedule, Deadline.after(1e6))
     run.load(tmp_path / "checkpoint")
     assert 0 < run.deadline.left <= 100 and run.given <= 100
+    other = _Run(course, schedule, Deadline.after(1e6))
+    other.load(tmp_path / "checkpoint", spent_counts=False)
+    assert other.deadline.left > 100
     without = _Run(course, schedule, Deadline.after(50.0))
     without.load(tmp_path / "checkpoint")
     assert without.deadline.left <= 50

@@ -152,7 +152,7 @@ def _facts(job: Job, prepared: Prepared, pretrained: Pretrained | None, heard: b
         pretrained, seed=job.seed, focus=job.focus, frozen=frozen,
     )  # fmt: skip
     pieces = student_pieces(context, None)
-    facts = Facts.of(context, len(pieces.counts))
+    facts = Facts.of(context, len(pieces.counts), job.effort)
     # students of an encoder that stays as it is learn from its vectors and the labels, not from what it would say
     variants = job.variants * (facts.texts - len(more)) if heard and not frozen else 0
     return replace(facts, texts=facts.texts + variants, taught=heard and not frozen), TextSize.of(context, pieces)

@@ -228,6 +228,8 @@ def environment(result: Mapping[str, Any], how_taken: Sequence[str] = (*HOW_TAKE
     if agreement is not None:
         known["exported model agrees with training's"] = f"on {percent(agreement)} of dev"
     known["seed"] = result.get("seed")
+    if figure(result, "effort") not in (None, 1):
+        known["effort"] = f"{result['effort']:g} of the usual epochs"
     if figure(result, "seconds") is not None:
         known["the whole run took"] = duration(result["seconds"])
     shown = {key: value for key, value in known.items() if value is not None}

@@ -68,6 +68,9 @@ def attempt(run: Run, recipe: Recipe, gate: Gate | None) -> Attempt:
         return Attempt("paused", why, rung=rung)
     except PocketLMError as error:
         return Attempt("failed", str(error), rung=reached[-1] if reached else None)
+    if gate is not None and not reached:  # it was trained before, and looked at as any other
+        looks = trial.details.get("looks", ())
+        reached += [figure for epoch, epochs, figure in looks if epoch == math.ceil(RUNG * epochs)]
     return Attempt("measured", "", trial, reached[-1] if reached else None)
 
 

@@ -54,12 +54,13 @@ class Forecast:
         """The measurement as it is expected to be on the other machine; as it is where there is none.
 
         What was measured here is scaled by the ratio of both machines' estimates, in which most of an estimate's error
-        cancels; memory differs by that of the runtime.
+        cancels; memory differs by that of the runtime, where that of the other machine is known.
         """
         if self.there is None:
             return measured
         ratio = self.ratio(recipe)
-        memory = measured.memory_bytes + self.there.runtime_bytes - self.here.runtime_bytes
+        runtime = self.there.runtime_bytes or self.here.runtime_bytes
+        memory = measured.memory_bytes + runtime - self.here.runtime_bytes
         return replace(
             measured, latency_p50_ms=measured.latency_p50_ms * ratio, latency_p95_ms=measured.latency_p95_ms * ratio,
             memory_bytes=max(memory, 0), device=self.there.name,

@@ -35,6 +35,8 @@ SMALLEST_BAG = 12_000
 # tried beside one that fills the bytes allowed.
 SPARE_BAG, SPARE_WIDTH, SPARE_FROM = 24_000, 16, 2
 BAG_BITS: Final = 4
+# Widths of bags whose usual one leaves room for fewer rows than these.
+NARROW, FEWEST_ROWS = (32, 16), 256
 # Texts that a bag sees in all, epochs times rows, and one that gives vectors, in batches of so many.
 BAG_TEXTS, TABLE_TEXTS, TABLE_BATCH = 1_200_000, 500_000, 256
 # A bag begins with so many times the rows it will keep, as far as the texts fill them, and keeps so many at most.
@@ -111,16 +113,24 @@ def _bag_starts(facts: Facts, budget: Budget) -> list[Start]:
     sizes = (60_000, 250_000, 1_000_000)
     if budget.max_size is not None:
         sizes = (max(SMALLEST_BAG, min(LARGEST_BAG, budget.max_size)),)
-    starts = [Start(_bag(facts, size), size) for size in sizes]
+    starts = [Start(_bag_within(facts, size), size) for size in sizes]
     if not facts.taught and sizes[-1] >= SPARE_FROM * SPARE_BAG:
-        starts.insert(0, Start(_bag(facts, SPARE_BAG, SPARE_WIDTH), SPARE_BAG))
+        starts.insert(0, Start(_bag(facts, SPARE_WIDTH), SPARE_BAG))
     return starts
 
 
-def _bag(facts: Facts, size: int, width: int | None = None) -> Steps:
+def _bag_within(facts: Facts, size: int) -> Steps:
+    """The bag of the usual width for so many bytes, or a narrower one where its matrices leave no room for a table."""
+    made = [_bag(facts, 48 if size < 60_000 else 64 if size < 700_000 else 96), *(_bag(facts, one) for one in NARROW)]
+    filled = ((one, _bag_filled(one, facts, size)) for one in made)
+    roomy = (one for one, all_ in filled if all_ and all_.expected_bytes <= size and all_.steps[2].rows >= FEWEST_ROWS)
+    return next(roomy, made[-1])
+
+
+def _bag(facts: Facts, width: int) -> Steps:
     epochs = facts.epochs(BAG_TEXTS)
     taught = Distill(epochs=epochs, rate=5e-3, patience=epochs)
-    student = HashedNgrams(width=width or (48 if size < 60_000 else 64 if size < 700_000 else 96))
+    student = HashedNgrams(width=width)
     return student, taught, PruneRows(), taught, Quantize(bits=BAG_BITS, epochs=max(2, epochs // 3), rate=1e-3)
 
 

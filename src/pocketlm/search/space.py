@@ -62,6 +62,8 @@ class Space:
 
     def __init__(self, facts: Facts, budget: Budget, narrowed: Sequence[str] = ()) -> None:
         self.budget = budget
+        # those that a study chooses among, see `asks_of`
+        self._named: tuple[str, ...] = ()
         self._set = dict(parse_setting(one) for one in narrowed)
         alone = {name: one[0] for name, one in self._set.items() if isinstance(one, tuple) and len(one) == 1}
         pinned = {name: value for name, value in alone.items() if value is not None}
@@ -156,16 +158,25 @@ class Space:
         recipe = Recipe(filled.steps, name=filled.name)
         return Candidate(recipe, filled.expected_bytes, "", family, size or filled.expected_bytes, dict(values))
 
+    def asks_of(self, families: Sequence[str]) -> None:
+        """Let a study that was begun choose among the families it began with: one that has no room now is refused."""
+        self._named = tuple(families)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The families that a study chooses among."""
+        return self._named or tuple(self.knobs)
+
     def params(self, candidate: Candidate) -> dict[str, Any]:
         """The candidate as a study's parameters: "family", and its settings under the family's name."""
         own = {"size": candidate.size, **candidate.values}
         knobs = self.knobs[candidate.family]
         found = {f"{candidate.family}/{name}": knob.nearest(own[name]) for name, knob in knobs.items() if _varies(knob)}
-        return {"family": candidate.family, **found} if len(self.knobs) > 1 else found
+        return {"family": candidate.family, **found} if len(self.named) > 1 else found
 
     def adopted(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
         """Parameters of a study of another job, as near as they can be here; None where their family is not tried."""
-        family = params.get("family", next(iter(self.knobs), ""))
+        family = params.get("family", next(iter(self.named), ""))
         if family not in self.knobs:
             return None
         usual = next(one for one in reversed(self.starts) if one.family == family)
@@ -176,15 +187,22 @@ class Space:
                 found[key] = knob.nearest(params[key])
         return found
 
+    def resized(self, params: Mapping[str, Any], size: int) -> dict[str, Any] | None:
+        """These parameters of this space, to fill so many bytes; None where so many may not be asked for."""
+        family = params.get("family", next(iter(self.named), ""))
+        knob, key = self.knobs[family]["size"], f"{family}/size"
+        return {**params, key: size} if key in params and knob.nearest(size) == size else None
+
     def suggested(self, trial: Trial) -> Candidate | None:
         """The candidate that a study's trial asks for, or None where it has no room."""
-        names = list(self.knobs)
-        family = trial.suggest_categorical("family", names) if len(names) > 1 else names[0]
+        family = trial.suggest_categorical("family", self.named) if len(self.named) > 1 else self.named[0]
+        if family not in self.knobs:
+            return None
         return self._built(family, lambda name, knob: _suggest(trial, f"{family}/{name}", knob))
 
     def asked(self, params: Mapping[str, Any]) -> Candidate | None:
         """The candidate with these parameters of a study; None where it has no room, or they are of another space."""
-        family = params.get("family", next(iter(self.knobs), ""))
+        family = params.get("family", next(iter(self.named), ""))
         try:
             return self._built(family, lambda name, knob: params[f"{family}/{name}"])
         except KeyError:

@@ -29,6 +29,7 @@ from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.attempt import Attempt, Crew, Gate
 from pocketlm.search.family import Candidate
 from pocketlm.search.judge import MEETS, Judge, Outcome
+from pocketlm.search.smaller import Known, halved
 from pocketlm.search.space import Space
 from pocketlm.search.storage import Claim
 from pocketlm.search.story import story
@@ -46,7 +47,9 @@ DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize
 # at least: of many that few rows judge one seems better by chance.
 AROUND, AROUND_TEXTS, AROUND_DEV = 6, 60_000, 40
 # What a study writes down of its trials.
-STUDY_VERSION = 2
+STUDY_VERSION = 3
+# What a trial is marked with that is a known recipe at half its bytes.
+HALF = "half"
 # Why what is larger is not tried where only a floor was asked for.
 SMALLER = "a smaller one reaches the quality"
 # So many times the trials that are wanted may be asked for: some have no room, and some were tried before.
@@ -134,6 +137,9 @@ class Exploration:
 
     def _begin(self, study: optuna.Study, starts: Callable[[], Sequence[Candidate]]) -> None:
         """Ask for what comes first, and again for what was running when an earlier process ended."""
+        if "families" not in study.user_attrs:
+            study.set_user_attr("families", list(self.space.knobs))
+        self.space.asks_of(study.user_attrs["families"])
         if "begun" not in study.user_attrs and self.plan.sampler == "tpe":
             study.set_user_attr("job", self.plan.job)
             rules = starts()
@@ -210,8 +216,8 @@ class Exploration:
     def _added(self, more: int) -> int:
         """Trials in all with so many more than before; what the same command wanted, where it was stopped."""
         known = self.study.user_attrs.get("adding", {})
-        if known.get("more") != more or known["wanted"] <= len(self.outcomes):
-            known = {"more": more, "wanted": len(self.outcomes) + more}
+        if known.get("more") != more or known["wanted"] <= self._dealt_with:
+            known = {"more": more, "wanted": self._dealt_with + more}
             self.study.set_user_attr("adding", known)
         return int(known["wanted"])
 
@@ -238,6 +244,8 @@ class Exploration:
                 asked += 1
                 if again is not None:
                     self._ask_for(again)
+                elif half := self._halved():
+                    self._ask_for(half, HALF)
                 self._ask(progress)
             elif self.pending and (self.crew.at_once or not over):
                 self._tell(self.pending.popleft(), progress, wanted)
@@ -264,11 +272,22 @@ class Exploration:
     def _gate(self, size: int, always: bool = False) -> Gate:
         return Gate(size, tuple(self.rungs), always)
 
-    def _ask_for(self, params: dict[str, Any]) -> None:
+    def _halved(self) -> dict[str, Any] | None:
+        """The settings of a recipe at half its bytes, every other time that nothing waits to be asked for."""
+        trials = self.study.get_trials(deepcopy=False)
+        waiting = any(one.state == TrialState.WAITING for one in trials)
+        if waiting or self.plan.sampler == "random" or (trials and HALF in trials[-1].user_attrs):
+            return None
+        measured = [one for one in trials if one.user_attrs.get("status") == "measured"]
+        met = [one for one in measured if (told := self.outcomes.get(one.user_attrs["key"])) and told.met]
+        known = [Known(one.params, one.values[0], int(one.values[1])) for one in met or measured]
+        return halved(self.space, known, lambda recipe: _key(recipe) not in self.outcomes)
+
+    def _ask_for(self, params: dict[str, Any], why: str = "again") -> None:
         """Ask for these settings next, unless they are waiting to be asked for already."""
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if all(one.user_attrs.get("asked") != params for one in waiting):
-            self.study.enqueue_trial(params, {"asked": params})
+            self.study.enqueue_trial(params, {"asked": params, why: True})
 
     def _ask(self, progress: Progress) -> None:
         """Ask for one trial, which is begun unless nothing is to be tried of it."""

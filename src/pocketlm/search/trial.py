@@ -12,6 +12,7 @@ from typing import Any
 from pocketlm import __version__
 from pocketlm.budget import Measurement
 from pocketlm.measure.fresh import measure_pocket
+from pocketlm.measure.machine import describe
 from pocketlm.measure.quality import fidelity
 from pocketlm.outputs import texts_of
 from pocketlm.pocket.format import write_pocket
@@ -32,7 +33,11 @@ TIMED_TEXTS = 300
 
 @dataclass(frozen=True)
 class Trial:
-    """A measured candidate. pocket: its file in the work folder. details: pass records, int8 verdict, seconds."""
+    """A measured candidate. pocket: its file in the work folder.
+
+    details: pass records, int8 verdict, seconds, and looks: (epoch, of so many, best figure on dev until then) of its
+    first training.
+    """
 
     recipe: Recipe
     pocket: Path
@@ -49,16 +54,22 @@ def run_trial(
     recipe: Recipe, context: FitContext, step: Step, head: Mapping[str, Any], prefixes: Prefixes,
     pace: Pace | None = None,
 ) -> Trial:  # fmt: skip
-    """The candidate measured now, or as it was measured before where `step` is done.
+    """The candidate measured now, or as it was measured before where `step` is done; costs always on this processor.
 
     head: what the manifest says beside the model. prefixes: students that recipes of this job share. pace: as
     `run_recipe` has it; raises Paused as it does.
     """
     done = step.result
-    pocket = step.folder / POCKET
+    pocket, cpu = step.folder / POCKET, describe()["cpu"]
     if done is None or not pocket.is_file():
         began = time.monotonic()
-        built = run_recipe(recipe, context, step.folder, prefixes, pace)
+        looks: list[tuple[int, int, float]] = []
+
+        def noted(epoch: int, epochs: int, figure: float) -> bool:
+            looks.append((epoch, epochs, figure))
+            return pace is None or pace(epoch, epochs, figure)
+
+        built = run_recipe(recipe, context, step.folder, prefixes, noted)
         exported = built.exported
         manifest = {
             **head,
@@ -76,6 +87,8 @@ def run_trial(
             "int8": exported.int8.to_json() if exported.int8 else None,
             "agreement": exported.agreement,
             "seconds": time.monotonic() - began,
+            "cpu": cpu,
+            "looks": looks,
         }
         # what time cut short is measured now, and made anew by a run that has the time
         if not context.deadline.passed:
@@ -83,6 +96,9 @@ def run_trial(
                 checkpoint.unlink()
             step.finish(done)
         done = json.loads(json.dumps(done))
+    elif done.get("cpu", cpu) != cpu:
+        done = {**done, "measurement": _measure(pocket, context), "cpu": cpu}
+        step.finish(done)
     measured = Measurement(**done["measurement"])
     return Trial(recipe, pocket, measured, {key: value for key, value in done.items() if key != "measurement"})
 

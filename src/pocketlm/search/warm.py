@@ -14,7 +14,7 @@ from pocketlm.search.judge import MEETS
 
 # What has to be the same, and amounts of which the ratio counts: as many powers of e as they differ by.
 SAME = ("task", "tagging", "vectors", "asking", "single", "taught", "frozen")
-AMOUNTS = ("texts", "labels", "words", "max_size", "max_latency")
+AMOUNTS = ("texts", "labels", "words", "max_size", "max_latency", "effort")
 # Jobs farther apart than this are not alike; of so many of the nearest, as many trials are asked for.
 FAR, STUDIES, TRIALS = 6.0, 2, 2
 

@@ -35,6 +35,7 @@ from pocketlm.data.splits import (
 from pocketlm.errors import DataError
 from pocketlm.job import Job
 from pocketlm.outputs import Example, Output
+from pocketlm.pocket.work import digest
 from pocketlm.tasks.others import with_others
 from pocketlm.tasks.reading import columns_of, examples_of
 from pocketlm.tasks.table import TASKS, Task
@@ -84,9 +85,10 @@ class Prepared:
 
     @property
     def data_hash(self) -> str:
-        """Of the training and dev rows, of other sources and of rows that were made: all that is learnt from."""
+        """Of training and dev rows, what is read of them, other sources and rows that were made: all that is learnt."""
         splits, made, also = (self.about.get(name, {}) for name in ("splits", "augmentation", "also"))
         more = f"{made.get('sha256', '')}{also.get('sha256', '')}"
+        more += digest([self.task.name, self.about["columns"], [one.to_json() for one in self.outputs]])
         return f"{splits['train']['sha256']}{splits['dev']['sha256']}{more}"
 
 

@@ -133,7 +133,7 @@ def train(
     )
     return study(
         course, schedule, seed=seed, checkpoint=checkpoint, progress=progress, deadline=deadline,
-        checkpoint_seconds=checkpoint_seconds, pace=pace,
+        checkpoint_seconds=checkpoint_seconds, pace=pace, spent_counts=False,
     )  # fmt: skip
 
 
@@ -147,18 +147,20 @@ def study(
     deadline: Deadline | None = None,
     checkpoint_seconds: float = 90.0,
     pace: Pace | None = None,
+    spent_counts: bool = True,
 ) -> History:
     """Train `course.module` in place and leave it with its best weights.
 
     checkpoint: a file written after an epoch when checkpoint_seconds have passed since the last one (it holds four
     times the weights, and more where epochs are averaged); where it exists training goes on from it and ends with the
-    same weights as an uninterrupted run. Time that was spent before counts: a deadline is that of the whole training.
+    same weights as an uninterrupted run. spent_counts: a deadline is that of the whole training, with the time that was
+    spent on it before; else of this run alone, as where another may be given the next time.
     pace: asked after every epoch but the last, of a training that goes on for those before, too. Raises Paused where it
     says not to go on, with the checkpoint written.
     """
     progress = progress or Silent()
     run = _Run(course, schedule, deadline or Deadline())
-    run.load(checkpoint)
+    run.load(checkpoint, spent_counts)
     deadline = run.deadline
     for epoch in range(len(run.history.figures)):
         run.paced(pace, epoch, max(run.history.figures[: epoch + 1]), None)
@@ -270,7 +272,7 @@ class _Run:
         torch.save(state, partial)
         os.replace(partial, path)
 
-    def load(self, path: Path | None) -> None:
+    def load(self, path: Path | None, spent_counts: bool = True) -> None:
         """Go on from what `save` wrote, if it did."""
         if path is None or not path.is_file():
             return
@@ -281,7 +283,7 @@ class _Run:
             optimizer.load_state_dict(moments)
             rate.load_state_dict(place)
         given, left = state["time"]
-        if left < self.deadline.left:
+        if spent_counts and left < self.deadline.left:
             self.given, self.deadline = given, Deadline.after(left)
         self.best, self.history = state["best"], History(**state["history"])
         logger.info("resuming after epoch %d", len(self.history.figures))

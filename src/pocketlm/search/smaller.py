@@ -1,0 +1,35 @@
+"""What is good, at half its bytes: there a front of few recipes has most to gain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from pocketlm.recipe.recipe import Recipe
+from pocketlm.search.space import Space
+
+
+class Known(NamedTuple):
+    """A recipe that was measured: its settings in the study, its figure on dev, and its bytes."""
+
+    params: dict[str, Any]
+    quality: float
+    size: int
+
+
+def halved(space: Space, known: Sequence[Known], untried: Callable[[Recipe], bool]) -> dict[str, Any] | None:
+    """The settings of a known recipe, to fill half its bytes, where most may be gained; None where nothing.
+
+    A student of half the bytes is about as good at best: the front may gain as much as that is above the best that was
+    found in at most so many bytes.
+    """
+
+    def gain(one: Known) -> float:
+        return one.quality - max((other.quality for other in known if other.size <= one.size // 2), default=0.0)
+
+    for one in sorted(known, key=gain, reverse=True):
+        params = space.resized(one.params, one.size // 2) if gain(one) > 0 else None
+        candidate = None if params is None else space.asked(params)
+        if candidate is not None and untried(candidate.recipe):
+            return params
+    return None
