@@ -1,42 +1,44 @@
 """What is asked for at half its bytes."""
 
-import pytest
-from made_searches import SPACE
+from dataclasses import replace
+
+from made_searches import BUDGET, SPACE
 
 from pocketlm.search.smaller import Known, halved
-
-LEAST = {family: knobs["size"].low for family, knobs in SPACE.knobs.items()}
-
-
-def known(family, quality, size):
-    start = next(one for one in SPACE.starts if one.family == family)
-    return Known(SPACE.params(start), quality, size)
 
 
 def untried(recipe):
     return True
 
 
-# a large one that is good, and another kind that is so small that at half its bytes nothing is known
-LARGE, SMALL = known("bag", 0.9, 8 * LEAST["static"]), known("static", 0.8, 2 * LEAST["static"])
+def asked(known, seen=untried):
+    params = halved(SPACE, known, seen)
+    return None if params is None else (params["family"], SPACE.asked(params).expected_bytes)
+
+
+LARGE, SMALL = Known("bag", 0.9, 1_600_000), Known("static", 0.8, 700_000)
 
 
 def test_what_may_gain_most_comes_first():
-    assert halved(SPACE, [LARGE, SMALL], untried) == {**SMALL.params, "static/size": LEAST["static"]}
-    alike = SMALL._replace(size=LEAST["static"] // 4)
-    assert halved(SPACE, [LARGE, alike], untried) == {**LARGE.params, "bag/size": LARGE.size // 2}
+    family, size = asked([LARGE, SMALL])
+    assert family == "static" and size <= 350_000, "nothing is known in so few bytes"
+    family, size = asked([LARGE, SMALL._replace(size=300_000)])
+    assert family == "bag" and 0.9 * 800_000 < size <= 800_000
 
 
 def test_what_is_no_better_than_what_is_that_small_is_left():
-    assert halved(SPACE, [LARGE, Known(SMALL.params, 0.9, 1)], untried) is None
+    assert halved(SPACE, [LARGE, Known("static", 0.9, 1)], untried) is None
 
 
 def test_what_was_tried_or_may_not_be_asked_for_is_left():
     assert halved(SPACE, [LARGE, SMALL], lambda recipe: False) is None
-    assert halved(SPACE, [LARGE._replace(size=2 * LEAST["bag"])], untried)["bag/size"] == LEAST["bag"]
-    assert halved(SPACE, [LARGE._replace(size=2 * LEAST["bag"] - 2)], untried) is None
+    assert halved(SPACE, [LARGE._replace(size=SPACE.knobs["bag"]["size"].low)], untried) is None
 
 
-@pytest.mark.parametrize("size", [0, 10**12])
-def test_sizes_outside_of_the_space_are_none(size):
-    assert SPACE.resized(LARGE.params, size) is None
+def test_a_smaller_one_is_the_rule_of_thumb_of_its_bytes():
+    small = replace(BUDGET, max_size=900_000)
+    for family in SPACE.knobs:
+        found = SPACE.usual(family, small.max_size)
+        assert found is None or found.expected_bytes <= small.max_size
+    narrow = SPACE.usual("bag", 600_000)
+    assert narrow.recipe.steps[0].width < SPACE.usual("bag", 1_600_000).recipe.steps[0].width

@@ -35,6 +35,8 @@ SMALLEST_BAG = 12_000
 # tried beside one that fills the bytes allowed.
 SPARE_BAG, SPARE_WIDTH, SPARE_FROM = 24_000, 16, 2
 BAG_BITS: Final = 4
+# A bag of fewer rows tells nothing.
+LEAST_ROWS = 64
 # Widths of bags whose usual one leaves room for fewer rows than these.
 NARROW, FEWEST_ROWS = (32, 16), 256
 # Texts that a bag sees in all, epochs times rows, and one that gives vectors, in batches of so many.
@@ -157,7 +159,9 @@ def _bag_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
     before, most = (TABLE_ROWS_BEFORE, MOST_TABLE_ROWS) if facts.vectors else (ROWS_BEFORE_PRUNING, MOST_ROWS)
     heads = heads_bytes(facts, student.width)
     a_row = ZIPPED[stored.bits] * student.width * stored.bits / 8 + A_PLACE
-    rows = facts.pinned.get("prune-rows.rows", max(64, min(most, int((size * 0.97 - FRAME - heads) / a_row))))
+    rows = facts.pinned.get("prune-rows.rows", min(most, int((size * 0.97 - FRAME - heads) / a_row)))
+    if rows < LEAST_ROWS and "prune-rows.rows" not in facts.pinned:
+        return None
     wide = facts.pinned.get("hashed-ngrams.rows", max(rows, min(most, before * rows)))
     filled = replace(student, rows=wide), taught, replace(pruned, rows=rows), again, stored
     name = f"n-grams ≤ {rows:,}×{student.width}, {stored.bits} bit"

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
-from pocketlm.budget import Budget
+from pocketlm.budget import SMALLEST_POCKET_BYTES, Budget
 from pocketlm.errors import RecipeError
 from pocketlm.knobs import Choice, Knob, Real, Wanted, Whole, knobs_of, meeting, parse_setting
 from pocketlm.pocket.format import read_pocket
@@ -93,12 +93,16 @@ class Space:
         found = []
         for family in self.families.values():
             for start in family.starts(self.facts, self.budget):
-                free = self._free(family, start.steps)
-                values = {name: knob.nearest(value_in(start.steps, name)) for name, knob in free.items()}
-                made = self.candidate(family.name, start.size, values, start)
+                made = self._of_start(family.name, start)
                 if made is not None:
                     found.append(replace(made, ladder=start.ladder))
         return sorted(found, key=lambda one: (self.families[one.family].order, one.expected_bytes))
+
+    def _of_start(self, family: str, start: Start) -> Candidate | None:
+        """The candidate that a rule of thumb comes to, as near as it may be."""
+        free = self._free(self.families[family], start.steps)
+        values = {name: knob.nearest(value_in(start.steps, name)) for name, knob in free.items()}
+        return self.candidate(family, start.size, values, start)
 
     @cached_property
     def knobs(self) -> dict[str, dict[str, Knob]]:
@@ -187,11 +191,15 @@ class Space:
                 found[key] = knob.nearest(params[key])
         return found
 
-    def resized(self, params: Mapping[str, Any], size: int) -> dict[str, Any] | None:
-        """These parameters of this space, to fill so many bytes; None where so many may not be asked for."""
-        family = params.get("family", next(iter(self.named), ""))
-        knob, key = self.knobs[family]["size"], f"{family}/size"
-        return {**params, key: size} if key in params and knob.nearest(size) == size else None
+    def usual(self, family: str, size: int) -> Candidate | None:
+        """The largest rule of thumb of a family within so many bytes; None where there is none, or it is too small."""
+        if size < SMALLEST_POCKET_BYTES:
+            return None
+        budget, found = replace(self.budget, max_size=size), None
+        for start in self.families[family].starts(self.facts, budget):
+            made = self._of_start(family, start)
+            found = made if made is not None and made.expected_bytes <= size else found
+        return found if found is not None and self.knobs[family]["size"].nearest(found.size) == found.size else None
 
     def suggested(self, trial: Trial) -> Candidate | None:
         """The candidate that a study's trial asks for, or None where it has no room."""

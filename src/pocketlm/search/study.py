@@ -280,7 +280,8 @@ class Exploration:
             return None
         measured = [one for one in trials if one.user_attrs.get("status") == "measured"]
         met = [one for one in measured if (told := self.outcomes.get(one.user_attrs["key"])) and told.met]
-        known = [Known(one.params, one.values[0], int(one.values[1])) for one in met or measured]
+        known = [Known(one.user_attrs["family"], one.values[0], int(one.values[1])) for one in met or measured]
+        known = [one for one in known if one.family in self.space.knobs]
         return halved(self.space, known, lambda recipe: _key(recipe) not in self.outcomes)
 
     def _ask_for(self, params: dict[str, Any], why: str = "again") -> None:
