@@ -45,7 +45,7 @@ def front(found: dict[str, Any]) -> list[str]:
         f"{done['trials']} recipes each, asked for by the search and by chance, with three seeds of the asking; and "
         "the rules of thumb alone, which are a part of what the search tried. Students got "
         f"{done['effort']:g} of their usual epochs (`--effort`). What chance asked for was trained to its "
-        "end; seconds are of training, exporting and measuring those that came to their end. \"over\" is the ratio of "
+        "end; seconds are of all training, exporting and measuring. \"over\" is the ratio of "
         "the hypervolumes of the fronts on dev (quality, and the logarithms of bytes and milliseconds), of medians "
         "over seeds; test is read once a search.", "",
         *search_front.table(cases).splitlines()[:-1], "",

@@ -21,6 +21,7 @@ import torch
 from pocketlm.cluster import connected
 from pocketlm.errors import PocketLMError, RecipeError
 from pocketlm.measure.fresh import measure_pocket
+from pocketlm.measure.machine import describe
 from pocketlm.outputs import Example
 from pocketlm.pocket.format import write_atomically
 from pocketlm.pocket.work import DONE, Step, WorkFolder
@@ -196,7 +197,7 @@ class OnFleet:
 
         step = self.runner.step(recipe)
         if step.result is not None:
-            return lambda: attempt(lambda one, pace: self.after(self.runner(one, pace)), recipe, None)
+            return lambda: attempt(lambda one, pace: self.after(self.runner(one, pace)), recipe, gate)
         deadline = self.runner.context.deadline
         task = ray.remote(num_cpus=1, max_retries=AGAIN)(_try)
         left = None if deadline.at is None else deadline.left
@@ -231,7 +232,7 @@ class OnFleet:
         costs = {key: taken[key] for key in ("latency_p50_ms", "latency_p95_ms", "memory_bytes")}
         kept = step.result
         if kept is not None:
-            step.finish({**kept, "measurement": {**kept["measurement"], **costs}})
+            step.finish({**kept, "measurement": {**kept["measurement"], **costs}, "cpu": describe()["cpu"]})
         return replace(trial, measurement=replace(trial.measurement, **costs))
 
 

@@ -1,22 +1,27 @@
 """What is asked for at half its bytes."""
 
-from dataclasses import replace
+from made_searches import SPACE
 
-from made_searches import BUDGET, SPACE
-
+from pocketlm.budget import Budget
+from pocketlm.search.facts import Facts
 from pocketlm.search.smaller import Known, halved
+from pocketlm.search.space import Space
 
 
 def untried(recipe):
     return True
 
 
-def asked(known, seen=untried):
-    params = halved(SPACE, known, seen)
+def known(family, quality, size):
+    return Known(family, {}, quality, size)
+
+
+def asked(found, slow=lambda recipe: ""):
+    params = halved(SPACE, found, untried, slow)
     return None if params is None else (params["family"], SPACE.asked(params).expected_bytes)
 
 
-LARGE, SMALL = Known("bag", 0.9, 1_600_000), Known("static", 0.8, 700_000)
+LARGE, SMALL = known("bag", 0.9, 1_600_000), known("static", 0.8, 700_000)
 
 
 def test_what_may_gain_most_comes_first():
@@ -27,18 +32,25 @@ def test_what_may_gain_most_comes_first():
 
 
 def test_what_is_no_better_than_what_is_that_small_is_left():
-    assert halved(SPACE, [LARGE, Known("static", 0.9, 1)], untried) is None
+    assert asked([LARGE, known("static", 0.9, 1)]) is None
 
 
 def test_what_was_tried_or_may_not_be_asked_for_is_left():
-    assert halved(SPACE, [LARGE, SMALL], lambda recipe: False) is None
-    assert halved(SPACE, [LARGE._replace(size=SPACE.knobs["bag"]["size"].low)], untried) is None
+    assert halved(SPACE, [LARGE, SMALL], lambda recipe: False, lambda recipe: "") is None
+    assert asked([LARGE._replace(size=SPACE.knobs["bag"]["size"].low)]) is None
+    assert asked([LARGE, SMALL], lambda recipe: "slow" if recipe.family == "static-embeddings" else "")[0] == "bag"
 
 
 def test_a_smaller_one_is_the_rule_of_thumb_of_its_bytes():
-    small = replace(BUDGET, max_size=900_000)
-    for family in SPACE.knobs:
-        found = SPACE.usual(family, small.max_size)
-        assert found is None or found.expected_bytes <= small.max_size
-    narrow = SPACE.usual("bag", 600_000)
-    assert narrow.recipe.steps[0].width < SPACE.usual("bag", 1_600_000).recipe.steps[0].width
+    both = ([known("bag", 0.9, size)] for size in (1_200_000, 3_200_000))
+    small, large = (halved(SPACE, one, untried, lambda recipe: "") for one in both)
+    assert small["bag/hashed-ngrams.width"] < large["bag/hashed-ngrams.width"]
+
+
+def test_as_much_of_a_text_is_read_as_there_was_time_for():
+    facts = Facts(500, 7, False, 2_000, 192, 2, 6, 384, single=True, words=300)
+    space = Space(facts, Budget.parse("1MB", "1ms"))
+    params = space.params(space.starts[0])
+    read = next(name for name in params if name.endswith("max_words"))
+    found = halved(space, [Known("linear", params, 0.9, 900_000)], untried, lambda recipe: "")
+    assert found[read] == params[read] == 48

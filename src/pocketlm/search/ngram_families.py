@@ -125,7 +125,8 @@ def _bag_within(facts: Facts, size: int) -> Steps:
     """The bag of the usual width for so many bytes, or a narrower one where its matrices leave no room for a table."""
     made = [_bag(facts, 48 if size < 60_000 else 64 if size < 700_000 else 96), *(_bag(facts, one) for one in NARROW)]
     filled = ((one, _bag_filled(one, facts, size)) for one in made)
-    roomy = (one for one, all_ in filled if all_ and all_.expected_bytes <= size and all_.steps[2].rows >= FEWEST_ROWS)
+    fewest = 0 if "prune-rows.rows" in facts.pinned else FEWEST_ROWS
+    roomy = (one for one, all_ in filled if all_ and all_.expected_bytes <= size and all_.steps[2].rows >= fewest)
     return next(roomy, made[-1])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pocketlm.recipe.recipe import Recipe
@@ -10,27 +10,29 @@ from pocketlm.search.space import Space
 
 
 class Known(NamedTuple):
-    """A recipe that was measured: its family, its figure on dev, and its bytes."""
+    """A recipe that was measured: its family, its settings in the study, its figure on dev, and its bytes."""
 
     family: str
+    params: Mapping[str, Any]
     quality: float
     size: int
 
 
-def halved(space: Space, known: Sequence[Known], untried: Callable[[Recipe], bool]) -> dict[str, Any] | None:
+def halved(
+    space: Space, known: Sequence[Known], untried: Callable[[Recipe], bool], slow: Callable[[Recipe], str]
+) -> dict[str, Any] | None:
     """The settings of a known recipe's rule of thumb for half its bytes, where most may be gained; None where nothing.
 
     A student of half the bytes is about as good at best: the front may gain as much as that is above the best that was
-    found in at most so many bytes.
+    found in at most so many bytes. slow: why a recipe takes too long, or "".
     """
 
     def gain(one: Known) -> float:
         return one.quality - max((other.quality for other in known if other.size <= one.size // 2), default=0.0)
 
     for one in sorted(known, key=gain, reverse=True):
-        made = space.usual(one.family, one.size // 2) if gain(one) > 0 else None
-        # what a study asks for may differ from the rule of thumb where that has what is no knob
-        made = None if made is None else space.asked(space.params(made))
-        if made is not None and made.expected_bytes < one.size and untried(made.recipe):
-            return space.params(made)
+        params = space.usual(one.family, one.size // 2, one.params, slow) if gain(one) > 0 else None
+        made = None if params is None else space.asked(params)
+        if made is not None and untried(made.recipe):
+            return params
     return None

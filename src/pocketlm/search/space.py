@@ -17,6 +17,7 @@ from pocketlm.search.facts import Facts
 from pocketlm.search.family import Candidate, Family, Start, Steps, value_in, with_values
 from pocketlm.search.ngram_families import BAG, LEXICON_ROWS, LINEAR
 from pocketlm.search.piece_families import ALLOCATED, CONVNET, STACK, STATIC, TRANSFORMER
+from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.tables import did_you_mean, settings_of, unfit
 
@@ -30,6 +31,8 @@ FEW_TEXTS = 3_000
 LEAST_SHARE, UNLIMITED = 0.1, 2
 # Learning rates: so many times smaller or larger than by a rule of thumb.
 RATES = 4.0
+# A knob of how much of a text is read.
+READ_OF_A_TEXT = ".max_words"
 # Bytes to fill that may be asked for.
 SIZES = Whole(1, 2**40)
 # The name under which a search's own choices are set: the family, and the bytes to fill.
@@ -156,7 +159,9 @@ class Space:
             return None
         allowed = self.budget.max_size
         # where its pieces need more than was asked for, as many are taken as there may be
-        filled = kind.filled(steps, self.facts, size) or kind.filled(steps, self.facts, allowed)
+        filled = kind.filled(steps, self.facts, size)
+        if filled is None and HashedNgrams not in kind.passes:
+            filled = kind.filled(steps, self.facts, allowed)
         if filled is None or (allowed is not None and filled.expected_bytes > allowed):
             return None
         recipe = Recipe(filled.steps, name=filled.name)
@@ -191,15 +196,27 @@ class Space:
                 found[key] = knob.nearest(params[key])
         return found
 
-    def usual(self, family: str, size: int) -> Candidate | None:
-        """The largest rule of thumb of a family within so many bytes; None where there is none, or it is too small."""
+    def usual(
+        self, family: str, size: int, kept: Mapping[str, Any], slow: Callable[[Recipe], str]
+    ) -> dict[str, Any] | None:
+        """Parameters of the largest rule of thumb of a family within so many bytes; None where there is none.
+
+        kept: parameters of a larger one, which read as much of a text as there was time for. slow: why a recipe takes
+        too long, or "".
+        """
         if size < SMALLEST_POCKET_BYTES:
             return None
-        budget, found = replace(self.budget, max_size=size), None
-        for start in self.families[family].starts(self.facts, budget):
+        for start in reversed(self.families[family].starts(self.facts, replace(self.budget, max_size=size))):
             made = self._of_start(family, start)
-            found = made if made is not None and made.expected_bytes <= size else found
-        return found if found is not None and self.knobs[family]["size"].nearest(found.size) == found.size else None
+            if made is None or self.knobs[family]["size"].nearest(made.size) != made.size:
+                continue
+            params = self.params(made)
+            params |= {name: value for name, value in kept.items() if name in params and name.endswith(READ_OF_A_TEXT)}
+            # as a study asks for it, what is no knob is that of the family's last rule of thumb
+            found = self.asked(params)
+            if found is not None and found.expected_bytes <= size and not slow(found.recipe):
+                return params
+        return None
 
     def suggested(self, trial: Trial) -> Candidate | None:
         """The candidate that a study's trial asks for, or None where it has no room."""

@@ -278,11 +278,16 @@ class Exploration:
         waiting = any(one.state == TrialState.WAITING for one in trials)
         if waiting or self.plan.sampler == "random" or (trials and HALF in trials[-1].user_attrs):
             return None
-        measured = [one for one in trials if one.user_attrs.get("status") == "measured"]
+        over = [one for one in trials if one.state == TrialState.COMPLETE]
+        measured = [one for one in over if one.user_attrs.get("status") == "measured"]
         met = [one for one in measured if (told := self.outcomes.get(one.user_attrs["key"])) and told.met]
-        known = [Known(one.user_attrs["family"], one.values[0], int(one.values[1])) for one in met or measured]
-        known = [one for one in known if one.family in self.space.knobs]
-        return halved(self.space, known, lambda recipe: _key(recipe) not in self.outcomes)
+        known = [
+            Known(one.user_attrs["family"], one.params, one.values[0], int(one.values[1]))
+            for one in met or measured
+            if one.user_attrs["family"] in self.space.knobs
+        ]
+        seen = {*self.outcomes, *(_key(one.candidate.recipe) for one in self.pending)}
+        return halved(self.space, known, lambda recipe: _key(recipe) not in seen, self.too_slow)
 
     def _ask_for(self, params: dict[str, Any], why: str = "again") -> None:
         """Ask for these settings next, unless they are waiting to be asked for already."""

@@ -88,7 +88,9 @@ class Prepared:
         """Of training and dev rows, what is read of them, other sources and rows that were made: all that is learnt."""
         splits, made, also = (self.about.get(name, {}) for name in ("splits", "augmentation", "also"))
         more = f"{made.get('sha256', '')}{also.get('sha256', '')}"
-        more += digest([self.task.name, self.about["columns"], [one.to_json() for one in self.outputs]])
+        # which columns, and not why
+        read = replace(self.columns, chosen="") if isinstance(self.columns, Columns) else self.columns
+        more += digest([self.task.name, repr(read), [one.to_json() for one in self.outputs]])
         return f"{splits['train']['sha256']}{splits['dev']['sha256']}{more}"
 
 
