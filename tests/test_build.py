@@ -233,11 +233,18 @@ def test_interrupted_and_run_again_it_ends_with_the_same_pocket(csv_file, tmp_pa
         ({"teacher": "pypi:no-such-package"}, "pip install no-such-package"),
         ({"test": "none.csv"}, "no such file"),
         ({"label": "categry"}, "Did you mean 'category'"),
+        ({"floor": ("recall[offf]>=0.8",)}, "Did you mean 'off'"),
     ],
 )
 def test_wrong_input_is_refused_before_any_work(csv_file, tmp_path, settings, message):
     with pytest.raises(UserError, match=message):
         pocketlm.fit(str(csv_file), output=str(tmp_path / "m.pocket"), **settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_of_its_own_says_how_long_it_learns(made, csv_file, tmp_path):
+    with pytest.raises(UserError, match="effort: --recipe says how long it is trained"):
+        pocketlm.fit(str(csv_file), recipe=str(made.pocket), effort=0.5, output=str(tmp_path / "m.pocket"))
     assert list(tmp_path.iterdir()) == []
 
 

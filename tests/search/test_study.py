@@ -298,6 +298,8 @@ def test_nothing_is_tried_twice_by_several():
     _, outcomes, made = explore(world, Plan(trials=25), width=6)
     keys = [str(one.recipe.to_json()) for one in outcomes]
     assert len(set(keys)) == len(keys) == 25
+    halves = [one.user_attrs["key"] for one in made.study.get_trials() if "half" in one.user_attrs]
+    assert halves and len(set(halves)) == len(halves), "what is being tried is not asked for again"
     assert len(world.ran) == sum(one.status == "measured" for one in outcomes)
     assert not made.pending
 
