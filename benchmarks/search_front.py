@@ -6,11 +6,12 @@ FOLDER holds banking77/ (train.csv and test.csv, published by PolyAI as task-spe
 (Adelani et al. 2023); the smart-home rows need no files. Of each case and budget: as many recipes asked for by the
 search and by chance, three times with other seeds of the asking (students of one recipe are the same in all of them,
 and trained once), and the rules of thumb alone, which are among what the search tried. What chance asks for is trained
-to its end; the seconds of both are told. Students of both have --effort of their usual epochs. What counts
-is the front of figures on dev: its hypervolume over quality, bytes and milliseconds (the last two by their logarithm)
-above the worst figures that any of them found. The first search of each is a case for advice.py, too. Beside them the
-peers of small_peers.py on the same rows of Banking77 and of news, each made to fit the budget. What is done is kept in
-FILE; the same command goes on, and commands of other --cases may run beside it.
+to its end; the seconds of both are told. Students of both have --effort of their usual epochs. What counts is the
+front of figures on dev: its hypervolume over quality and the logarithm of bytes, which the budgets limit, above the
+worst figures that any of them found; that over milliseconds as well is told beside it, most of which is noise where
+students of one kind take the same time. The first search of each is a case for advice.py, too. Beside them the peers
+of small_peers.py on the same rows of Banking77 and of news, each made to fit the budget. What is done is kept in FILE;
+the same command goes on, and commands of other --cases, also with another --effort, may run beside it.
 """
 
 from __future__ import annotations
@@ -84,11 +85,12 @@ def asked(settings: dict[str, Any], size: str, sampler: str, seed: int, wanted: 
         build.Plan = plain
 
 
-def points(trials: Sequence[dict[str, Any]]) -> list[Point]:
-    """(quality, -log bytes, -log milliseconds) of what was measured: more is better."""
+def points(trials: Sequence[dict[str, Any]], *, timed: bool) -> list[Point]:
+    """(quality, -log bytes, -log milliseconds) of what was measured: more is better. timed: else the last is 0."""
     figures = [one["figures"] for one in trials if "figures" in one]
     return [
-        (one["quality"], -math.log(one["size_bytes"]), -math.log(max(1e-3, one["latency_p50_ms"]))) for one in figures
+        (one["quality"], -math.log(one["size_bytes"]), -math.log(max(1e-3, one["latency_p50_ms"])) if timed else 0.0)
+        for one in figures
     ]
 
 
@@ -135,16 +137,21 @@ def run(case: str, settings: dict[str, Any], size: str, given: argparse.Namespac
                 "test": chosen and chosen["test"]["metrics"][result["main_metric"]],
                 "teacher": result["teacher"] and result["teacher"]["quality"]["test"][result["main_metric"]],
             }  # fmt: skip
-    rules = [one for one in found["tpe 0"]["trials"] if one["start"]]
-    fronts = {name: points(one["trials"]) for name, one in found.items()} | {"rules": points(rules)}
+    return {"runs": found, "effort": given.effort, "case": told, "date": datetime.date.today().isoformat()}
+
+
+def volumes(runs: dict[str, Any], *, timed: bool) -> dict[str, float]:
+    """The hypervolume of each run's front and of the rules of thumb, above the worst figures of all of them."""
+    rules = [one for one in runs["tpe 0"]["trials"] if one["start"]]
+    fronts = {name: points(one["trials"], timed=timed) for name, one in runs.items()}
+    fronts |= {"rules": points(rules, timed=timed)}
     every = [one for front in fronts.values() for one in front]
     worst = (
         min(one[0] for one in every) - 1e-6,
         min(one[1] for one in every) - 0.1,
         min(one[2] for one in every) - 0.1,
     )
-    volumes = {name: hypervolume(front, worst) for name, front in fronts.items()}
-    return {"runs": found, "volumes": volumes, "case": told, "date": datetime.date.today().isoformat()}
+    return {name: hypervolume(front, worst) for name, front in fronts.items()}
 
 
 def beside(settings: dict[str, Any], size: str) -> dict[str, Any]:
@@ -171,37 +178,48 @@ def beside(settings: dict[str, Any], size: str) -> dict[str, Any]:
     return found
 
 
-def median(volumes: dict[str, float], sampler: str) -> float:
-    return statistics.median(one for name, one in volumes.items() if name.startswith(sampler))
+def over_random(runs: dict[str, Any], *, timed: bool = False) -> float:
+    """The search's volume to that of chance, of medians over seeds."""
+    found = volumes(runs, timed=timed)
+    chance = median(found, "random")
+    return median(found, "tpe") / chance if chance else math.inf
+
+
+def over_rules(runs: dict[str, Any]) -> float:
+    """The search's median volume to that of the rules of thumb alone."""
+    found = volumes(runs, timed=False)
+    return median(found, "tpe") / found["rules"] if found["rules"] else math.inf
+
+
+def median(found: dict[str, float], sampler: str) -> float:
+    return statistics.median(one for name, one in found.items() if name.startswith(sampler))
 
 
 def table(done: dict[str, Any]) -> str:
     """A line a case and budget."""
     lines = [
-        "case | budget | over random | over rules | chosen | dev best, search and random | seconds | test",
-        "--- | " * 7 + "---",
+        "case | budget | effort | over random | with ms | over rules | chosen | dev best, search and random | seconds "
+        "| test",
+        "--- | " * 9 + "---",
     ]
-    ratios = []
-    for key, own_runs in done.items():
+    for key, about in done.items():
         case, size = key.rsplit(" ", 1)
-        volumes, runs = own_runs["volumes"], own_runs["runs"]
-        search, chance, rules = median(volumes, "tpe"), median(volumes, "random"), volumes["rules"]
-        best = [
-            max((t["figures"]["quality"] for t in run["trials"] if "figures" in t), default=0.0)
-            for run in runs.values()
-        ]
-        half = len(best) // 2
-        own = f"{100 * statistics.median(best[:half]):.1f} / {100 * statistics.median(best[half:]):.1f}"
-        spent = " / ".join(
-            f"{statistics.median(run['seconds'] for name, run in runs.items() if name.startswith(sampler)):.0f}"
-            for sampler in SAMPLERS
-        )
-        ratios.append(search / chance if chance else math.inf)
+        runs = about["runs"]
+        best, spent = [], []
+        for sampler in SAMPLERS:
+            own = [run for name, run in runs.items() if name.startswith(sampler)]
+            highest = [
+                max((t["figures"]["quality"] for t in run["trials"] if "figures" in t), default=0) for run in own
+            ]
+            best.append(f"{100 * statistics.median(highest):.1f}")
+            spent.append(f"{statistics.median(run['seconds'] for run in own):.0f}")
         test = runs["tpe 0"]["test"]
         lines.append(
-            f"{case} | {size} | {ratios[-1]:.2f} | {search / rules if rules else math.inf:.2f} | "
-            f"{runs['tpe 0']['chosen']} | {own} | {spent} | {100 * test['value'] if test else 0:.1f}"
+            f"{case} | {size} | {about['effort']:g} | {over_random(runs):.2f} | {over_random(runs, timed=True):.2f} | "
+            f"{over_rules(runs):.2f} | {runs['tpe 0']['chosen']} | {' / '.join(best)} | {' / '.join(spent)} | "
+            f"{100 * test['value'] if test else 0:.1f}"
         )
+    ratios = [over_random(one["runs"]) for one in done.values()]
     if ratios:
         lines.append(f"median over random: {statistics.median(ratios):.2f}; least {min(ratios):.2f}")
     return "\n".join(lines)
@@ -210,10 +228,10 @@ def table(done: dict[str, Any]) -> str:
 def kept(given: argparse.Namespace) -> dict[str, Any]:
     """What FILE holds by now: another process may be at other cases."""
     found: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
-    for name in ("trials", "effort", "latency"):
+    for name in ("trials", "latency"):
         if found and found[name] != getattr(given, name):
             raise SystemExit(f"{given.out} was taken with --{name} {found[name]}; give the same, or another file")
-    about = {"trials": given.trials, "effort": given.effort, "latency": given.latency, "machine": describe()}
+    about = {"trials": given.trials, "latency": given.latency, "machine": describe()}
     return found or {**about, "cases": {}, "peers": {}}
 
 
@@ -224,7 +242,7 @@ def add(given: argparse.Namespace, part: str, key: str, found: dict[str, Any]) -
         done = kept(given)
         done[part][key] = found
         keep(done, given.out)
-    print(key, found["volumes"] if part == "cases" else found, flush=True)
+    print(table({key: found}) if part == "cases" else f"{key} {found}", flush=True)
 
 
 def main() -> None:

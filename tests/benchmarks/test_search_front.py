@@ -24,37 +24,55 @@ def test_what_is_dominated_adds_nothing_and_overlaps_count_once():
     assert search.hypervolume([*both, (1.0, 1.0, 2.0)], WORST) == pytest.approx(4.0)
 
 
-def trial(quality, size, start=False):
-    return {"start": start, "figures": {"quality": quality, "size_bytes": size, "latency_p50_ms": 0.1}}
+def trial(quality, size, start=False, milliseconds=0.1):
+    return {"start": start, "figures": {"quality": quality, "size_bytes": size, "latency_p50_ms": milliseconds}}
 
 
 def test_points_are_better_the_larger_they_are():
-    assert search.points([trial(0.9, 1000), {"start": True}]) == [(0.9, -math.log(1000), -math.log(0.1))]
+    tried = [trial(0.9, 1000), {"start": True}]
+    assert search.points(tried, timed=True) == [(0.9, -math.log(1000), -math.log(0.1))]
+    assert search.points(tried, timed=False) == [(0.9, -math.log(1000), 0.0)]
+
+
+def made(*trials, seconds=9.0):
+    return {"trials": trials, "chosen": "a", "test": {"value": 0.88}, "seconds": seconds}
+
+
+def runs():
+    """The worst quality is 0.5, and the most bytes e times 1000; rules of thumb are a part of the first search."""
+    worst = trial(0.5, round(1000 * math.e))
+    return {
+        "tpe 0": made(trial(0.6, 1000, start=True), trial(0.9, 1000)),
+        "tpe 1": made(trial(0.8, 1000)),
+        "tpe 2": made(trial(0.7, 1000)),
+        "random 0": made(trial(0.6, 1000), worst, seconds=11.0),
+        "random 1": made(trial(0.65, 1000), seconds=11.0),
+        "random 2": made(trial(0.9, 1000, milliseconds=0.2), seconds=11.0),
+    }
+
+
+def test_fronts_are_compared_by_quality_and_bytes_and_beside_it_by_time():
+    found = search.volumes(runs(), timed=False)
+    assert found["tpe 1"] / found["rules"] == pytest.approx(3.0, rel=1e-3)
+    assert found["random 2"] == pytest.approx(found["tpe 0"])
+    assert search.over_random(runs()) == pytest.approx(2.0, rel=1e-3), "0.3 of the median over 0.15"
+    timed = search.volumes(runs(), timed=True)
+    assert timed["random 2"] < timed["random 0"], "it is the slowest"
+    assert search.over_random(runs(), timed=True) == pytest.approx(3.0, rel=1e-3)
+    assert search.over_rules(runs()) == pytest.approx(3.0, rel=1e-3)
 
 
 def test_the_table_compares_medians():
-    one = {"trials": [trial(0.9, 1000)], "chosen": "a", "test": {"value": 0.88}, "seconds": 9.0}
-    other = {"trials": [trial(0.8, 1000)], "chosen": "b", "test": {"value": 0.78}, "seconds": 11.0}
-    volumes = {
-        "tpe 0": 3.0,
-        "tpe 1": 4.0,
-        "tpe 2": 9.0,
-        "random 0": 2.0,
-        "random 1": 1.0,
-        "random 2": 3.0,
-        "rules": 2.0,
-    }
-    runs = {name: one if name.startswith("tpe") else other for name in volumes if name != "rules"}
-    said = search.table({"banking77 2MB": {"volumes": volumes, "runs": runs}})
-    assert "banking77 | 2MB | 2.00 | 2.00 | a | 90.0 / 80.0 | 9 / 11 | 88.0" in said
+    said = search.table({"banking77 2MB": {"runs": runs(), "effort": 0.25}})
+    assert "banking77 | 2MB | 0.25 | 2.00 | 3.00 | 3.00 | a | 80.0 / 65.0 | 9 / 11 | 88.0" in said
     assert "median over random: 2.00; least 2.00" in said
 
 
 def test_what_another_process_kept_stays(tmp_path):
-    given = SimpleNamespace(out=tmp_path / "front.json", trials=2, effort=0.5, latency=None)
-    search.add(given, "cases", "a 1MB", {"volumes": {"tpe 0": 1.0}})
+    given = SimpleNamespace(out=tmp_path / "front.json", trials=2, latency=None)
+    search.add(given, "cases", "a 1MB", {"runs": runs(), "effort": 1})
     before = search.kept(given)
-    search.add(given, "cases", "b 1MB", {"volumes": {"tpe 0": 2.0}})  # as another one would, meanwhile
+    search.add(given, "cases", "b 1MB", {"runs": runs(), "effort": 0.1})  # as another one would, meanwhile
     search.add(given, "peers", "a 1MB", {"linear": None})
     assert before["cases"].keys() == {"a 1MB"} and search.kept(given)["cases"].keys() == {"a 1MB", "b 1MB"}
     assert search.kept(given)["peers"] == {"a 1MB": {"linear": None}}

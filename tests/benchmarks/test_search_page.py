@@ -12,22 +12,25 @@ MACHINE = {"cpu": "a processor", "vectors": "AVX2", "cores": 2, "python": "3.11"
 
 
 def searched(search, chance):
-    trial = {"start": True, "figures": {"quality": 0.9, "size_bytes": 1000, "latency_p50_ms": 0.1}}
-    run = {"trials": [trial], "chosen": "n-grams", "test": {"value": 0.88}, "seconds": 9.0, "status": "met"}
-    volumes = {"tpe 0": search, "random 0": chance, "rules": 1.0}
-    return {"volumes": volumes, "runs": {"tpe 0": run, "random 0": run}, "date": "2026-01-02"}
+    """The worst that chance tried has the quality 0; each found one of these."""
+
+    def run(*qualities):
+        figures = [{"quality": one, "size_bytes": 1000, "latency_p50_ms": 0.1} for one in qualities]
+        trials = [{"start": True, "figures": one} for one in figures]
+        return {"trials": trials, "chosen": "n-grams", "test": {"value": 0.88}, "seconds": 9.0, "status": "met"}
+
+    return {"runs": {"tpe 0": run(search), "random 0": run(0.0, chance)}, "effort": 0.25, "date": "2026-01-02"}
 
 
 @pytest.mark.parametrize(
     ("search", "word"),
-    [(2.4, "20 of 20 cases (bar all of 20: reached)"), (2.0, "0 of 20 cases (bar all of 20: missed)")],
+    [(0.5, "20 of 20 cases (bar all of 20: reached)"), (0.42, "0 of 20 cases (bar all of 20: missed)")],
 )
 def test_the_front_is_held_against_chance(search, word):
     done = {
         "machine": MACHINE,
         "trials": 12,
-        "effort": 0.25,
-        "cases": {f"banking77 {size}MB": searched(search, 2.0) for size in range(search_page.FRONTS)},
+        "cases": {f"banking77 {size}MB": searched(search, 0.4) for size in range(search_page.FRONTS)},
         "peers": {},
     }
     made = page({"search_front": done})
@@ -35,7 +38,7 @@ def test_the_front_is_held_against_chance(search, word):
 
 
 def test_every_peer_that_fits_counts():
-    cases = {f"banking77 {size}": searched(2.0, 1.0) for size in ("100kB", "2MB")}
+    cases = {f"banking77 {size}": searched(0.9, 0.4) for size in ("100kB", "2MB")}
     peers = {
         "banking77 100kB": {"one": {"accuracy": 0.8, "size_bytes": 90_000}, "other": None},
         "banking77 2MB": {
@@ -56,7 +59,7 @@ def test_every_peer_that_fits_counts():
 
 @pytest.mark.parametrize("run", [{"status": "missed"}, {"status": "missed", "test": None, "chosen": None}])
 def test_a_search_that_missed_its_budget_beats_nobody(run):
-    case = searched(2.0, 1.0)
+    case = searched(0.9, 0.4)
     case["runs"]["tpe 0"] = {**case["runs"]["tpe 0"], **run}
     lines = beside_peers({"news 2MB": case}, {"news 2MB": {"one": {"accuracy": 0.1, "size_bytes": 10}, "other": None}})
     assert "| news | 2MB | missed | 10.0% (10 B) | - |" in lines
@@ -129,8 +132,7 @@ def test_what_the_front_searched_is_a_case_of_advice_too():
     front = {
         "machine": MACHINE,
         "trials": 12,
-        "effort": 0.25,
-        "cases": {"banking77 2MB": {**searched(2.4, 2.0), **other}},
+        "cases": {"banking77 2MB": {**searched(0.9, 0.4), **other}},
         "peers": {},
     }
     made = page({"advice": {"machine": MACHINE, "cases": {"one": one}}, "search_front": front})
