@@ -31,9 +31,9 @@ READ, READ_ON = (48, 96, 192, 320, 512), 3
 # Bags beyond this gain nothing more; a transformer makes better use of the bytes. Vectors need more dimensions.
 LARGEST_BAG, LARGEST_TABLE = 1_600_000, 3_000_000
 SMALLEST_BAG = 12_000
-# Without a teacher few n-grams of few dimensions may tell more of new texts than all that there are: such a bag is
-# tried beside one that fills the bytes allowed.
-SPARE_BAG, SPARE_WIDTH, SPARE_FROM = 24_000, 16, 2
+# Without a teacher some hundred n-grams may tell more of new texts than all that there are: such a bag is tried beside
+# one that fills the bytes allowed.
+SPARE_BAG, SPARE_WIDTH, SPARE_FROM = 36_000, 32, 1.5
 BAG_BITS: Final = 4
 # A bag of fewer rows tells nothing.
 LEAST_ROWS = 64
