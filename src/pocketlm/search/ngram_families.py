@@ -39,8 +39,9 @@ BAG_BITS: Final = 4
 LEAST_ROWS = 64
 # Widths of bags whose usual one leaves room for fewer rows than these.
 NARROW, FEWEST_ROWS = (32, 16), 256
-# Texts that a bag sees in all, epochs times rows, and one that gives vectors, in batches of so many.
-BAG_TEXTS, TABLE_TEXTS, TABLE_BATCH = 1_200_000, 500_000, 256
+# Texts that a bag sees in all, epochs times rows, one beside students of an encoder for which there is room as well, and
+# one that gives vectors, in batches of so many.
+BAG_TEXTS, ROOMY_BAG_TEXTS, TABLE_TEXTS, TABLE_BATCH = 1_200_000, 600_000, 500_000, 256
 # A bag begins with so many times the rows it will keep, as far as the texts fill them, and keeps so many at most.
 ROWS_BEFORE_PRUNING, MOST_ROWS = 5, 60_000
 TABLE_ROWS_BEFORE, MOST_TABLE_ROWS = 2, 40_000
@@ -123,15 +124,17 @@ def _bag_starts(facts: Facts, budget: Budget) -> list[Start]:
 
 def _bag_within(facts: Facts, size: int) -> Steps:
     """The bag of the usual width for so many bytes, or a narrower one where its matrices leave no room for a table."""
-    made = [_bag(facts, 48 if size < 60_000 else 64 if size < 700_000 else 96), *(_bag(facts, one) for one in NARROW)]
+    usual = 48 if size < 60_000 else 64 if size < ROOMY else 96
+    texts = ROOMY_BAG_TEXTS if facts.encoder and size >= ROOMY else BAG_TEXTS
+    made = [_bag(facts, width, texts) for width in (usual, *NARROW)]
     filled = ((one, _bag_filled(one, facts, size)) for one in made)
     fewest = 0 if "prune-rows.rows" in facts.pinned else FEWEST_ROWS
     roomy = (one for one, all_ in filled if all_ and all_.expected_bytes <= size and all_.steps[2].rows >= fewest)
     return next(roomy, made[-1])
 
 
-def _bag(facts: Facts, width: int) -> Steps:
-    epochs = facts.epochs(BAG_TEXTS)
+def _bag(facts: Facts, width: int, texts: int = BAG_TEXTS) -> Steps:
+    epochs = facts.epochs(texts)
     taught = Distill(epochs=epochs, rate=5e-3, patience=epochs)
     student = HashedNgrams(width=width)
     return student, taught, PruneRows(), taught, Quantize(bits=BAG_BITS, epochs=max(2, epochs // 3), rate=1e-3)
