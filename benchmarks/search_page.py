@@ -136,8 +136,9 @@ def grown(found: dict[str, Any]) -> list[str]:
     runs = done["runs"]
     lines = [
         "## What a fit costs", "", taken(done["machine"], "costs.py", [one["date"] for one in runs]), "",
-        "Seconds of a whole fit to rows of Banking77, of its teacher (fine-tuning and asking) and of its search; one "
-        "thing is varied at a time, and nothing is remembered from one fit to the next.", "",
+        "Seconds of a whole fit to rows of Banking77, of its teacher (fine-tuning and asking) and of its search, whose "
+        f"students get {done['effort']:g} of their usual epochs (`--effort`); one thing is varied at a time, and "
+        "nothing is remembered from one fit to the next.", "",
         *costs.table(runs).splitlines(), "",
     ]  # fmt: skip
     for one in runs:

@@ -8,7 +8,7 @@ from made_language import made_pairs
 
 import pocketlm
 from pocketlm import build, writing
-from pocketlm.errors import BudgetMissed
+from pocketlm.errors import BudgetMissed, RecipeError
 from pocketlm.pocket.format import read_pocket
 from pocketlm.train import translator
 
@@ -75,6 +75,19 @@ def test_a_size_that_no_student_has_is_missed_and_said(data, fitted):
     with pytest.raises(BudgetMissed, match="misses: size"):
         build.fit(data, max_size="60kB", time_limit="3s", output=str(folder / "b.pocket"), work=str(folder / "a.work"))
     assert not (folder / "b.pocket").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ({"effort": 0.5}, "effort: models for translation are no students; --time-limit bounds them"),
+        ({"workers": 2}, "workers: models for translation are made without a study of recipes"),
+    ],
+)
+def test_what_is_for_students_alone_is_refused(data, tmp_path, setting, why):
+    with pytest.raises(RecipeError, match=why):
+        build.fit(data, max_size="900kB", output=str(tmp_path / "b.pocket"), **setting)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_size_told_is_that_of_the_file(fitted):

@@ -90,7 +90,6 @@ class Measurement:
     latency_p95_ms: float
     memory_bytes: int
     split: str = "dev"
-    machine: str = ""
     device: str = ""
     extra: Mapping[str, float] = field(default_factory=dict)
 

@@ -102,7 +102,7 @@ def test_costs_tell_how_seconds_grow():
             "search_seconds": 1.0, "date": "2026-01-02"}  # fmt: skip
     runs = [{**base, "varied": "rows", "rows": rows, "seconds": rows**0.5, "trial_ends": []} for rows in (100, 400)]
     runs.append({**base, "varied": "trials", "rows": 100, "seconds": 9.0, "trial_ends": [2.0, 4.0, 9.0]})
-    made = page({"costs": {"machine": MACHINE, "runs": runs}})
+    made = page({"costs": {"machine": MACHINE, "effort": 0.25, "runs": runs}})
     assert "seconds grow with the power 0.50 of rows" in made
     assert "one search of 3 recipes: 2 s after 1, 9 s after 3." in made
 

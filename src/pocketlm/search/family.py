@@ -61,7 +61,8 @@ class Family:
     many bytes (None: all of use), or None where too few. knobs: of these facts, what settings may be in place of what
     their passes declare; None for those that stay as they are. order: of families, cheap to train ones first. passes:
     kinds of passes that its recipes have. without: settings of these that mean nothing here, whatever they are set to.
-    chosen: those that `filled` chooses and cannot be told; where one is set the family is not tried.
+    chosen: those that `filled` chooses and cannot be told; where one is set the family is not tried. brimful: where so
+    few bytes as were asked for hold none, it takes as many as the budget allows.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Family:
     passes: tuple[Any, ...]
     without: frozenset[str] = frozenset()
     chosen: frozenset[str] = frozenset()
+    brimful: bool = True
 
     def free(self, steps: Steps, facts: Facts) -> dict[str, Knob]:
         """{"pass.setting": what it may be} of these steps."""

@@ -17,7 +17,6 @@ from pocketlm.search.facts import Facts
 from pocketlm.search.family import Candidate, Family, Start, Steps, value_in, with_values
 from pocketlm.search.ngram_families import BAG, LEXICON_ROWS, LINEAR
 from pocketlm.search.piece_families import ALLOCATED, CONVNET, STACK, STATIC, TRANSFORMER
-from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.tables import did_you_mean, settings_of, unfit
 
@@ -160,7 +159,7 @@ class Space:
         allowed = self.budget.max_size
         # where its pieces need more than was asked for, as many are taken as there may be
         filled = kind.filled(steps, self.facts, size)
-        if filled is None and HashedNgrams not in kind.passes:
+        if filled is None and kind.brimful:
             filled = kind.filled(steps, self.facts, allowed)
         if filled is None or (allowed is not None and filled.expected_bytes > allowed):
             return None
