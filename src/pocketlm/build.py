@@ -318,7 +318,8 @@ def _runner(
         **({"further": FURTHER_VERSION} if context.trained else {}),
     }  # fmt: skip
 
-    return Runner(context, work, depends, head, prefixes, asked)
+    allowed = job.budget.max_latency if job.device == "host" else None
+    return Runner(context, work, depends, head, prefixes, asked, allowed)
 
 
 def _refit(chosen: Trial, run: Runner, judged: Judge, forecast: Forecast | None) -> Trial:

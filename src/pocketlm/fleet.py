@@ -228,7 +228,7 @@ class OnFleet:
 
     def _measured_here(self, trial: Trial, step: Step) -> Trial:
         """The trial with what it costs on this machine, which is also what is remembered of it."""
-        taken = measure_pocket(trial.pocket, timed_texts(self.runner.context))
+        taken = measure_pocket(trial.pocket, timed_texts(self.runner.context), allowed=self.runner.allowed)
         costs = {key: taken[key] for key in ("latency_p50_ms", "latency_p95_ms", "memory_bytes")}
         kept = step.result
         if kept is not None:

@@ -35,6 +35,30 @@ def test_a_pocket_is_measured(pocket, tmp_path, monkeypatch):
     assert 10e6 < about["memory_bytes"] < 200e6
 
 
+@pytest.mark.parametrize(
+    ("taken", "allowed", "told", "processes"),
+    [
+        ([1.1], None, (1.1, 1.2), 1),
+        ([0.9], 1.0, (0.9, 1.0), 1),
+        ([1.1, 0.95], 1.0, (0.95, 1.2), 2),
+        ([1.1, 1.2, 1.05], 1.0, (1.05, 1.3), 3),
+        ([1.3], 1.0, (1.3, 1.4), 1),
+    ],
+)
+def test_what_just_misses_the_time_allowed_is_taken_again(taken, allowed, told, processes, tmp_path, monkeypatch):
+    left = list(taken)
+
+    def run(module, *given):
+        median = left.pop(0)
+        return {"latency_p50_ms": median, "latency_p50_high_ms": round(median + 0.1, 9)}
+
+    monkeypatch.setattr(fresh, "in_fresh_process", run)
+    monkeypatch.setattr(fresh, "PAUSE", 0)
+    found = measure_pocket(tmp_path / "x.pocket", ["a"], allowed=allowed)
+    assert (found["latency_p50_ms"], found["latency_p50_high_ms"]) == told
+    assert len(taken) - len(left) == processes
+
+
 def test_a_tagging_pocket_reads_tokens(tagger):
     assert measure_pocket(tagger, [("turn", "on"), ["the", "light"], "plain text"])["texts"] == 3
 

@@ -77,7 +77,8 @@ def command(
         taken = measure_writing(Path(pocket), threads)
         taken |= {f"latency_{name}_ms": taken[f"token_{name}_ms"] for name in ("p50", "p95")}
     if not model.writes or model.generator.translates:
-        calls = measure_pocket(Path(pocket), _fitting(model, texts_for(model, examples)) or _examples(model))
+        texts = _fitting(model, texts_for(model, examples)) or _examples(model)
+        calls = measure_pocket(Path(pocket), texts, allowed=budget.max_latency)
         taken = {**taken, **calls} if model.writes else calls
     quality: dict[str, float] = {}
     if budget.min_quality is not None:

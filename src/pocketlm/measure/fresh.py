@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,37 @@ ONE_THREAD = {
 MOST_TEXTS = 500
 # Loading, warming up and timing take some ten seconds; a process that takes longer than this hangs.
 MOST_SECONDS = 120.0
+# What misses the milliseconds allowed by less than this share is taken so many times more, after so many seconds each:
+# what else a machine does slows a clock down for a while, and nothing makes it faster than it is.
+CLOSE, AGAIN, PAUSE = 0.25, 2, 5.0
 
 
-def measure_pocket(path: Path, texts: Sequence[Text], max_seconds: float = MOST_SECONDS) -> dict[str, Any]:
+def measure_pocket(
+    path: Path, texts: Sequence[Text], max_seconds: float = MOST_SECONDS, allowed: float | None = None
+) -> dict[str, Any]:
     """What the Pocket at `path` costs in a process of its own; see `probe.main` for what is in it.
 
     texts: real inputs (at most MOST_TEXTS are used, spread over the whole). Latency is one text at a time on
-    one thread, memory the process's peak resident set. Raises UserError without texts, and PocketLMError
-    where the process fails or takes longer than max_seconds.
+    one thread, memory the process's peak resident set. allowed: a median of so many milliseconds; where it is missed
+    by little the fastest of some processes counts, and latency_p50_high_ms is the highest of all. Raises UserError
+    without texts, and PocketLMError where a process fails or takes longer than max_seconds.
     """
     if not texts:
         raise UserError(f"{path}: there is no text to measure it with")
+    taken = [_measured(path, texts, max_seconds)]
+    while allowed is not None and len(taken) <= AGAIN:
+        if not allowed < min(one["latency_p50_ms"] for one in taken) <= (1 + CLOSE) * allowed:
+            break
+        time.sleep(PAUSE)
+        taken.append(_measured(path, texts, max_seconds))
+    if len(taken) == 1:
+        return taken[0]
+    fastest = min(taken, key=lambda one: float(one["latency_p50_ms"]))
+    return {**fastest, "latency_p50_high_ms": max(one["latency_p50_high_ms"] for one in taken)}
+
+
+def _measured(path: Path, texts: Sequence[Text], max_seconds: float) -> dict[str, Any]:
+    """What one process says."""
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder, "texts.jsonl")
         lines.write_text("".join(_line(text) for text in spread(texts, MOST_TEXTS)), "ascii")

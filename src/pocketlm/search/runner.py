@@ -21,7 +21,7 @@ class Runner:
     """What trains, exports and measures a recipe in a context, or remembers that it did.
 
     depends: all that what becomes of a recipe depends on. head: what the manifest says beside the model. asked: what
-    floors ask on dev, which is asked of a Pocket that is remembered, too.
+    floors ask on dev, which is asked of a Pocket that is remembered, too. allowed: milliseconds on this machine.
     """
 
     context: FitContext
@@ -30,6 +30,7 @@ class Runner:
     head: dict[str, Any]
     prefixes: Prefixes
     asked: Asked
+    allowed: float | None = None
 
     def step(self, recipe: Recipe) -> Step:
         """Where what becomes of a recipe is kept."""
@@ -37,7 +38,8 @@ class Runner:
 
     def __call__(self, recipe: Recipe, pace: Pace | None = None) -> Trial:
         """The recipe measured now or remembered, with what floors ask. Raises Paused as `run_recipe` does."""
-        return self.with_floors(run_trial(recipe, self.context, self.step(recipe), self.head, self.prefixes, pace))
+        step = self.step(recipe)
+        return self.with_floors(run_trial(recipe, self.context, step, self.head, self.prefixes, pace, self.allowed))
 
     def with_floors(self, trial: Trial) -> Trial:
         """The trial with what floors ask of its Pocket on dev."""

@@ -52,12 +52,12 @@ class Trial:
 
 def run_trial(
     recipe: Recipe, context: FitContext, step: Step, head: Mapping[str, Any], prefixes: Prefixes,
-    pace: Pace | None = None,
+    pace: Pace | None = None, allowed: float | None = None,
 ) -> Trial:  # fmt: skip
     """The candidate measured now, or as it was measured before where `step` is done; costs always on this processor.
 
     head: what the manifest says beside the model. prefixes: students that recipes of this job share. pace: as
-    `run_recipe` has it; raises Paused as it does.
+    `run_recipe` has it; raises Paused as it does. allowed: milliseconds, see `measure_pocket`.
     """
     done = step.result
     pocket, cpu = step.folder / POCKET, describe()["cpu"]
@@ -81,7 +81,7 @@ def run_trial(
         }
         write_pocket(pocket, manifest, exported.members, replace=True)
         done = {
-            "measurement": _measure(pocket, context),
+            "measurement": _measure(pocket, context, allowed),
             "recipe": built.recipe.to_json(),
             "passes": [record.to_json() for record in built.records],
             "int8": exported.int8.to_json() if exported.int8 else None,
@@ -97,7 +97,7 @@ def run_trial(
             step.finish(done)
         done = json.loads(json.dumps(done))
     elif done.get("cpu", cpu) != cpu:
-        done = {**done, "measurement": _measure(pocket, context), "cpu": cpu}
+        done = {**done, "measurement": _measure(pocket, context, allowed), "cpu": cpu}
         step.finish(done)
     measured = Measurement(**done["measurement"])
     return Trial(recipe, pocket, measured, {key: value for key, value in done.items() if key != "measurement"})
@@ -109,10 +109,10 @@ def timed_texts(context: FitContext) -> list[Text]:
     return list(texts[:: max(1, len(texts) // TIMED_TEXTS)])
 
 
-def _measure(pocket: Path, context: FitContext) -> dict[str, Any]:
+def _measure(pocket: Path, context: FitContext, allowed: float | None) -> dict[str, Any]:
     """Whole-file bytes, latency and memory in a fresh process, quality on dev by the runtime itself."""
     texts = texts_of(context.dev, context.outputs)
-    measured = measure_pocket(pocket, timed_texts(context))
+    measured = measure_pocket(pocket, timed_texts(context), allowed=allowed)
     task: Task = context.task
     predictions = load(pocket).predict(texts, batch_size=1)
     extra = {key: measured[key] for key in ("load_ms", "latency_p50_low_ms", "latency_p50_high_ms", "calls")}
