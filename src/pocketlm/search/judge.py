@@ -93,11 +93,12 @@ class Judge:
     def choose(self, outcomes: Sequence[Outcome]) -> Outcome | None:
         """The best outcome, or the nearest miss; None where nothing was measured.
 
-        With a limit on size, latency or memory: the best quality that meets it; where dev cannot tell several
-        apart, the one that answers most like the teacher, or without one the best rule of thumb or recipe that was
-        given (of many that are tried on few rows one seems better by chance), and of equal ones the smallest. With a
-        floor on quality alone: the smallest file that reaches it. Without any limit: the smallest file within TRADE_OFF
-        of the best.
+        With a limit on size, latency or memory: the best quality that meets it. Of those within a standard error of it
+        (Breiman et al. 1984) the one whose quality and share of answers that are the teacher's are the most together:
+        two figures on the same rows tell more than one. Without a teacher the best rule of thumb or recipe that was
+        given, within half an error, since of many that are tried on few rows one seems better by chance. Of equal ones
+        the smallest. With a floor on quality alone: the smallest file that reaches it. Without any limit: the smallest
+        file within TRADE_OFF of the best.
         """
         measured = [one for one in outcomes if one.trial is not None]
         if not measured:
@@ -112,11 +113,12 @@ class Judge:
                 met = [one for one in met if self.quality(one) >= floor]
             return min(met, key=_size)
         best = max(self.quality(one) for one in met)
-        least = best * (1 - self._margin(best, self.dev_rows))
+        # without a teacher that is listened to fidelities are 0
+        taught = any(_fidelity(one) for one in met)
+        least = best * (1 - (2 if taught else 1) * self._margin(best, self.dev_rows))
         near = [one for one in met if self.quality(one) >= least]
-        # without a teacher fidelities are 0
-        near = [one for one in near if _fidelity(one)] or [one for one in near if one.trusted] or met
-        return max(near, key=lambda one: (_fidelity(one), round(self.quality(one), 4), -_size(one)))
+        near = near if taught else [one for one in near if one.trusted] or met
+        return max(near, key=lambda one: (round(self.quality(one) + _fidelity(one), 4), -_size(one)))
 
 
 def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
