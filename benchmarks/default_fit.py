@@ -59,13 +59,13 @@ def run(data: Path) -> dict[str, Any]:
     spent = [[one["name"], round(one["seconds"], 1)] for one in told["candidates"] if "seconds" in one]
     again = told["chosen"].get("refit")
     spent += [["the chosen one again", round(again["seconds"], 1)]] if again else []
-    met = {one["name"]: one["why"] for one in told["candidates"]}
+    became = {one["name"]: one["why"] for one in told["candidates"]}
     return {
         "exit": done.returncode, "chosen": told["chosen"]["name"], "seconds": round(seconds, 1),
         "minutes": round(seconds / 60, 2), "size_bytes": measured["size_bytes"], "p50_ms": measured["latency_p50_ms"],
         "p50_low_ms": measured["latency_p50_low_ms"], "accuracy": accuracy, "teacher": teacher,
         "of_teacher": round(accuracy["value"] / teacher, 5), "tried": len(told["candidates"]), "seconds_of": spent,
-        "became": met,
+        "became": became,
         "date": datetime.date.today().isoformat(),
     }  # fmt: skip
 

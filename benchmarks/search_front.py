@@ -145,7 +145,7 @@ def volumes(runs: dict[str, Any], *, timed: bool) -> dict[str, float]:
     rules = [one for one in runs["tpe 0"]["trials"] if one["start"]]
     fronts = {name: points(one["trials"], timed=timed) for name, one in runs.items()}
     fronts |= {"rules": points(rules, timed=timed)}
-    every = [one for front in fronts.values() for one in front]
+    every = [one for front in fronts.values() for one in front] or [(0.0, 0.0, 0.0)]
     worst = (
         min(one[0] for one in every) - 1e-6,
         min(one[1] for one in every) - 0.1,
@@ -181,14 +181,18 @@ def beside(settings: dict[str, Any], size: str) -> dict[str, Any]:
 def over_random(runs: dict[str, Any], *, timed: bool = False) -> float:
     """The search's volume to that of chance, of medians over seeds."""
     found = volumes(runs, timed=timed)
-    chance = median(found, "random")
-    return median(found, "tpe") / chance if chance else math.inf
+    return _ratio(median(found, "tpe"), median(found, "random"))
 
 
 def over_rules(runs: dict[str, Any]) -> float:
     """The search's median volume to that of the rules of thumb alone."""
     found = volumes(runs, timed=False)
-    return median(found, "tpe") / found["rules"] if found["rules"] else math.inf
+    return _ratio(median(found, "tpe"), found["rules"])
+
+
+def _ratio(search: float, other: float) -> float:
+    """Of two volumes; 0 where neither is any."""
+    return search / other if other else math.inf if search else 0.0
 
 
 def median(found: dict[str, float], sampler: str) -> float:

@@ -90,6 +90,21 @@ def test_what_was_measured_on_another_machine_is_measured_again(made, csv_file, 
     assert all(json.loads(path.read_text("utf-8"))["cpu"] != "another" for path in work.glob("student-*/result.json"))
 
 
+def test_what_was_timed_without_a_limit_is_timed_again_where_it_misses_one_by_little(made, csv_file, tmp_path):
+    work = tmp_path / "work"
+    shutil.copytree(made.pocket.with_suffix(".work"), work)
+    close, far = sorted(work.glob("student-*/result.json"))[:2]
+    for path, milliseconds in ((close, 10_500.0), (far, 20_000.0)):
+        told = json.loads(path.read_text("utf-8"))
+        told["measurement"]["latency_p50_ms"] = milliseconds
+        path.write_text(json.dumps(told), "utf-8")
+    settings = {**SMALL, "max_latency": "10s"}
+    pocketlm.fit(str(csv_file), output=str(tmp_path / "m.pocket"), work=str(work), **settings)
+    told = [json.loads(path.read_text("utf-8")) for path in (close, far)]
+    assert [one["measurement"]["latency_p50_ms"] < 10_000 for one in told] == [True, False]
+    assert [one["allowed"] for one in told] == [10_000, None]
+
+
 def test_what_a_time_limit_cut_short_is_not_remembered(csv_file, tmp_path):
     output = tmp_path / "m.pocket"
     result = pocketlm.fit(

@@ -119,7 +119,7 @@ class Limit:
     """One limit of a budget held against one measured figure; `over` > 0 is a miss, as a share of the limit.
 
     most: it is an upper bound. device: the machine that the figure is an estimate for; "" where it was measured.
-    spread: between which values it was found when it was taken several times in a row, where that is known.
+    spread: between which values it was found when it was taken several times, where that is known.
     """
 
     name: str
@@ -147,7 +147,7 @@ class Limit:
         estimated = f", estimated for {self.device}" if self.device else ""
         near = ""
         if self.spread is not None and self.close:
-            near = f", though {show(self.spread[0])} to {show(self.spread[1])} were measured in a row"
+            near = f", though {show(self.spread[0])} to {show(self.spread[1])} were measured"
         return f"{self.name} {show(self.measured)} ({relation} {show(self.limit)}{estimated}): {verdict}{near}"
 
 

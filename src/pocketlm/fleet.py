@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pocketlm.budget import SPREAD
 from pocketlm.cluster import connected
 from pocketlm.errors import PocketLMError, RecipeError
 from pocketlm.measure.fresh import measure_pocket
@@ -230,10 +231,12 @@ class OnFleet:
         """The trial with what it costs on this machine, which is also what is remembered of it."""
         taken = measure_pocket(trial.pocket, timed_texts(self.runner.context), allowed=self.runner.allowed)
         costs = {key: taken[key] for key in ("latency_p50_ms", "latency_p95_ms", "memory_bytes")}
+        extra = {**trial.measurement.extra, **{name: taken[name] for name in SPREAD}}
         kept = step.result
         if kept is not None:
-            step.finish({**kept, "measurement": {**kept["measurement"], **costs}, "cpu": describe()["cpu"]})
-        return replace(trial, measurement=replace(trial.measurement, **costs))
+            measured = {**kept["measurement"], **costs, "extra": extra}
+            step.finish({**kept, "measurement": measured, "cpu": describe()["cpu"]})
+        return replace(trial, measurement=replace(trial.measurement, **costs, extra=extra))
 
 
 def _files(folder: Path) -> dict[str, bytes]:

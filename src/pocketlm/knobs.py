@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pocketlm.errors import RecipeError
 from pocketlm.tables import did_you_mean
 
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
 _KEY = "pocketlm.knob"
+# A move goes so far at most: this share of a range, or steps of it; in a logarithmic one this factor.
+MOVED, STEPS, TIMES = 0.25, 2, 2.0
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,12 @@ class Whole:
         """The allowed value nearest to this one."""
         step: int = round((value - self.low) / self.step)
         return self.low + self.step * max(0, min((self.high - self.low) // self.step, step))
+
+    def moved(self, value: Any, random: Generator) -> int:
+        """A value a little more or less than this one."""
+        if self.log:
+            return self.nearest(value * TIMES ** random.uniform(-1, 1))
+        return self.nearest(value + self.step * int(random.integers(1, STEPS + 1) * random.choice((-1, 1))))
 
     def narrowed(self, values: Sequence[Any]) -> Choice:
         """Only these. Raises ValueError for one that is no whole number in the range."""
@@ -60,6 +71,12 @@ class Real:
     def nearest(self, value: Any) -> float:
         """The allowed value nearest to this one."""
         return min(self.high, max(self.low, float(value)))
+
+    def moved(self, value: Any, random: Generator) -> float:
+        """A value a little more or less than this one."""
+        if self.log:
+            return self.nearest(value * TIMES ** random.uniform(-1, 1))
+        return self.nearest(value + MOVED * (self.high - self.low) * random.uniform(-1, 1))
 
     def narrowed(self, values: Sequence[Any]) -> Choice:
         """Only these. Raises ValueError for one that is no number in the range."""
@@ -93,6 +110,11 @@ class Choice:
         if numbers and isinstance(value, int | float) and not isinstance(value, bool):
             return min(numbers, key=lambda one: abs(one - value))
         return self.values[0]
+
+    def moved(self, value: Any, random: Generator) -> Any:
+        """The value before or after this one."""
+        place = self.values.index(value) + int(random.choice((-1, 1)))
+        return self.values[abs(place) if place < len(self.values) else max(0, place - 2)]
 
     def narrowed(self, values: Sequence[Any]) -> Choice:
         """Only these. Raises ValueError for one that is none of them."""

@@ -59,6 +59,10 @@ def test_what_dev_cannot_tell_apart_goes_to_the_one_most_like_the_teacher():
     assert searched(rivals, budget, dev_rows=1_000_000)[0].recipe.name == "other", "here dev can tell"
     right = [trial("like", 0.925, 200_000, fidelity=0.953), trial("right", 0.930, 100_000, fidelity=0.950)]
     assert searched(right, budget, dev_rows=1000)[0].recipe.name == "right", "which is more of both together"
+    apart = [trial("copy", 0.924, 200_000, fidelity=0.970), trial("other", 0.930, 100_000, fidelity=0.950)]
+    assert searched(apart, budget, dev_rows=1000)[0].recipe.name == "copy", "between half an error and a whole one"
+    below = [trial("worst", -0.2, 200_000, fidelity=0.3), trial("bad", -0.1, 100_000, fidelity=0.2)]
+    assert searched(below, budget, dev_rows=40)[0].recipe.name == "bad", "a correlation may be below 0"
     far = [trial("copy", 0.919, 200_000, fidelity=0.97), trial("other", 0.930, 100_000, fidelity=0.95)]
     assert searched(far, budget, dev_rows=1000)[0].recipe.name == "other", "it is more than a standard error better"
     unheard = [trial("copy", 0.929, 200_000), trial("other", 0.930, 100_000)]

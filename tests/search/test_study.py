@@ -210,7 +210,7 @@ def test_a_rule_of_thumb_stays_one_however_often_it_dies(tmp_path, monkeypatch):
     best, outcomes, made = explore(World(), plan)
     starts = [one["name"] for one in made.story(best.recipe)["trials"] if one["start"]]
     assert sorted(starts) == sorted(names(SPACE.starts)) == sorted(names(made.starts))
-    assert {one.status for one in outcomes if one.recipe.name in starts} == {"measured"}
+    assert [one.status for one in outcomes if one.trusted] == ["measured"] * len(starts)
 
 
 def test_no_rule_of_thumb_is_lost_where_asking_for_them_was_stopped(tmp_path, monkeypatch):
@@ -316,6 +316,19 @@ def test_what_is_good_is_tried_at_half_its_bytes():
     assert not any(one and other for one, other in zip(marked, marked[1:], strict=False)), "every other time at most"
     chance = explore(World(), Plan(trials=8, sampler="random"))[2]
     assert not any("half" in one.user_attrs for one in chance.study.get_trials())
+
+
+def test_the_search_steps_beside_what_is_good():
+    _, _, made = explore(World(), Plan(trials=len(SPACE.starts) + 8))
+    trials = made.study.get_trials()[len(SPACE.starts) :]
+    marks = ["half" if "half" in one.user_attrs else "beside" if "beside" in one.user_attrs else "" for one in trials]
+    assert set(marks) == {"half", "beside", ""}
+    assert "beside" not in [one for one, other in zip(marks, marks[1:], strict=False) if other == "beside"]
+    best = max(made.study.get_trials(), key=lambda one: one.values[0] if one.values else 0)
+    near = [one for one in trials if "beside" in one.user_attrs]
+    assert any(one.user_attrs["family"] == best.user_attrs["family"] for one in near)
+    chance = explore(World(), Plan(trials=8, sampler="random"))[2]
+    assert not any("beside" in one.user_attrs for one in chance.study.get_trials())
 
 
 def test_a_study_goes_on_where_a_family_has_no_room_any_more(tmp_path):

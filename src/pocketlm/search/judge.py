@@ -66,14 +66,14 @@ class Judge:
         """A limit on quality held with a margin, since it was taken on some rows of dev."""
         if limit.name in ("size", "latency", "memory"):
             return limit
-        margin = self._margin(limit.limit, self.counts.get(limit.name, self.dev_rows))
-        return replace(limit, over=limit.over + margin)
+        # half an error, as a share of the floor: what just holds here may not on test
+        error = self._error(limit.limit, self.counts.get(limit.name, self.dev_rows))
+        return replace(limit, over=limit.over + 0.5 * error / max(limit.limit, 0.01))
 
-    def _margin(self, floor: float, rows: int) -> float:
-        """Half a standard error of so many rows, as a share of the floor: what just holds here may not on test."""
-        floor = max(floor, 0.01)  # a correlation can be below 0
-        error: float = (floor * (1 - min(floor, 0.999)) / max(1, rows)) ** 0.5
-        return 0.5 * error / floor
+    def _error(self, share: float, rows: int) -> float:
+        """The standard error of a share of so many rows."""
+        share = min(max(share, 0.01), 0.999)  # a correlation can be below 0
+        return float((share * (1 - share) / max(1, rows)) ** 0.5)
 
     def quality(self, outcome: Outcome) -> float:
         """The main metric on dev."""
@@ -94,8 +94,8 @@ class Judge:
         """The best outcome, or the nearest miss; None where nothing was measured.
 
         With a limit on size, latency or memory: the best quality that meets it. Of those within a standard error of it
-        (Breiman et al. 1984) the one whose quality and share of answers that are the teacher's are the most together:
-        two figures on the same rows tell more than one. Without a teacher the best rule of thumb or recipe that was
+        the one whose quality and likeness to the teacher's answers are the most together: two figures on the same rows
+        tell more than one. Without a teacher the best rule of thumb or recipe that was
         given, within half an error, since of many that are tried on few rows one seems better by chance. Of equal ones
         the smallest. With a floor on quality alone: the smallest file that reaches it. Without any limit: the smallest
         file within TRADE_OFF of the best.
@@ -115,7 +115,7 @@ class Judge:
         best = max(self.quality(one) for one in met)
         # without a teacher that is listened to fidelities are 0
         taught = any(_fidelity(one) for one in met)
-        least = best * (1 - (2 if taught else 1) * self._margin(best, self.dev_rows))
+        least = best - (1 if taught else 0.5) * self._error(best, self.dev_rows)
         near = [one for one in met if self.quality(one) >= least]
         near = near if taught else [one for one in near if one.trusted] or met
         return max(near, key=lambda one: (round(self.quality(one) + _fidelity(one), 4), -_size(one)))

@@ -19,7 +19,7 @@ from pocketlm.students.solve import Solve
 # A linear bag keeps every n-gram of some thousand rows in so many bytes; its table has a column a label before pruning.
 LARGEST_LINEAR = 5_000_000
 LINEAR_WEIGHTS = 30_000_000
-# From so many bytes on its weights have 8 bits, and its n-grams more buckets.
+# From so many bytes on its weights have 8 bits, and its n-grams more buckets; bags are wider.
 ROOMY = 700_000
 # Linear n-grams of so many labelled rows learn from a teacher what so many words mean, and how much that tells; of more
 # rows the labels say it themselves.

@@ -21,6 +21,7 @@ from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.tables import did_you_mean, settings_of, unfit
 
 if TYPE_CHECKING:
+    from numpy.random import Generator
     from optuna.trial import Trial
 
 FAMILIES = (LINEAR, BAG, STATIC, CONVNET, TRANSFORMER, ALLOCATED, STACK)
@@ -117,7 +118,7 @@ class Space:
                 most = max(sizes) if self.budget.max_size is not None else round(UNLIMITED * max(sizes))
                 # where the smallest wins, rules of thumb are no reason to stop there
                 few = LEAST_SHARE * (min(sizes) if self.budget.floor_alone else most)
-                least = min(round(few), *sizes)
+                least = min(round(few), *(one // 2 for one in sizes))
                 size: Knob | None = Whole(max(1, least), most, log=True)
                 wanted = self._set.get(f"{OWN}.size")
                 size = size if wanted is None or size is None else meeting(size, wanted)
@@ -216,6 +217,18 @@ class Space:
             if found is not None and found.expected_bytes <= size and not slow(found.recipe):
                 return params
         return None
+
+    def stepped(self, family: str, params: Mapping[str, Any], random: Generator) -> dict[str, Any]:
+        """Parameters beside these: other bytes, and one other setting a little more or less."""
+        found = dict(params)
+        knobs = {f"{family}/{name}": knob for name, knob in self.knobs[family].items() if _varies(knob)}
+        size = f"{family}/size"
+        others = [name for name in knobs if name != size and name in found]
+        chosen = [size] if size in knobs and size in found else []
+        chosen += [others[random.integers(len(others))]] if others else []
+        for name in chosen:
+            found[name] = knobs[name].moved(found[name], random)
+        return found
 
     def suggested(self, trial: Trial) -> Candidate | None:
         """The candidate that a study's trial asks for, or None where it has no room."""

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import optuna
 from optuna.trial import TrialState
 
@@ -29,7 +30,7 @@ from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.attempt import Attempt, Crew, Gate
 from pocketlm.search.family import Candidate
 from pocketlm.search.judge import MEETS, Judge, Outcome
-from pocketlm.search.smaller import Known, halved
+from pocketlm.search.moves import Known, beside, halved
 from pocketlm.search.space import Space
 from pocketlm.search.storage import Claim
 from pocketlm.search.story import story
@@ -47,9 +48,9 @@ DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize
 # at least: of many that few rows judge one seems better by chance.
 AROUND, AROUND_TEXTS, AROUND_DEV = 6, 60_000, 40
 # What a study writes down of its trials.
-STUDY_VERSION = 3
-# What a trial is marked with that is a known recipe at half its bytes.
-HALF = "half"
+STUDY_VERSION = 4
+# What a trial is marked with that is a known recipe at half its bytes, or one beside it.
+HALF, BESIDE = "half", "beside"
 # Why what is larger is not tried where only a floor was asked for.
 SMALLER = "a smaller one reaches the quality"
 # So many times the trials that are wanted may be asked for: some have no room, and some were tried before.
@@ -244,8 +245,8 @@ class Exploration:
                 asked += 1
                 if again is not None:
                     self._ask_for(again)
-                elif half := self._halved():
-                    self._ask_for(half, HALF)
+                elif move := self._moved():
+                    self._ask_for(*move)
                 self._ask(progress)
             elif self.pending and (self.crew.at_once or not over):
                 self._tell(self.pending.popleft(), progress, wanted)
@@ -272,22 +273,30 @@ class Exploration:
     def _gate(self, size: int, always: bool = False) -> Gate:
         return Gate(size, tuple(self.rungs), always)
 
-    def _halved(self) -> dict[str, Any] | None:
-        """The settings of a recipe at half its bytes, every other time that nothing waits to be asked for."""
+    def _moved(self) -> tuple[dict[str, Any], str] | None:
+        """The settings of a move from what is known, and its mark: half the bytes, a step beside, then the sampler."""
         trials = self.study.get_trials(deepcopy=False)
         waiting = any(one.state == TrialState.WAITING for one in trials)
-        if waiting or self.plan.sampler == "random" or (trials and HALF in trials[-1].user_attrs):
+        last = trials[-1].user_attrs if trials else {}
+        if waiting or self.plan.sampler == "random" or BESIDE in last:
             return None
+        known, seen = self._known(trials), {*self.outcomes, *(_key(one.candidate.recipe) for one in self.pending)}
+        given = self.space, known, lambda recipe: _key(recipe) not in seen, self.too_slow
+        if HALF not in last and (half := halved(*given)):
+            return half, HALF
+        step = beside(*given, np.random.default_rng((self.plan.seed, len(trials))))
+        return None if step is None else (step, BESIDE)
+
+    def _known(self, trials: Sequence[optuna.trial.FrozenTrial]) -> list[Known]:
+        """What was measured and meets the budget, or all that was measured where nothing does."""
         over = [one for one in trials if one.state == TrialState.COMPLETE]
         measured = [one for one in over if one.user_attrs.get("status") == "measured"]
         met = [one for one in measured if (told := self.outcomes.get(one.user_attrs["key"])) and told.met]
-        known = [
+        return [
             Known(one.user_attrs["family"], one.params, one.values[0], int(one.values[1]))
             for one in met or measured
             if one.user_attrs["family"] in self.space.knobs
         ]
-        seen = {*self.outcomes, *(_key(one.candidate.recipe) for one in self.pending)}
-        return halved(self.space, known, lambda recipe: _key(recipe) not in seen, self.too_slow)
 
     def _ask_for(self, params: dict[str, Any], why: str = "again") -> None:
         """Ask for these settings next, unless they are waiting to be asked for already."""

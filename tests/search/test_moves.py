@@ -1,11 +1,14 @@
-"""What is asked for at half its bytes."""
+"""What is asked for from what is known: at half its bytes, and beside it."""
 
+import numpy as np
 from made_searches import SPACE
 
 from pocketlm.budget import Budget
 from pocketlm.search.facts import Facts
-from pocketlm.search.smaller import Known, halved
+from pocketlm.search.moves import Known, beside, halved
 from pocketlm.search.space import Space
+
+RANDOM = np.random.default_rng(0)
 
 
 def untried(recipe):
@@ -54,3 +57,29 @@ def test_as_much_of_a_text_is_read_as_there_was_time_for():
     read = next(name for name in params if name.endswith("max_words"))
     found = halved(space, [Known("linear", params, 0.9, 900_000)], untried, lambda recipe: "")
     assert found[read] == params[read] == 48
+
+
+def start(family):
+    return SPACE.params(next(one for one in SPACE.starts if one.family == family))
+
+
+def test_a_step_changes_bytes_and_one_other_setting_a_little():
+    params = start("bag")
+    for _ in range(50):
+        found = SPACE.stepped("bag", params, RANDOM)
+        changed = {name for name, value in found.items() if value != params[name]}
+        assert found.keys() == params.keys() and len(changed - {"bag/size"}) <= 1
+        assert params["bag/size"] / 2 <= found["bag/size"] <= params["bag/size"] * 2
+        assert SPACE.asked(found) is None or SPACE.asked(found).family == "bag"
+    assert len({SPACE.stepped("bag", params, RANDOM)["bag/size"] for _ in range(9)}) > 1
+
+
+def test_steps_are_taken_from_the_best_and_the_front():
+    best, dominated = Known("bag", start("bag"), 0.9, 1_000_000), Known("static", start("static"), 0.8, 1_500_000)
+    small = Known("linear", start("linear"), 0.7, 500_000)
+    drawn = [beside(SPACE, [best, dominated, small], untried, lambda recipe: "", RANDOM) for _ in range(60)]
+    families = [one["family"] for one in drawn]
+    assert set(families) == {"bag", "linear"} and families.count("bag") > families.count("linear")
+    assert beside(SPACE, [], untried, lambda recipe: "", RANDOM) is None
+    assert beside(SPACE, [best], lambda recipe: False, lambda recipe: "", RANDOM) is None
+    assert beside(SPACE, [best], untried, lambda recipe: "slow", RANDOM) is None

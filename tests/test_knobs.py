@@ -1,0 +1,30 @@
+"""What a setting may be, and values beside one that it has."""
+
+import numpy as np
+import pytest
+
+from pocketlm.knobs import Choice, Real, Whole
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "value", "low", "high"),
+    [
+        (Whole(16, 160, 16), 64, 32, 96),
+        (Whole(16, 160, 16), 16, 16, 48),
+        (Whole(10, 10_000, log=True), 1000, 500, 2000),
+        (Real(0.0, 1.0), 0.5, 0.25, 0.75),
+        (Real(1e-4, 1e-2, log=True), 1e-3, 5e-4, 2e-3),
+        (Choice((4, 6, 8)), 6, 4, 8),
+        (Choice((4, 6, 8)), 4, 6, 6),
+        (Choice((4, 6, 8)), 8, 6, 6),
+        (Choice((True, False)), True, 0, 0),
+    ],
+)
+def test_a_move_is_small_and_stays_inside(allowed, value, low, high):
+    found = [allowed.moved(value, RANDOM) for _ in range(200)]
+    assert low <= min(found) and max(found) <= high
+    assert all(allowed.nearest(one) == one for one in found)
+    assert any(one != value for one in found)
+    assert {type(one) for one in found} == {type(value)}
