@@ -268,7 +268,10 @@ def main() -> None:
                 continue
             if "label" in settings and key not in kept(given)["peers"]:
                 add(given, "peers", key, beside(settings, size))
-            if key not in kept(given)["cases"]:
+            before = kept(given)["cases"].get(key)
+            if before and before["effort"] != given.effort:
+                raise SystemExit(f"{key} was taken with --effort {before['effort']:g}; give the same, or another file")
+            if not before:
                 work = given.out.with_suffix(".work") / case.replace(":", "-")
                 work.mkdir(parents=True, exist_ok=True)
                 add(given, "cases", key, run(case, settings, size, given, work))

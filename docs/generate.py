@@ -15,6 +15,7 @@ from pocketlm.augment.sound import SOUND_METHODS
 from pocketlm.cli.main import app
 from pocketlm.compress.passes import PASSES
 from pocketlm.job import Job
+from pocketlm.knobs import KEY, QUIET, Choice
 from pocketlm.labelling.strategies import STRATEGIES
 from pocketlm.pocket import format as pocket_format
 from pocketlm.students.passes import STUDENT_PASSES
@@ -76,7 +77,19 @@ PASSES_OF = (
 def shown(setting: Any) -> str:
     """A setting with its default."""
     default = setting.default if setting.default_factory is MISSING else setting.default_factory()
-    return f"`{setting.name}={default!r}`"
+    return f"`{setting.name}={default!r}`{varied(setting)}"
+
+
+def varied(setting: Any) -> str:
+    """What a search lets a setting be, as far as its pass says so."""
+    allowed = setting.metadata.get(KEY)
+    if allowed is None:
+        return ""
+    if isinstance(allowed, Choice):
+        said = ", ".join(str(one).lower() if isinstance(one, bool) else str(one) for one in allowed.values)
+    else:
+        said = f"{allowed.low:g} to {allowed.high:g}"
+    return f" (searched: {said}{', where set' if setting.metadata.get(QUIET) else ''})"
 
 
 def passes_page() -> str:

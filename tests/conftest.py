@@ -62,7 +62,9 @@ def known_machine(tmp_path_factory):
         kept = calibrate.kept_at()
         kept.parent.mkdir(parents=True)
         usual = calibrate.described()["usual"]
-        kept.write_text(Device("this machine", usual, runtime_bytes=60_000_000).to_yaml(), "utf-8")
+        kept.write_text(
+            Device("this machine", usual, runtime_bytes=60_000_000, light_bytes=40_000_000).to_yaml(), "utf-8"
+        )
         yield
 
 

@@ -40,11 +40,11 @@ class World:
 
 
 def explore(
-    world, plan, budget=BUDGET, deadline=NEVER, too_slow=lambda recipe: "", space=SPACE, own=(), width=1, crew=None,
+    world, plan, budget=BUDGET, deadline=NEVER, hopeless=lambda one: None, space=SPACE, own=(), width=1, crew=None,
     dev_rows=100_000,
 ):  # fmt: skip
     judge = Judge(budget, "accuracy", None, dev_rows)
-    made = Exploration(space, lambda: space.starts, crew or Here(world, width), too_slow, judge, plan, own)
+    made = Exploration(space, lambda: space.starts, crew or Here(world, width), hopeless, judge, plan, own)
     return judge.choose(outcomes := made.outcomes_of(Silent(), deadline)), outcomes, made
 
 

@@ -46,7 +46,7 @@ try:
     from pocketlm.search.storage import check_storage
     from pocketlm.search.study import STUDY_VERSION, Exploration, Plan
     from pocketlm.search.trial import Trial
-    from pocketlm.search.untrained import slowness, untrained
+    from pocketlm.search.untrained import hopelessness, slowness, untrained
     from pocketlm.search.warm import described
     from pocketlm.search.work import TextSize
     from pocketlm.students.lexicon import LEXICON_VERSION
@@ -68,10 +68,6 @@ except ModuleNotFoundError as error:
     raise MissingExtraError(f"fit (the package {error.name})", "build") from None
 
 logger = logging.getLogger(__name__)
-
-# An untrained student this much slower than allowed is not worth training. Of several sizes the largest is that takes
-# at most LARGEST of the time.
-HOPELESS = 1.25
 
 
 def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) -> Result:
@@ -234,7 +230,8 @@ def _search(
     facts, text = Facts.of(context, len(pieces.counts), job.effort), TextSize.of(context, pieces)
     check_in_space(job.set, facts)
     forecast = None
-    if budget.max_latency is not None or there is not None:
+    limited = budget.max_latency is not None or budget.max_memory is not None
+    if limited or there is not None:
         context.progress.stage("timing building blocks on this machine")
         forecast = Forecast(this_machine(), facts, text, there)
     device = there or (forecast.here if forecast is not None else None)
@@ -249,11 +246,6 @@ def _search(
         return replace(trial, measurement=forecast.moved(trial.recipe, trial.measurement))
 
     slower = slowness(budget, forecast, timed)
-
-    def too_slow(recipe: Recipe) -> str:
-        # n-grams take little to train: where nothing is fast enough they are the nearest miss
-        return slower(recipe, HOPELESS) if recipe.family.startswith("small-") else ""
-
     plan = _plan(job, run, there, described(facts, budget, prepared.task.name))
     crew: Crew = (
         OnFleet(helpers, run, after)
@@ -262,7 +254,7 @@ def _search(
     )
     explored = Exploration(
         space, lambda: [] if job.recipe else fast_enough(space.starts, lambda recipe: slower(recipe, LARGEST)),
-        crew, too_slow, judged, plan, rivals,
+        crew, hopelessness(judged.allowed, forecast, slower), judged, plan, rivals,
     )  # fmt: skip
     return explored.outcomes_of(context.progress, context.deadline), judged, forecast, explored
 

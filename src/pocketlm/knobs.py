@@ -13,7 +13,7 @@ from pocketlm.tables import did_you_mean
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-_KEY = "pocketlm.knob"
+KEY, QUIET = "pocketlm.knob", "pocketlm.quiet"
 # A move goes so far at most: this share of a range, or steps of it; in a logarithmic one this factor.
 MOVED, STEPS, TIMES = 0.25, 2, 2.0
 
@@ -159,14 +159,22 @@ def _is_allowed(allowed: Knob, value: Any) -> bool:
     return True
 
 
-def knob(default: Any, allowed: Knob) -> Any:
-    """A field of a pass with this default, which a search may set to what is allowed."""
-    return field(default=default, metadata={_KEY: allowed})
+def knob(default: Any, allowed: Knob, *, quiet: bool = False) -> Any:
+    """A field of a pass with this default, which a search may set to what is allowed.
+
+    quiet: only where someone says so: each more that varies leaves fewer trials to what decides more.
+    """
+    return field(default=default, metadata={KEY: allowed, QUIET: quiet})
+
+
+def is_quiet(kind: Any, setting: str) -> bool:
+    """Whether a setting of a pass or its class stays as it is unless someone lets it vary."""
+    return any(one.metadata.get(QUIET, False) for one in fields(kind) if one.name == setting)
 
 
 def knobs_of(kind: Any) -> dict[str, Knob]:
     """{setting: what it may be} of a pass or its class: those fields that were declared with `knob`."""
-    return {one.name: one.metadata[_KEY] for one in fields(kind) if _KEY in one.metadata}
+    return {one.name: one.metadata[KEY] for one in fields(kind) if KEY in one.metadata}
 
 
 def parse_setting(text: str) -> tuple[str, Wanted]:

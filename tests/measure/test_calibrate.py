@@ -50,12 +50,12 @@ def test_this_machine_is_calibrated_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     measured = {"milliseconds": [[0.2 + len(work) / 100 for work in block["works"]] for block in ABOUT["blocks"]]}
     asked = []
-    monkeypatch.setattr(
-        calibrate, "in_fresh_process", lambda *_: asked.append(1) or {**measured, "runtime_bytes": 50_000_000}
-    )
+    memory = {"runtime_bytes": 50_000_000, "light_bytes": 30_000_000}
+    monkeypatch.setattr(calibrate, "in_fresh_process", lambda *_: asked.append(1) or {**measured, **memory})
     first, second = calibrate.this_machine(), calibrate.this_machine()
     assert len(asked) == 1
     assert first.runtime_bytes == second.runtime_bytes == 50_000_000
+    assert first.light_bytes == second.light_bytes == 30_000_000
     assert second.microseconds == pytest.approx(dict(first.microseconds), rel=1e-2)
     (kept,) = tmp_path.rglob("*.yaml")
     kept.write_text("broken", "utf-8")
@@ -70,4 +70,4 @@ def test_a_machine_is_timed_by_its_blocks():
     assert device.name == "here"
     assert set(device.microseconds) == set(UNITS)
     assert all(rate > 0 for rate in device.microseconds.values())
-    assert device.runtime_bytes > 10_000_000
+    assert 10_000_000 < device.light_bytes < device.runtime_bytes, "numpy alone, and ONNX Runtime with it"

@@ -42,7 +42,7 @@ def test_rates_stay_above_nothing():
 
 
 def test_a_file_says_it_all(tmp_path):
-    device = Device("board", RATES, "ARM", "NEON", 4, 60_000_000, 4_000_000_000, None, 0.12, "today")
+    device = Device("board", RATES, "ARM", "NEON", 4, 60_000_000, 40_000_000, 4_000_000_000, None, 0.12, "today")
     path = tmp_path / "board.yaml"
     path.write_text(device.to_yaml(), "utf-8")
     again = read_device(path)
@@ -65,7 +65,9 @@ def test_a_file_says_it_all(tmp_path):
     ],
 )
 def test_what_is_wrong_in_a_file_is_said(tmp_path, old, new, says):
-    text = Device("board", RATES, "ARM", "NEON", 4, 60_000_000, 4_000_000_000, None, 0.12, "today").to_yaml()
+    text = Device(
+        "board", RATES, "ARM", "NEON", 4, 60_000_000, 40_000_000, 4_000_000_000, None, 0.12, "today"
+    ).to_yaml()
     assert old in text
     path = tmp_path / "board.yaml"
     path.write_text(text.replace(old, new), "utf-8")

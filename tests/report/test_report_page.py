@@ -262,6 +262,7 @@ def test_the_search_is_drawn_and_what_is_estimated_says_so():
     assert "answers in ≈" in page.text
     assert "calibration error" in page.text and "≤" in page.text
     assert "12 % (median), 30 % at worst" in page.text
+    assert "4 % (median), 21 % at worst" in page.text and "kind of student80 %" in page.text
 
 
 def test_too_few_students_to_weigh_knobs_are_said():
@@ -269,7 +270,7 @@ def test_too_few_students_to_weigh_knobs_are_said():
     result["search"] |= {"importance": {}, "weighed_from": 8}
     page = Page(render(result))
     assert "told from 8 measured bag students on (--add-trials); there are 2." in page.text
-    assert "What decided" not in page.text
+    assert "What decided among bag students" not in page.text
 
 
 def test_marks_lead_to_their_rows():

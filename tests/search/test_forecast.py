@@ -19,8 +19,13 @@ from pocketlm.students.transformer import SmallTransformer
 
 FACTS = Facts(5_000, 10, False, 3_000, 384, 6, 12, 1536, taught=True, single=True, encoder=True)
 TEXT = TextSize(12, 20, 16, 16)
-HERE = Device("here", described()["usual"], runtime_bytes=60_000_000)
-SLOW = Device("slow", {unit: 4 * rate for unit, rate in HERE.microseconds.items()}, runtime_bytes=50_000_000)
+HERE = Device("here", described()["usual"], runtime_bytes=60_000_000, light_bytes=40_000_000)
+SLOW = Device(
+    "slow",
+    {unit: 4 * rate for unit, rate in HERE.microseconds.items()},
+    runtime_bytes=50_000_000,
+    light_bytes=25_000_000,
+)
 STUDENTS = [HashedNgrams(), StaticEmbeddings(), SmallConvnet(), SmallTransformer()]
 
 
@@ -92,6 +97,8 @@ def test_what_was_measured_is_moved_to_another_machine():
     assert (moved.latency_p50_ms, moved.latency_p95_ms) == pytest.approx((2.0, 4.0))
     assert moved.memory_bytes == 70_000_000
     unknown = Forecast(HERE, FACTS, TEXT, replace(SLOW, runtime_bytes=0)).moved(recipe, measured(0.5))
+    ngrams = Forecast(HERE, FACTS, TEXT, SLOW).moved(Recipe((HashedNgrams(),), "b"), measured(0.5))
+    assert ngrams.memory_bytes == 65_000_000, "which need numpy alone"
     assert unknown.memory_bytes == 80_000_000, "a runtime that nobody measured is taken for as large as here"
     assert moved.device == "slow"
     assert Forecast(HERE, FACTS, TEXT).moved(recipe, measured(0.5)) == measured(0.5)
@@ -99,6 +106,14 @@ def test_what_was_measured_is_moved_to_another_machine():
     assert [str(limit) for limit in verdict.limits] == [
         "size 10 kB (≤ 1 MB): holds", "latency 2 ms (≤ 1 ms, estimated for slow): missed by 100.0%",
     ]  # fmt: skip
+
+
+def test_memory_is_that_of_the_runtime_and_the_file_at_least():
+    graph, ngrams = Recipe((SmallTransformer(),)), Recipe((HashedNgrams(),))
+    here, there = Forecast(HERE, FACTS, TEXT), Forecast(HERE, FACTS, TEXT, SLOW)
+    assert [here.memory(one, 1_000_000) for one in (graph, ngrams)] == [61_000_000, 41_000_000]
+    assert [there.memory(one, 0) for one in (graph, ngrams)] == [50_000_000, 25_000_000]
+    assert Forecast(replace(HERE, light_bytes=0), FACTS, TEXT).memory(ngrams, 1_000_000) == 0, "nobody knows"
 
 
 def test_a_machines_room_is_a_limit_where_nothing_else_is():

@@ -222,6 +222,8 @@ FAMILY_NAMES = [one.name for one in FAMILIES]
         (["small-transformer.pieces=none"], set(FAMILY_NAMES)),
         (["prune-rows.rows=10000"], set(FAMILY_NAMES)),
         (["hashed-ngrams.char_min=6", "hashed-ngrams.char_max=6"], set(FAMILY_NAMES)),
+        (["prune-rows.criterion=energy,magnitude", "distill.unlabelled=0.3,1"], set(FAMILY_NAMES)),
+        (["prune-rows.criterion=frequency", "distill.mixup=0.1..0.4"], set(FAMILY_NAMES)),
     ],
 )
 def test_every_pass_of_every_student_is_what_was_set(settings, families):
@@ -244,6 +246,26 @@ def test_every_pass_of_every_student_is_what_was_set(settings, families):
                 assert found[:1] in ([], [wanted])  # what is solved again is only what was kept
             else:
                 assert all(value in wanted for value in found)
+
+
+def test_quiet_knobs_vary_where_someone_lets_them():
+    def free(*settings):
+        space = Space(replace(TAUGHT, single=True), Budget.parse("2MB"), settings)
+        return {name for knobs in space.knobs.values() for name in knobs}
+
+    quiet = {"prune-rows.criterion", "distill.mixup", "distill.unlabelled"}
+    assert not quiet & free()
+    assert free("prune-rows.criterion=energy,magnitude") - free() == {"prune-rows.criterion"}
+    assert free("distill.mixup=0..0.4", "distill.unlabelled=0,1") - free() == {"distill.mixup", "distill.unlabelled"}
+
+
+def test_of_long_texts_bags_may_read_less_and_begin_with_the_most():
+    facts = replace(TAUGHT, single=True, encoder=True, labelled=500)
+    assert not {"hashed-ngrams.max_words"} & set(Space(facts, Budget.parse("2MB")).knobs["bag"])
+    space = Space(replace(facts, words=60), Budget.parse("2MB"))
+    assert space.knobs["bag"]["hashed-ngrams.max_words"].values == (48, 96, 512)
+    assert space.knobs["stack"]["beside-ngrams.max_words"].values == (48, 96, 512)
+    assert {one.recipe.steps[0].max_words for one in space.starts if one.family == "bag"} == {READ[-1]}
 
 
 @pytest.mark.parametrize("limit", ["8MB", None])

@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from pocketlm.search.story import FEWEST, importance, story
+from pocketlm.search.story import FEWEST, importance, importance_of_kinds, story
 
 BEGAN = datetime.datetime(2026, 1, 1, 12)
 SPACES = {"bag/size": IntDistribution(1, 1000), "bag/distill.rate": FloatDistribution(1e-4, 1e-1)}
@@ -15,6 +15,7 @@ SPACES = {"bag/size": IntDistribution(1, 1000), "bag/distill.rate": FloatDistrib
 
 def trial(number, begin, seconds, quality=None, key=None, family="bag", rate=1e-3, size=100):
     about = {"status": "paused" if quality is None else "measured", "family": family, "key": key or str(number)}
+    about["bytes"] = size
     state = TrialState.FAIL if quality is None else TrialState.COMPLETE
     made = create_trial(
         state=state, values=None if quality is None else [quality, 1000.0, 0.1, 4e7], user_attrs=about,
@@ -61,3 +62,24 @@ def test_the_knob_that_decides_weighs_most():
 
 def test_where_all_are_equally_good_nothing_decided():
     assert importance([trial(number, number, 1, 0.5) for number in range(20)], "bag") == {}
+
+
+def test_the_kind_of_student_and_its_bytes_are_weighed_among_all():
+    random = Random(0)
+    trials = []
+    for number in range(60):
+        family, size = random.choice(("bag", "linear")), random.randint(1, 1000)
+        quality = (0.5 if family == "bag" else 0.8) + 0.01 * random.random()
+        trials.append(trial(number, number, 1, quality, family=family, size=size))
+    found = importance_of_kinds(trials)
+    assert next(iter(found)) == "family"
+    assert sum(found.values()) == pytest.approx(1)
+    assert importance_of_kinds([one for one in trials if one.user_attrs["family"] == "bag"]) == {}
+    assert importance_of_kinds(trials[: FEWEST - 1]) == {}
+    assert story(trials, None)["decided"] == found
+
+
+def test_how_far_expected_bytes_were_off():
+    told = story([trial(0, 0, 1, 0.9, size=800), trial(1, 2, 1, 0.8, size=1000), trial(2, 4, 1, size=10)], None)
+    assert told["bytes_error"] == pytest.approx({"median": 0.125, "worst": 0.25})
+    assert story([trial(0, 0, 1)], None)["bytes_error"] is None

@@ -16,6 +16,7 @@ from pocketlm.search.attempt import Gate, Here, attempt
 from pocketlm.search.space import Space
 from pocketlm.search.study import Plan, rounded
 from pocketlm.search.trial import Trial
+from pocketlm.search.untrained import Miss
 
 
 def test_rules_of_thumb_come_first_and_others_follow():
@@ -91,7 +92,9 @@ def test_what_failed_or_is_too_slow_is_said_and_not_tried_again(tmp_path):
 
     plan = Plan(trials=6, storage=f"sqlite:///{tmp_path}/study.db")
     slow = SPACE.starts[1].recipe.name
-    chosen, outcomes, _ = explore(fails, plan, too_slow=lambda recipe: "too slow" if recipe.name == slow else "")
+    chosen, outcomes, _ = explore(
+        fails, plan, hopeless=lambda one: Miss("latency", "too slow") if one.recipe.name == slow else None
+    )
     assert chosen is None
     assert {(one.status, one.why) for one in outcomes} == {("failed", "does not export"), ("skipped", "too slow")}
     world = World()

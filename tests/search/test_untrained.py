@@ -10,10 +10,12 @@ from pocketlm.pocket.work import WorkFolder
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.runtime.inputs import BagInputs
 from pocketlm.runtime.ngrams import Ngrams
-from pocketlm.search.untrained import DOUBT, slowness, untrained
+from pocketlm.search.family import Candidate
+from pocketlm.search.untrained import DOUBT, HOPELESS, hopelessness, slowness, untrained
 from pocketlm.students.distill import Distill
 from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.solve import Solve
+from pocketlm.students.transformer import SmallTransformer
 
 HERE = SimpleNamespace(ratio=lambda recipe: 2.0, milliseconds=lambda recipe: 0.5, there=None)
 
@@ -62,3 +64,25 @@ def test_only_what_may_be_fast_enough_is_timed(clock):
     )
     assert "on a board" in slowness(budget, there, untrained(run, there))(recipe(), 1.0)
     assert not slowness(replace(budget, max_latency=None), HERE, untrained(run, HERE))(recipe(), 1.0)
+
+
+def test_what_takes_too_much_memory_or_time_is_hopeless():
+    asked = []
+
+    def slower(recipe, share):
+        asked.append(share)
+        return "far too slow" if recipe.name == "slow" else ""
+
+    here = SimpleNamespace(memory=lambda recipe, size: 60_000_000 + size)
+    graph = Candidate(Recipe((SmallTransformer(),), "fine"), 5_000_000)
+    hopeless = hopelessness(Budget(max_memory=64_000_000, max_latency=1), here, slower)
+    limit, why = hopeless(graph)
+    assert limit == "memory" and "65 MB of memory at least" in why and "over 64 MB" in why
+    small = replace(graph, expected_bytes=1_000_000)
+    assert hopeless(small) is None and asked == [HOPELESS]
+    assert hopeless(replace(small, recipe=replace(small.recipe, name="slow"))) == ("latency", "far too slow")
+    ngrams = Candidate(Recipe((HashedNgrams(),), "slow"), 50_000_000)
+    assert hopeless(ngrams) is None, "n-grams are the nearest miss"
+    assert hopelessness(Budget(max_memory=40_000_000), None, slower)(graph) is None
+    unknown = SimpleNamespace(memory=lambda recipe, size: 0)
+    assert hopelessness(Budget(max_memory=40_000_000), unknown, slower)(graph) is None

@@ -1,5 +1,7 @@
 """Every pass in the table, on a whole small model: the promise is kept, the same twice, settings round-trip."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,14 +9,15 @@ from helpers import make_context
 
 from pocketlm.errors import RecipeError
 from pocketlm.runtime.packed import quantize_rows
+from pocketlm.students.distill import Distill, thinned
 from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.students.pieces import factorize
-from pocketlm.students.prune_rows import PruneRows, row_energy
+from pocketlm.students.prune_rows import CRITERIA, PruneRows
 from pocketlm.students.quantize import Quantize
 from pocketlm.students.transformer import SmallTransformer
 from pocketlm.tables import pass_from_json, pass_to_json
-from pocketlm.train.lesson import tensors
+from pocketlm.train.lesson import have_labels, tensors, unlabelled_labels
 from pocketlm.train.teach import ask
 
 SETTINGS = {
@@ -129,9 +132,56 @@ def test_pruning_nothing_changes_nothing(context):
     np.testing.assert_array_equal(said.logits["intent"][0], again.logits["intent"][0])
 
 
-def test_row_energy_by_hand():
+@pytest.mark.parametrize(
+    ("criterion", "scores"), [("energy", [50.0, 10.0]), ("magnitude", [25.0, 1.0]), ("frequency", [2.0, 10.0])]
+)
+def test_scores_of_rows_by_hand(criterion, scores):
     table = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
-    assert row_energy(table, torch.tensor([2.0, 10.0])).tolist() == [50.0, 10.0]
+    assert CRITERIA[criterion](table, torch.tensor([2.0, 10.0])).tolist() == scores
+
+
+def test_rows_are_kept_by_what_counts(context):
+    model = before(make("prune-rows"), context)
+    table, lookup = model.module.stored_table().detach().clone(), model.inputs.lookup.copy()
+    pruned = PruneRows(rows=40, criterion="magnitude")(model, context)
+    kept = lookup[np.flatnonzero(pruned.inputs.lookup >= 0)]
+    least = table[kept].norm(dim=1).min()
+    others = np.setdiff1d(np.arange(len(table)), kept)
+    assert (table[others].norm(dim=1) <= least + 1e-6).all()
+
+
+def test_of_texts_without_labels_a_share_is_read_with_what_their_teacher_says(taught):
+    known = have_labels(taught.lesson, taught.outputs)
+    count = int((~known).sum())
+    assert known.any() and count > 10
+    some, none = thinned(taught, 0.3), thinned(taught, 0.0)
+    assert len(some) == known.sum() + round(0.3 * count)
+    assert none.texts == taught.lesson.at(np.flatnonzero(known).tolist()).texts
+    assert thinned(taught, 0.3).texts == some.texts, "the same each time"
+    places = {text: place for place, text in enumerate(taught.lesson.texts)}
+    for output in taught.outputs:
+        told = taught.lesson.taught.logits[output.name]
+        for text, said in zip(some.texts, some.taught.logits[output.name], strict=True):
+            np.testing.assert_array_equal(said, told[places[text]])
+    step = Distill(epochs=1, unlabelled=0.0)
+    alone = step(make("hashed-ngrams")(None, taught), taught)
+    same = Distill(epochs=1)(make("hashed-ngrams")(None, taught), replace(taught, lesson=none))
+    said = [np.stack(ask(one, none.texts[:5]).logits["label"]) for one in (alone, same)]
+    np.testing.assert_array_equal(*said)
+
+
+def test_texts_of_every_kind_have_labels_or_not(context):
+    assert have_labels(context.lesson, context.outputs).any()
+    none = {output.name: unlabelled_labels(len(context.lesson), output) for output in context.outputs}
+    assert not have_labels(replace(context.lesson, labels=none), context.outputs).any()
+
+
+def test_blended_texts_teach_another_student(context):
+    said = []
+    for mixup in (0.0, 0.4):
+        model = Distill(epochs=1, mixup=mixup)(make("hashed-ngrams")(None, context), context)
+        said.append(ask(model, context.lesson.texts[:5]))
+    assert not np.allclose(said[0].logits["intent"][0], said[1].logits["intent"][0])
 
 
 def test_quantized_training_sees_the_stored_values(context):

@@ -191,7 +191,8 @@ class _Look:
             return f"expected to take {format_latency(took)}, over {limit:g} ms"
         if room is not None and candidate.expected_bytes > room:
             return f"expected to take {format_size(candidate.expected_bytes)}, over {format_size(room)}"
-        if most is not None and (least := self.device.runtime_bytes + candidate.expected_bytes) > most:
+        runtime = self.device.memory_of(graph=candidate.recipe.has_graph)
+        if most is not None and runtime and (least := runtime + candidate.expected_bytes) > most:
             return f"with the runtime it takes {format_size(least)} of memory at least, over {format_size(most)}"
         return ""
 

@@ -38,7 +38,8 @@ def command(
     int8, float32 = (2e-3 / device.microseconds[unit] for unit in ("int8", "float32"))
     say(f"one thread does {int8:.3g} GOP/s of int8 products, {float32:.3g} GFLOP/s of float32")
     say(
-        f"the runtime alone takes {format_size(device.runtime_bytes)}; estimates are off by {device.error:.0%} (median)"
+        f"a process with ONNX Runtime takes {format_size(device.runtime_bytes)}, one for n-grams alone "
+        f"{format_size(device.light_bytes)}; estimates are off by {device.error:.0%} (median)"
     )
     say(f"wrote {output}")
     return 0

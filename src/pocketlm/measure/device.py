@@ -45,9 +45,10 @@ class Device:
     """A machine.
 
     name: for people. cpu, vectors: its processor. threads: how many it has; the rates are of one, as latency is
-    measured. microseconds: of one of each of UNITS. runtime_bytes: memory of a
-    process that has loaded the runtime and no Pocket. ram, flash: bytes, None where nobody said. error: median share by
-    which estimates of the building blocks were off. taken: when and with which versions.
+    measured. microseconds: of one of each of UNITS. runtime_bytes: memory of a process that has loaded ONNX Runtime and
+    next to nothing of a Pocket; light_bytes: of one that has numpy alone, which n-grams need; 0 where nobody said. ram,
+    flash: bytes, None where nobody said. error: median share by which estimates of the building blocks were off. taken:
+    when and with which versions.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Device:
     vectors: str = ""
     threads: int = 1
     runtime_bytes: int = 0
+    light_bytes: int = 0
     ram: int | None = None
     flash: int | None = None
     error: float = 0.0
@@ -64,6 +66,10 @@ class Device:
     def milliseconds(self, work: Work) -> float:
         """What so much work is expected to take."""
         return sum(self.microseconds[unit] * amount for unit, amount in work.items()) / 1e3
+
+    def memory_of(self, *, graph: bool) -> int:
+        """Bytes of a process that runs graphs, or n-grams alone, before it has a Pocket; 0 where nobody said."""
+        return self.runtime_bytes if graph else self.light_bytes
 
     def to_yaml(self) -> str:
         """The file that `read_device` reads."""
@@ -74,6 +80,8 @@ class Device:
         for unit, key in UNITS.items():
             about[key] = _short(_told(key, self.microseconds[unit]))
         about["runtime"] = format_size(self.runtime_bytes)
+        if self.light_bytes:
+            about["light"] = format_size(self.light_bytes)
         for key in ("ram", "flash"):
             if getattr(self, key) is not None:
                 about[key] = format_size(getattr(self, key))
@@ -110,7 +118,8 @@ def read_device(path: Path) -> Device:
         raise DeviceError(f"{path}: is not a device's YAML ({' '.join(str(error).split())[:120]})") from None
     if not isinstance(given, dict) or not isinstance(given.get("device"), str):
         raise DeviceError(f"{path}: is not a mapping with a device's name, such as device: my-board")
-    known = ["device", "cpu", "vectors", "threads", *UNITS.values(), "runtime", "ram", "flash", "error", "taken"]
+    known = ["device", "cpu", "vectors", "threads", *UNITS.values(), "runtime", "light", "ram", "flash"]
+    known += ["error", "taken"]
     for key in given:
         if key not in known:
             raise DeviceError(f"{path}: unknown key {key!r}; there is {', '.join(known)}.{did_you_mean(key, known)}")
@@ -118,13 +127,14 @@ def read_device(path: Path) -> Device:
     if not isinstance(threads, int) or threads < 1:
         raise DeviceError(f"{path}: threads is {threads!r}; it is a number of threads, at least 1")
     rates = {unit: _microseconds(key, _rate(given, key, path)) for unit, key in UNITS.items()}
-    sizes = {key: _size(given, key, path) for key in ("runtime", "ram", "flash")}
+    sizes = {key: _size(given, key, path) for key in ("runtime", "light", "ram", "flash")}
     off = given.get("error", 0.0)
     if not isinstance(off, int | float) or isinstance(off, bool) or not 0 <= off < math.inf:
         raise DeviceError(f"{path}: error is {off!r}; it is a share, such as 0.1")
     return Device(
         given["device"], rates, str(given.get("cpu", "")), str(given.get("vectors", "")), threads,
-        sizes["runtime"] or 0, sizes["ram"], sizes["flash"], float(off), str(given.get("taken", "")),
+        sizes["runtime"] or 0, sizes["light"] or 0, sizes["ram"], sizes["flash"], float(off),
+        str(given.get("taken", "")),
     )  # fmt: skip
 
 

@@ -30,6 +30,11 @@ class Recipe:
         """The name of the first pass: of a student's recipe, the one that builds it."""
         return str(self.steps[0].name)
 
+    @property
+    def has_graph(self) -> bool:
+        """Whether its student is a graph, which ONNX Runtime runs; n-grams and static embeddings need numpy alone."""
+        return self.family.startswith("small-")
+
     def to_json(self) -> list[dict[str, Any]]:
         """The steps as plain data."""
         return [pass_to_json(step) for step in self.steps]

@@ -28,7 +28,10 @@ def section(result: Mapping[str, Any]) -> Markup:
     parts: list[Markup] = [element("h2", "The search", id="search"), _counts(trials)]
     family = next((one["family"] for one in trials if one.get("chosen")), "")
     own = [one for one in trials if one["family"] == family and "figures" in one]
-    weights = part(told, "importance")
+    weights, decided = part(told, "importance"), part(told, "decided")
+    if decided:
+        shown = {"kind of student": decided.get("family"), "expected bytes": decided.get("size")}
+        parts += [element("h3", "What decided among all students"), _bars(shown)]
     if weights:
         parts += [element("h3", f"What decided among {family} students"), _bars(weights)]
     elif family and len(own) < int(told.get("weighed_from", 0)):
@@ -47,7 +50,7 @@ def section(result: Mapping[str, Any]) -> Markup:
         element("h3", "When what was tried"),
         element("figure", element("figcaption", note, class_="muted"), drawn, class_="tipped"),
     ]
-    parts += _forecast(part(result, "forecast"))
+    parts += _forecast(part(result, "forecast"), part(told, "bytes_error"))
     return element("section", *parts)
 
 
@@ -120,15 +123,20 @@ def _bar(one: Mapping[str, Any], axis: Axis, y: float, family: int, record: floa
     )  # fmt: skip
 
 
-def _forecast(told: Mapping[str, Any]) -> list[Markup]:
-    """How far expected latencies were off."""
-    if not told:
-        return []
-    known = {"machine": told.get("device", "")}
-    if told.get("for"):
-        known["estimated for"] = told["for"]
-    off = figure(told, "median_error"), figure(told, "worst_error")
-    known["students compared"] = str(len(rows(told, "checked")))
-    if off[0] is not None:
-        known["expected latency is off by"] = f"{percent(off[0], 0)} (median), {percent(off[1], 0)} at worst"
-    return [element("h3", "Expected and measured latency"), facts(known)]
+def _forecast(told: Mapping[str, Any], size: Mapping[str, Any]) -> list[Markup]:
+    """How far expected bytes and latencies were off."""
+    known = {}
+    if size:
+        known["expected bytes are off by"] = _off(figure(size, "median"), figure(size, "worst"))
+    if told:
+        known["machine"] = told.get("device", "")
+        if told.get("for"):
+            known["estimated for"] = told["for"]
+        known["students compared in time"] = str(len(rows(told, "checked")))
+        if (median := figure(told, "median_error")) is not None:
+            known["expected latency is off by"] = _off(median, figure(told, "worst_error"))
+    return [element("h3", "Expected and measured"), facts(known)] if known else []
+
+
+def _off(median: float | None, worst: float | None) -> str:
+    return f"{percent(median, 0)} (median), {percent(worst, 0)} at worst"

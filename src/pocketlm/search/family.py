@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pocketlm.budget import Budget
-from pocketlm.knobs import Knob, knobs_of
+from pocketlm.knobs import Knob, is_quiet, knobs_of
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.facts import Facts
 
@@ -76,11 +76,23 @@ class Family:
     brimful: bool = True
 
     def free(self, steps: Steps, facts: Facts) -> dict[str, Knob]:
-        """{"pass.setting": what it may be} of these steps."""
+        """{"pass.setting": what it may be} of these steps, quiet ones included."""
         own = self.knobs(facts)
         declared = {f"{step.name}.{name}": allowed for step in steps for name, allowed in knobs_of(step).items()}
         found = {name: own.get(name, allowed) for name, allowed in declared.items()}
         return {name: allowed for name, allowed in found.items() if allowed is not None}
+
+
+def unheard(facts: Facts) -> dict[str, Knob | None]:
+    """Settings of a training that say nothing: of texts without labels where none are heard, of blends of no texts."""
+    found: dict[str, Knob | None] = {} if facts.taught and not facts.vectors else {"distill.unlabelled": None}
+    return found | ({"distill.mixup": None} if facts.vectors or facts.asking else {})
+
+
+def quiet_in(steps: Steps, name: str) -> bool:
+    """Whether the setting "pass.setting" varies only where someone lets it."""
+    kind, _, setting = name.partition(".")
+    return any(is_quiet(step, setting) for step in steps if step.name == kind)
 
 
 def value_in(steps: Steps, name: str) -> Any:

@@ -59,12 +59,17 @@ class Forecast:
         if self.there is None:
             return measured
         ratio = self.ratio(recipe)
-        runtime = self.there.runtime_bytes or self.here.runtime_bytes
-        memory = measured.memory_bytes + runtime - self.here.runtime_bytes
+        here, there = (one.memory_of(graph=recipe.has_graph) for one in (self.here, self.there))
+        memory = measured.memory_bytes + (there - here if there and here else 0)
         return replace(
             measured, latency_p50_ms=measured.latency_p50_ms * ratio, latency_p95_ms=measured.latency_p95_ms * ratio,
             memory_bytes=max(memory, 0), device=self.there.name,
         )  # fmt: skip
+
+    def memory(self, recipe: Recipe, size: int) -> int:
+        """Bytes of memory that a student of so many bytes takes at least where it will run; 0 where nobody knows."""
+        runtime = (self.there or self.here).memory_of(graph=recipe.has_graph)
+        return runtime + size if runtime else 0
 
     def ratio(self, recipe: Recipe) -> float:
         """How many times as long as here a student is expected to take where it will run."""

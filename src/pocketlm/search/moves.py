@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pocketlm.recipe.recipe import Recipe
+from pocketlm.search.family import Candidate
 from pocketlm.search.space import Space
 
 # Steps that are drawn before it is said that there is none.
@@ -28,19 +29,19 @@ class Known(NamedTuple):
 
 
 def halved(
-    space: Space, known: Sequence[Known], untried: Callable[[Recipe], bool], slow: Callable[[Recipe], str]
+    space: Space, known: Sequence[Known], untried: Callable[[Recipe], bool], hopeless: Callable[[Candidate], Any]
 ) -> dict[str, Any] | None:
     """The settings of a known recipe's rule of thumb for half its bytes, where most may be gained; None where nothing.
 
     A student of half the bytes is about as good at best: the front may gain as much as that is above the best that was
-    found in at most so many bytes. slow: why a recipe takes too long, or "".
+    found in at most so many bytes. hopeless: what of a candidate says that it is not to be tried.
     """
 
     def gain(one: Known) -> float:
         return one.quality - max((other.quality for other in known if other.size <= one.size // 2), default=0.0)
 
     for one in sorted(known, key=gain, reverse=True):
-        params = space.usual(one.family, one.size // 2, one.params, slow) if gain(one) > 0 else None
+        params = space.usual(one.family, one.size // 2, one.params, hopeless) if gain(one) > 0 else None
         made = None if params is None else space.asked(params)
         if made is not None and untried(made.recipe):
             return params
@@ -51,12 +52,12 @@ def beside(
     space: Space,
     known: Sequence[Known],
     untried: Callable[[Recipe], bool],
-    slow: Callable[[Recipe], str],
+    hopeless: Callable[[Candidate], Any],
     random: np.random.Generator,
 ) -> dict[str, Any] | None:
     """The settings of a recipe beside the best one, or as often beside another of the front; None where nothing is.
 
-    The front is of quality and bytes. slow: why a recipe takes too long, or "".
+    The front is of quality and bytes. hopeless: what of a candidate says that it is not to be tried.
     """
     front = [one for one in known if all(_apart(one, other) for other in known)]
     if not front:
@@ -66,7 +67,7 @@ def beside(
         one = best if random.random() < 0.5 else front[random.integers(len(front))]
         params = space.stepped(one.family, one.params, random)
         made = space.asked(params)
-        if made is not None and untried(made.recipe) and not slow(made.recipe):
+        if made is not None and untried(made.recipe) and not hopeless(made):
             return params
     return None
 

@@ -9,7 +9,7 @@ from typing import Final
 from pocketlm.budget import Budget
 from pocketlm.knobs import Choice, Knob, Whole
 from pocketlm.search.facts import Facts
-from pocketlm.search.family import FRAME, Family, Filled, Start, Steps
+from pocketlm.search.family import FRAME, Family, Filled, Start, Steps, unheard
 from pocketlm.students.distill import Distill
 from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.prune_rows import PruneRows
@@ -100,12 +100,23 @@ def _linear_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | Non
 
 def _linear_knobs(facts: Facts) -> Mapping[str, Knob | None]:
     most = LEXICON_WORDS if may_mean(facts) else 0
-    read = tuple(one for one in READ if one < READ_ON * facts.words)
+    read = _of_a_text(facts)
     return {
         "hashed-ngrams.width": None, "hashed-ngrams.hidden": None,
         "hashed-ngrams.max_words": Choice(read) if len(read) > 1 else None,
         "solve.words": Choice((0, most)) if most else None,
     }  # fmt: skip
+
+
+def _of_a_text(facts: Facts) -> tuple[int, ...]:
+    """How many words of a text may be read: of short ones all."""
+    return tuple(one for one in READ if one < READ_ON * facts.words)
+
+
+def words_knob(facts: Facts) -> Choice | None:
+    """How many words of long texts n-grams may read whose rule of thumb reads the most; None where texts are short."""
+    read = _of_a_text(facts)
+    return Choice(tuple(dict.fromkeys((*read, READ[-1])))) if len(read) > 1 else None
 
 
 def _bag_starts(facts: Facts, budget: Budget) -> list[Start]:
@@ -173,7 +184,8 @@ def _bag_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
 
 
 def _bag_knobs(facts: Facts) -> Mapping[str, Knob | None]:
-    own: dict[str, Knob | None] = {"distill.beta": None, "hashed-ngrams.max_words": None}
+    own: dict[str, Knob | None] = {"distill.beta": None, "hashed-ngrams.max_words": words_knob(facts)}
+    own |= unheard(facts)
     if facts.vectors:
         own |= {"hashed-ngrams.hidden": None, "distill.alpha": None}
         own["hashed-ngrams.width"] = Whole(16, facts.labels - facts.labels % 16, 16) if facts.labels >= 16 else None

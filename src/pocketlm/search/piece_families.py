@@ -9,8 +9,8 @@ from typing import Any
 from pocketlm.budget import Budget
 from pocketlm.knobs import Knob, Whole
 from pocketlm.search.facts import Facts
-from pocketlm.search.family import A_PIECE, FRAME, GRAPH, Family, Filled, Start, Steps
-from pocketlm.search.ngram_families import LINEAR_WEIGHTS, heads_bytes
+from pocketlm.search.family import A_PIECE, FRAME, GRAPH, Family, Filled, Start, Steps, unheard
+from pocketlm.search.ngram_families import LINEAR_WEIGHTS, heads_bytes, words_knob
 from pocketlm.students.allocation import BITS
 from pocketlm.students.beside import BesideNgrams
 from pocketlm.students.convnet import SmallConvnet
@@ -78,10 +78,9 @@ def _static_knobs(facts: Facts) -> Mapping[str, Knob | None]:
 
 
 def _untaught(facts: Facts) -> dict[str, Knob | None]:
-    """What says nothing where there is no teacher to learn from."""
-    return {} if facts.taught or facts.vectors or facts.asking else {
-        "distill.alpha": None, "distill.beta": None, "distill.temperature": None
-    }  # fmt: skip
+    """What says nothing where there is no teacher to learn from, and no texts without labels."""
+    alone: dict[str, Knob | None] = {"distill.alpha": None, "distill.beta": None, "distill.temperature": None}
+    return unheard(facts) | ({} if facts.taught or facts.vectors or facts.asking else alone)
 
 
 def _encoder(student: Any, facts: Facts, epochs: int | None = None) -> Steps:
@@ -284,7 +283,8 @@ def _stack_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None
 
 
 def _stack_knobs(facts: Facts) -> Mapping[str, Knob | None]:
-    return {**_transformer_knobs(facts), "solve.words": None, "quantize.bits": None}
+    own = {"solve.words": None, "quantize.bits": None, "beside-ngrams.max_words": words_knob(facts)}
+    return {**_transformer_knobs(facts), **own}
 
 
 CUT = (SmallTransformer, Distill, Quantize)

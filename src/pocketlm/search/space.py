@@ -14,7 +14,7 @@ from pocketlm.knobs import Choice, Knob, Real, Wanted, Whole, knobs_of, meeting,
 from pocketlm.pocket.format import read_pocket
 from pocketlm.recipe.recipe import Recipe, recipe_in
 from pocketlm.search.facts import Facts
-from pocketlm.search.family import Candidate, Family, Start, Steps, value_in, with_values
+from pocketlm.search.family import Candidate, Family, Start, Steps, quiet_in, value_in, with_values
 from pocketlm.search.ngram_families import BAG, LEXICON_ROWS, LINEAR
 from pocketlm.search.piece_families import ALLOCATED, CONVNET, STACK, STATIC, TRANSFORMER
 from pocketlm.students.passes import STUDENT_PASSES
@@ -135,7 +135,11 @@ class Space:
 
     def _free(self, family: Family, steps: Steps) -> dict[str, Knob]:
         """The knobs of these steps as was asked; of rates that were not set, those around the rule of thumb."""
-        free = {name: one for name, one in family.free(steps, self.facts).items() if name not in family.without}
+        free = {
+            name: one
+            for name, one in family.free(steps, self.facts).items()
+            if name not in family.without and (name in self._set or not quiet_in(steps, name))
+        }
         for name, allowed in free.items():
             if name in self._set:
                 free[name] = meeting(allowed, self._set[name]) or allowed  # `_can` has seen that there is something
@@ -197,12 +201,12 @@ class Space:
         return found
 
     def usual(
-        self, family: str, size: int, kept: Mapping[str, Any], slow: Callable[[Recipe], str]
+        self, family: str, size: int, kept: Mapping[str, Any], hopeless: Callable[[Candidate], Any]
     ) -> dict[str, Any] | None:
         """Parameters of the largest rule of thumb of a family within so many bytes; None where there is none.
 
-        kept: parameters of a larger one, which read as much of a text as there was time for. slow: why a recipe takes
-        too long, or "".
+        kept: parameters of a larger one, which read as much of a text as there was time for. hopeless: what of a
+        candidate says that it is not to be tried.
         """
         if size < SMALLEST_POCKET_BYTES:
             return None
@@ -214,7 +218,7 @@ class Space:
             params |= {name: value for name, value in kept.items() if name in params and name.endswith(READ_OF_A_TEXT)}
             # as a study asks for it, what is no knob is that of the family's last rule of thumb
             found = self.asked(params)
-            if found is not None and found.expected_bytes <= size and not slow(found.recipe):
+            if found is not None and found.expected_bytes <= size and not hopeless(found):
                 return params
         return None
 

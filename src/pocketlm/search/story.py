@@ -7,27 +7,32 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
-# Fewer measured trials of a family tell nothing of its knobs.
+# Fewer measured trials tell nothing of what decided; of a family's knobs, trials of that family.
 FEWEST = 8
 # A study in which nothing ran for so many seconds was stopped, and gone on with later.
 PAUSE = 60.0
 
 
 def story(trials: Sequence[FrozenTrial], family: str | None, chosen: str | None = None) -> dict[str, Any]:
-    """{"trials": [...], "importance": {...}, "weighed_from": FEWEST} of a study's trials, each recipe once.
+    """{"trials": [...], "importance": {...}, ...} of a study's trials, each recipe once.
 
-    family: whose knobs are weighed. chosen: the key of the recipe that was.
+    family: whose knobs are weighed, beside the kind of student and its bytes among all ("decided"). chosen: the key of
+    the recipe that was. bytes_error: by which share files differed from the bytes expected of them, median and worst.
     """
     told = _once([one for one in trials if "status" in one.user_attrs and one.datetime_start is not None])
     begins = _on_one_line(told)
     return {
         "trials": [_trial(one, begin, chosen) for one, begin in zip(told, begins, strict=True)],
         "importance": {} if family is None else importance(told, family),
+        "decided": importance_of_kinds(told),
         "weighed_from": FEWEST,
+        "bytes_error": _bytes_error(told),
     }
 
 
@@ -94,15 +99,47 @@ def importance(trials: Sequence[FrozenTrial], family: str) -> dict[str, float]:
     PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255): how far a knob's values in the better trials are from those in
     all. Nothing of fewer than FEWEST measured trials, or where all are equally good.
     """
-    own = [one for one in trials if one.user_attrs["status"] == "measured" and one.user_attrs.get("family") == family]
-    if len(own) < FEWEST or len({one.values[0] for one in own}) < 2:
-        return {}
-    study = optuna.create_study(direction="maximize")
+    own = [one for one in _measured(trials) if one.user_attrs.get("family") == family]
+    weighed = []
     for one in own:
         params = {name: value for name, value in one.params.items() if name.startswith(f"{family}/")}
-        distributions = {name: one.distributions[name] for name in params}
-        study.add_trial(create_trial(params=params, distributions=distributions, value=one.values[0]))
+        weighed.append((params, {name: one.distributions[name] for name in params}, one.values[0]))
+    return {name.partition("/")[2]: share for name, share in _weighed(weighed).items()}
+
+
+def importance_of_kinds(trials: Sequence[FrozenTrial]) -> dict[str, float]:
+    """{"family" or "size": share} of what decides about quality among all students; nothing of one family alone."""
+    own = [one for one in _measured(trials) if one.user_attrs.get("bytes", 0) > 0]
+    families = sorted({str(one.user_attrs.get("family", "")) for one in own})
+    if len(families) < 2:
+        return {}
+    sizes = [float(one.user_attrs["bytes"]) for one in own]
+    spaces = {
+        "family": CategoricalDistribution(families),
+        "size": FloatDistribution(min(sizes), max(sizes), log=True),
+    }
+    return _weighed([
+        ({"family": str(one.user_attrs.get("family", "")), "size": size}, spaces, one.values[0])
+        for one, size in zip(own, sizes, strict=True)
+    ])  # fmt: skip
+
+
+def _measured(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [one for one in trials if one.user_attrs["status"] == "measured"]
+
+
+def _weighed(trials: Sequence[tuple[dict[str, Any], dict[str, BaseDistribution], float]]) -> dict[str, float]:
+    """The shares of parameters in what decides about a figure, the most first; nothing of too few or equal ones."""
+    if len(trials) < FEWEST or len({value for *_, value in trials}) < 2:
+        return {}
+    study = optuna.create_study(direction="maximize")
+    for params, distributions, value in trials:
+        study.add_trial(create_trial(params=params, distributions=distributions, value=value))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
-    return {name.partition("/")[2]: share for name, share in found.items()}
+        return dict(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))
+
+
+def _bytes_error(trials: Sequence[FrozenTrial]) -> dict[str, float] | None:
+    off = [abs(one.values[1] / one.user_attrs["bytes"] - 1) for one in _measured(trials) if one.user_attrs.get("bytes")]
+    return {"median": float(np.median(off)), "worst": max(off)} if off else None

@@ -34,6 +34,7 @@ from pocketlm.search.moves import Known, beside, halved
 from pocketlm.search.space import Space
 from pocketlm.search.storage import Claim
 from pocketlm.search.story import story
+from pocketlm.search.untrained import Miss
 from pocketlm.search.warm import best_params, nearest
 from pocketlm.units import format_latency, format_size
 
@@ -48,7 +49,7 @@ DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize
 # at least: of many that few rows judge one seems better by chance.
 AROUND, AROUND_TEXTS, AROUND_DEV = 6, 60_000, 40
 # What a study writes down of its trials.
-STUDY_VERSION = 4
+STUDY_VERSION = 5
 # What a trial is marked with that is a known recipe at half its bytes, or one beside it.
 HALF, BESIDE = "half", "beside"
 # Why what is larger is not tried where only a floor was asked for.
@@ -90,8 +91,9 @@ class _Asked:
 class Exploration:
     """A study of one job.
 
-    crew: tries recipes, and remembers those it tried. too_slow: why an untrained student already misses the latency
-    allowed, or "". starts: candidates by rules of thumb, asked for where the study is new. own: recipes that compete.
+    crew: tries recipes, and remembers those it tried. hopeless: the limit that a student would miss by far, before it
+    is trained, or None. starts: candidates by rules of thumb, asked for where the study is new. own: recipes that
+    compete.
 
     So many recipes are asked for ahead as the crew tries at once, and what becomes of them is told in the order in
     which they were asked for: which recipes a study asks for depends on its seed and on that number, not on who is
@@ -99,10 +101,10 @@ class Exploration:
     """
 
     def __init__(
-        self, space: Space, starts: Callable[[], Sequence[Candidate]], crew: Crew, too_slow: Callable[[Recipe], str],
-        judge: Judge, plan: Plan, own: Sequence[Recipe] = (),
+        self, space: Space, starts: Callable[[], Sequence[Candidate]], crew: Crew,
+        hopeless: Callable[[Candidate], Miss | None], judge: Judge, plan: Plan, own: Sequence[Recipe] = (),
     ) -> None:  # fmt: skip
-        self.space, self.crew, self.too_slow, self.judge, self.plan = space, crew, too_slow, judge, plan
+        self.space, self.crew, self.hopeless, self.judge, self.plan = space, crew, hopeless, judge, plan
         self.own = own
         # what students reached after a part of their training: (bytes expected, figure on dev)
         self.rungs: list[tuple[int, float]] = []
@@ -281,7 +283,7 @@ class Exploration:
         if waiting or self.plan.sampler == "random" or BESIDE in last:
             return None
         known, seen = self._known(trials), {*self.outcomes, *(_key(one.candidate.recipe) for one in self.pending)}
-        given = self.space, known, lambda recipe: _key(recipe) not in seen, self.too_slow
+        given = self.space, known, lambda recipe: _key(recipe) not in seen, self.hopeless
         if HALF not in last and (half := halved(*given)):
             return half, HALF
         step = beside(*given, np.random.default_rng((self.plan.seed, len(trials))))
@@ -324,9 +326,9 @@ class Exploration:
         if any(_key(one.candidate.recipe) == key for one in self.pending):
             self.pending.append(_Asked(trial, candidate, None))
             return
-        if slow := self.too_slow(candidate.recipe):
-            self._note(Outcome(candidate.recipe, "skipped", slow))
-            self._refuse(trial, slow, {"latency": 1.0})
+        if miss := self.hopeless(candidate):
+            self._note(Outcome(candidate.recipe, "skipped", miss.why))
+            self._refuse(trial, miss.why, {miss.limit: 1.0})
             return
         if large := self._useless(candidate):
             self._note(Outcome(candidate.recipe, "skipped", large))

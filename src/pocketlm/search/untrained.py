@@ -1,10 +1,10 @@
-"""What students take before they are trained, timed where it is not plain: what is too slow is never trained."""
+"""What students take before they are trained, timed where it is not plain: what is hopeless is never trained."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pocketlm.budget import Budget
 from pocketlm.export.pocket import untrained_latency
@@ -12,13 +12,24 @@ from pocketlm.model.task_model import TaskModel
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.runtime.inputs import BagInputs, StackedInputs
 from pocketlm.search.allocator import Timed
+from pocketlm.search.family import Candidate
 from pocketlm.search.forecast import Forecast
 from pocketlm.search.runner import Runner
 from pocketlm.students.beside import BesideNgrams
 from pocketlm.students.solve import Solve
+from pocketlm.units import format_size
 
 # So many times that an expectation is over what is allowed, it cannot be wrong about it.
 DOUBT = 2.0
+# An untrained student this much slower than allowed is not worth training.
+HOPELESS = 1.25
+
+
+class Miss(NamedTuple):
+    """The limit that a student would miss, and why."""
+
+    limit: str
+    why: str
 
 
 def untrained(run: Runner, forecast: Forecast) -> Timed:
@@ -70,3 +81,25 @@ def slowness(budget: Budget, forecast: Forecast | None, timed: Timed | None) -> 
         return f"untrained it already takes {found:.3g} ms, over {limit:g} ms"
 
     return slower
+
+
+def hopelessness(
+    budget: Budget, forecast: Forecast | None, slower: Callable[[Recipe, float], str]
+) -> Callable[[Candidate], Miss | None]:
+    """What says which limit a student would miss so far that it is not worth training; None where it may keep to it.
+
+    budget: with what the machine has. slower: of `slowness`. Only of graphs: n-grams take little to train, and where
+    nothing keeps to the limits they are the nearest miss.
+    """
+
+    def miss(candidate: Candidate) -> Miss | None:
+        if forecast is None or not candidate.recipe.has_graph:
+            return None
+        least = forecast.memory(candidate.recipe, candidate.expected_bytes)
+        if budget.max_memory is not None and least > budget.max_memory:
+            told = f"it takes {format_size(least)} of memory at least, with the runtime"
+            return Miss("memory", f"{told}, over {format_size(budget.max_memory)}")
+        slow = slower(candidate.recipe, HOPELESS)
+        return Miss("latency", slow) if slow else None
+
+    return miss

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pocketlm.errors import RecipeError
+from pocketlm.knobs import Choice, knob
 from pocketlm.model.stack import stack
 from pocketlm.model.task_model import TaskModel
 from pocketlm.model.transformer import SmallEncoder
@@ -23,7 +24,7 @@ class BesideNgrams:
     name: ClassVar[str] = "beside-ngrams"
     buckets: int = 2**18
     rows: int = 100_000
-    max_words: int = 512
+    max_words: int = knob(512, Choice((48, 96, 192, 320, 512)))
 
     def __post_init__(self) -> None:
         self._ngrams()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from pocketlm.errors import RecipeError
@@ -15,6 +16,7 @@ from pocketlm.knobs import Choice, Real, knob
 from pocketlm.model.bag import BagModule
 from pocketlm.model.task_model import TaskModel
 from pocketlm.train.context import FitContext
+from pocketlm.train.lesson import Lesson, have_labels
 from pocketlm.train.loop import Schedule, gains_from_bf16, train
 from pocketlm.train.losses import Objective
 
@@ -27,7 +29,9 @@ class Distill:
     """Train for at most `epochs`, and keep the epoch that is best on dev.
 
     rate: peak learning rate. alpha: weight of the teacher's logits against the labels, in [0, 1].
-    beta: weight of hidden states (bags have none). temperature: above 0.
+    beta: weight of hidden states (bags have none). temperature: above 0. unlabelled: share of the texts without labels,
+    variants of the rows among them, that this pass reads, the same share in each epoch. mixup: of the Beta that shares
+    of blended texts are drawn from (Zhang et al. 2018, arXiv:1710.09412); 0 is what `--augment mixup` came to, or none.
     """
 
     name: ClassVar[str] = "distill"
@@ -39,6 +43,8 @@ class Distill:
     temperature: float = knob(8.0, Real(1.0, 16.0, log=True))
     patience: int = 10
     decay: float = 0.0
+    unlabelled: float = knob(1.0, Choice((0.0, 0.3, 1.0)), quiet=True)
+    mixup: float = knob(0.0, Choice((0.0, 0.1, 0.2, 0.4)), quiet=True)
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1 or self.beta < 0:
@@ -47,6 +53,8 @@ class Distill:
             raise ValueError("temperature and rate are above 0")
         if min(self.epochs, self.batch_size, self.patience) < 1 or self.decay < 0:
             raise ValueError("epochs, batch_size and patience are at least 1, and decay at least 0")
+        if not 0 <= self.unlabelled <= 1 or self.mixup < 0:
+            raise ValueError(f"unlabelled is in [0, 1] and mixup at least 0, got {self.unlabelled} and {self.mixup}")
 
     @property
     def further(self) -> Distill:
@@ -60,13 +68,14 @@ class Distill:
         if context.trained is not None:
             model.module.load_state_dict(torch.load(context.trained, weights_only=True))
             return self.further(model, replace(context, trained=None))
-        taught = context.lesson.taught
+        read = context.lesson if self.unlabelled == 1 else thinned(context, self.unlabelled)
+        taught = read.taught
         bag = isinstance(model.module, BagModule)
         objective = Objective(
             alpha=self.alpha if taught is not None else 0.0,
             beta=self.beta if taught is not None and taught.hidden and not bag else 0.0,
             temperature=self.temperature,
-            mixup=context.mixup,
+            mixup=self.mixup or context.mixup,
         )
         schedule = Schedule(
             self.epochs,
@@ -80,8 +89,18 @@ class Distill:
             to_deadline=True,
         )
         train(
-            model, context.lesson, objective, schedule, context.watched,
+            model, read, objective, schedule, context.watched,
             seed=context.seed, checkpoint=context.checkpoints, progress=context.progress, deadline=context.deadline,
             pace=context.pace,
         )  # fmt: skip
         return model
+
+
+def thinned(context: FitContext, share: float) -> Lesson:
+    """The context's lesson with this share of the texts that have no labels, drawn by its seed; all where none has."""
+    told = have_labels(context.lesson, context.outputs)
+    others = np.flatnonzero(~told)
+    if not told.any():
+        return context.lesson
+    kept = np.random.default_rng(context.seed).permutation(others)[: round(share * len(others))]
+    return context.lesson.at(sorted([*np.flatnonzero(told).tolist(), *kept.tolist()]))

@@ -1,20 +1,22 @@
-"""Keep the table rows that matter: score by what each adds to the text vectors of the training texts.
+"""Keep the table rows that matter, by what each adds to the text vectors of the training texts.
 
-A row's score is Σ over texts of (weight · ‖row‖)², its share of the summed vectors' energy; magnitude
-pruning (Han et al. 2015, arXiv:1506.02626) of whole rows, weighted by how often they are read as in Wanda
-(Sun et al. 2023, arXiv:2306.11695).
+By energy: Σ over texts of (weight · ‖row‖)², a row's share of the summed vectors' energy, which is magnitude weighted
+by how often a row is read, as in Wanda (Sun et al. 2023, arXiv:2306.11695). By magnitude: ‖row‖² alone (Han et al.
+2015, arXiv:1506.02626). By frequency: how often it is read, whatever it has learnt.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pocketlm.errors import RecipeError
+from pocketlm.knobs import Choice, knob
 from pocketlm.model.bag import BagModule
 from pocketlm.model.stack import StackModule, unstack
 from pocketlm.model.task_model import TaskModel
@@ -27,14 +29,35 @@ def row_energy(table: Tensor, reads: Tensor) -> Tensor:
     return table.square().sum(dim=1) * reads
 
 
+def row_magnitude(table: Tensor, reads: Tensor) -> Tensor:
+    """Squared norm of each row. table: (rows, width)."""
+    return table.square().sum(dim=1)
+
+
+def row_frequency(table: Tensor, reads: Tensor) -> Tensor:
+    """The sum of squared weights each row is read with."""
+    return reads
+
+
+CRITERIA: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
+    "energy": row_energy, "magnitude": row_magnitude, "frequency": row_frequency
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class PruneRows:
-    """Keep the `rows` most important rows of a table of hashed n-grams; fewer rows than that stay as they are."""
+    """Keep the `rows` most important rows of a table of hashed n-grams; fewer rows than that stay as they are.
+
+    criterion: what makes a row important: "energy", "magnitude" or "frequency".
+    """
 
     name: ClassVar[str] = "prune-rows"
     rows: int = 8192
+    criterion: str = knob("energy", Choice(("energy", "magnitude", "frequency")), quiet=True)
 
     def __post_init__(self) -> None:
+        if self.criterion not in CRITERIA:
+            raise ValueError(f"criterion is one of {', '.join(CRITERIA)}, got {self.criterion!r}")
         if self.rows < 1:
             raise ValueError(f"rows is at least 1, got {self.rows}")
 
@@ -48,7 +71,7 @@ class PruneRows:
         if len(module.table) <= self.rows:
             return model
         reads = torch.from_numpy(_reads(inputs, context, len(module.table)))
-        score = row_energy(module.stored_table().detach(), reads)
+        score = CRITERIA[self.criterion](module.stored_table().detach(), reads)
         kept = torch.sort(score.topk(self.rows).indices).values
         assert inputs.lookup is not None
         rank = np.full(len(module.table), -1, np.int32)

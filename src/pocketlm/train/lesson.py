@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -112,6 +113,18 @@ def _number(example: Example, output: Output) -> NDArray[np.float32] | NDArray[n
         return np.array([label in example.labels for label in output.labels], np.float32)
     # a vector has no label: what it should be, only a teacher can say
     return places.get(example.labels[0], -1) if example.labels else -1
+
+
+def have_labels(given: Lesson, outputs: Sequence[Output]) -> NDArray[np.bool_]:
+    """Of each text whether it has every label; a vector is none."""
+    found = np.ones(len(given), bool)
+    for output in outputs:
+        rows = given.labels[output.name]
+        if output.kind == "single":
+            found &= np.asarray(rows, np.int64) >= 0
+        elif output.kind != "vector":
+            found &= [bool(len(row)) and not np.isnan(row).any() for row in cast("Sequence[NDArray[Any]]", rows)]
+    return found
 
 
 def unlabelled_labels(texts: int, output: Output) -> list[NDArray[np.float32] | NDArray[np.int64] | int]:
