@@ -212,9 +212,16 @@ def test_a_multi_label_job(tmp_path):
     assert set(pocketlm.load(result.pocket).predict("it was late and rude")["labels"]) == {"time", "people"}
 
 
+@pytest.fixture(scope="module")
+def whole(csv_file, tmp_path_factory):
+    """A search of four recipes that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    return pocketlm.fit(str(csv_file), output=str(folder / "m.pocket"), trials=4, **SMALL)
+
+
 @pytest.mark.slow
-def test_interrupted_and_run_again_it_ends_with_the_same_pocket(csv_file, tmp_path):
-    whole = pocketlm.fit(str(csv_file), output=str(tmp_path / "whole.pocket"), trials=4, **SMALL)
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_and_run_again_it_ends_with_the_same_pocket(whole, csv_file, tmp_path, by):
     output = tmp_path / "m.pocket"
     # as the installed command starts; `python -m` would end by the signal where it came within some exec()
     command = [sys.executable, "-c", "from pocketlm.cli.main import main; main()", "fit", str(csv_file)]
@@ -228,10 +235,10 @@ def test_interrupted_and_run_again_it_ends_with_the_same_pocket(csv_file, tmp_pa
             break
         time.sleep(0.05)
     time.sleep(1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(by)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "run the same command again" in said
+    assert process.returncode == (130 if by == signal.SIGINT else -by), said
+    assert by == signal.SIGKILL or "run the same command again" in said
     assert not output.exists()
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -260,6 +267,15 @@ def test_wrong_input_is_refused_before_any_work(csv_file, tmp_path, settings, me
 def test_a_recipe_of_its_own_says_how_long_it_learns(made, csv_file, tmp_path):
     with pytest.raises(UserError, match="effort: --recipe says how long it is trained"):
         pocketlm.fit(str(csv_file), recipe=str(made.pocket), effort=0.5, output=str(tmp_path / "m.pocket"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("setting", [{"trials": 3}, {"add_trials": 3}, {"resume": True}, {"compete": ("m.pocket",)}])
+def test_a_recipe_is_tried_alone(made, csv_file, tmp_path, setting):
+    (name,) = setting
+    given = {name: (str(made.pocket),)} if name == "compete" else setting
+    with pytest.raises(UserError, match=f"{name.replace('_', '-')}: --recipe is tried alone"):
+        pocketlm.fit(str(csv_file), recipe=str(made.pocket), output=str(tmp_path / "m.pocket"), **given)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -416,6 +432,21 @@ def test_the_recipe_of_a_pocket_alone_gives_the_same_bytes(made, csv_file, tmp_p
     again = pocketlm.fit(str(csv_file), recipe=str(made.pocket), output=str(tmp_path / "m.pocket"), **SMALL)
     assert again.pocket.read_bytes() == made.pocket.read_bytes()
     assert len(again.data["candidates"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["allocated", "stack"])
+def test_the_recipe_of_a_taught_student_gives_the_same_bytes_elsewhere(csv_file, teacher_folder, tmp_path, family):
+    settings = {"text": "text", "label": "category", "max_size": "400kB", "variants": 1, "few_shot": "none",
+                "teacher_anyway": True, "teacher": str(teacher_folder), "keep_best": True,
+                "refit": False}  # fmt: skip
+    first = pocketlm.fit(
+        str(csv_file), set=(f"search.family={family}",), trials=1, effort=0.1, output=str(tmp_path / "m.pocket"),
+        **settings,
+    )  # fmt: skip
+    assert first.data["chosen"]["recipe"][0]["pass"] == "small-transformer"
+    again = pocketlm.fit(str(csv_file), recipe=str(first.pocket), output=str(tmp_path / "n.pocket"), **settings)
+    assert again.pocket.read_bytes() == first.pocket.read_bytes()
 
 
 def test_an_encoder_goes_on_when_it_learns_from_dev_rows_too(csv_file, tmp_path):

@@ -82,6 +82,11 @@ def test_a_size_that_no_student_has_is_missed_and_said(data, fitted):
     [
         ({"effort": 0.5}, "effort: models for translation are no students; --time-limit bounds them"),
         ({"workers": 2}, "workers: models for translation are made without a study of recipes"),
+        ({"trials": 20}, "trials: models for translation are made without"),
+        ({"add_trials": 2}, "add-trials: models for translation are made without"),
+        ({"set": ("quantize.bits=4",)}, "set: models for translation are made without"),
+        ({"storage": "sqlite:///a.db"}, "storage: models for translation are made without"),
+        ({"sampler": "random"}, "sampler: models for translation are made without"),
     ],
 )
 def test_what_is_for_students_alone_is_refused(data, tmp_path, setting, why):

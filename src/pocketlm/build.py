@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ try:
     from pocketlm.students.pieces import student_pieces
     from pocketlm.train.context import FitContext
     from pocketlm.train.embedder import prepare_embedder, with_teachers_pairs
+    from pocketlm.train.few_shot import FROZEN
     from pocketlm.train.frozen import SEEN_VERSION, Seen
     from pocketlm.train.keras_teacher import is_keras
     from pocketlm.train.lesson import join, lesson
@@ -68,6 +69,9 @@ except ModuleNotFoundError as error:
     raise MissingExtraError(f"fit (the package {error.name})", "build") from None
 
 logger = logging.getLogger(__name__)
+
+# Settings of a study of recipes, which a model that writes is made without.
+STUDIES = ("trials", "add_trials", "resume", "set", "compete", "sampler", "storage", "ray", "workers", "data_parallel")
 
 
 def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) -> Result:
@@ -97,6 +101,8 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     prepared = with_vectors(job, prepared, pretrained)
     if vectors and pretrained is not None:
         prepared = with_teachers_pairs(prepared, pretrained, job.max_length, job.seed)
+    if job.data_parallel > 1 and (vectors or pretrained is None or ways == (FROZEN,)):
+        prepared.about["notes"].append("data-parallel: no encoder is fine-tuned here, which is what it would do")
     mixup = float(prepared.about.get("augmentation", {}).get("mixup", 0.0))
     learnt, learnt_dev = to_learn_from(job, prepared, pretrained)
     work = WorkFolder(job.work_folder)
@@ -179,9 +185,11 @@ def _story(
     """How a model that writes is made. Raises RecipeError where a recipe or another machine is given."""
     if job.device != "host":
         raise RecipeError(f"device: models for {prepared.task.name} are measured on this machine alone")
-    for name in ("ray", "workers", "resume"):
-        if getattr(job, name):
-            raise RecipeError(f"{name}: models for {prepared.task.name} are made without a study of recipes")
+    usual = {one.name: one.default for one in fields(Job)}
+    for name in STUDIES:
+        if getattr(job, name) != usual[name]:
+            flag = name.replace("_", "-")
+            raise RecipeError(f"{flag}: models for {prepared.task.name} are made without a study of recipes")
     if job.effort != 1:
         raise RecipeError(f"effort: models for {prepared.task.name} are no students; --time-limit bounds them")
     if own is not None:
@@ -253,7 +261,7 @@ def _search(
         else Here(lambda recipe, pace: after(run(recipe, pace)), job.workers or 1)
     )
     explored = Exploration(
-        space, lambda: [] if job.recipe else fast_enough(space.starts, lambda recipe: slower(recipe, LARGEST)),
+        space, lambda: fast_enough(space.starts, lambda recipe: slower(recipe, LARGEST)),
         crew, hopelessness(judged.allowed, forecast, slower), judged, plan, rivals,
     )  # fmt: skip
     return explored.outcomes_of(context.progress, context.deadline), judged, forecast, explored
@@ -268,8 +276,10 @@ def _checked(job: Job) -> tuple[Device | None, Recipe | None, list[Recipe]]:
     if job.teacher:
         find_teacher(job.teacher)
     own = given_recipe(job.recipe) if job.recipe else None
-    if own is not None and job.add_trials:
-        raise RecipeError("add-trials: --recipe is tried alone; leave one of them out, or let it --compete")
+    for name in ("trials", "add_trials", "resume", "compete"):
+        if own is not None and getattr(job, name):
+            flag = name.replace("_", "-")
+            raise RecipeError(f"{flag}: --recipe is tried alone; leave one of them out, or let it --compete")
     if own is not None and job.effort != 1:
         raise RecipeError("effort: --recipe says how long it is trained; leave one of them out")
     rivals = [given_recipe(one) for one in job.compete]

@@ -29,9 +29,15 @@ from report.report_results import (
 )
 
 from pocketlm.errors import OutputError
+from pocketlm.recipe.recipe import Recipe
 from pocketlm.report.commands import commands
 from pocketlm.report.html import SECTIONS, render, write_report
 from pocketlm.report.summary import kept_share, sentence
+from pocketlm.search.space import given_recipe
+from pocketlm.students.distill import Distill
+from pocketlm.students.ngrams import HashedNgrams
+from pocketlm.students.prune_rows import PruneRows
+from pocketlm.students.quantize import Quantize
 from pocketlm.units import format_duration, format_latency, format_size, parse_size
 
 VOID = {"br", "col", "hr", "img", "meta", "wbr", "link"}
@@ -48,6 +54,7 @@ class Page(HTMLParser):
         self.said: list[str] = []
         self.scripts: list[str] = []
         self.styles: list[str] = []
+        self.codes: list[str] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -66,6 +73,8 @@ class Page(HTMLParser):
     def handle_data(self, text):
         kind = {"script": self.scripts, "style": self.styles}.get(self.open[-1] if self.open else "", self.said)
         kind.append(text)
+        if self.open and self.open[-1] == "code":
+            self.codes.append(text)
 
     @property
     def text(self) -> str:
@@ -284,3 +293,13 @@ def test_one_trial_is_no_search():
     result = searched()
     result["search"]["trials"] = result["search"]["trials"][:1]
     assert "The search" not in Page(render(result)).text
+
+
+def test_a_recipe_unfolds_to_a_file_that_fit_takes(tmp_path):
+    result = full()
+    recipe = Recipe((HashedNgrams(width=32), Distill(epochs=3), PruneRows(500), Quantize(bits=4)))
+    result["candidates"][0]["recipe"] = recipe.to_json()
+    page = Page(render(result))
+    (text,) = [one for one in page.codes if one.startswith("- pass: hashed-ngrams")]
+    (tmp_path / "mine.yaml").write_text(text, "utf-8")
+    assert given_recipe(str(tmp_path / "mine.yaml")).steps == recipe.steps

@@ -115,9 +115,19 @@ def _candidate(one: Mapping[str, Any], metric: str) -> list[Cell]:
 
 
 def with_recipe(name: str, recipe: Sequence[Mapping[str, Any]]) -> Markup:
-    """The name, which unfolds to the steps of its recipe."""
+    """The name, which unfolds to the steps of its recipe, and these to a file that `fit --recipe` takes."""
     steps = element("ol", *(element("li", data(step_text(step))) for step in recipe))
-    return element("details", element("summary", data(name)), steps, title=recipe_summary(recipe))
+    return element("details", element("summary", data(name)), steps, _as_file(recipe), title=recipe_summary(recipe))
+
+
+def _as_file(recipe: Sequence[Mapping[str, Any]]) -> Markup:
+    """The recipe as YAML; nothing of steps that say no pass."""
+    import yaml
+
+    if not all("pass" in step for step in recipe):
+        return Markup("")
+    text = yaml.safe_dump([dict(step) for step in recipe], sort_keys=False, allow_unicode=True)
+    return element("details", element("summary", "as YAML, for --recipe"), element("pre", element("code", text)))
 
 
 def passes_table(passes: Sequence[Mapping[str, Any]], metric_title: str) -> Markup:

@@ -140,6 +140,8 @@ class Exploration:
 
     def _begin(self, study: optuna.Study, starts: Callable[[], Sequence[Candidate]]) -> None:
         """Ask for what comes first, and again for what was running when an earlier process ended."""
+        if self.plan.trials == 0:  # recipes that someone gave, and no search
+            return
         if "families" not in study.user_attrs:
             study.set_user_attr("families", list(self.space.knobs))
         self.space.asks_of(study.user_attrs["families"])
@@ -150,8 +152,7 @@ class Exploration:
             first = [self.space.params(start) for start in rules]
             for params in first:
                 _enqueue(study, params, {"start": True})
-            if self.plan.trials != 0:
-                self._warm(study, first)
+            self._warm(study, first)
             # last: a study that was stopped before has not asked for all of them
             study.set_user_attr("begun", True)
         for dead in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
