@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,14 +14,17 @@ import pytest
 
 import pocketlm
 from pocketlm import build
+from pocketlm.build import _beside
 from pocketlm.data.columns import detect
 from pocketlm.data.examples import examples
 from pocketlm.data.source import load
 from pocketlm.errors import BudgetMissed, OutputError, UnitError, UserError
+from pocketlm.floors import Floor
 from pocketlm.job import Job, job_from_mapping, read_job
 from pocketlm.measure.quality import evaluate
 from pocketlm.pocket.format import read_pocket
 from pocketlm.progress import Deadline
+from pocketlm.search.asked import Asked
 from pocketlm.tasks.prepare import read_labelled
 
 SMALL = {"max_size": "30kB", "label": "category", "text": "text"}
@@ -270,6 +274,20 @@ def test_a_recipe_of_its_own_says_how_long_it_learns(made, csv_file, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_floor_of_fidelity_is_held_against_a_teacher_that_is_not_heard():
+    class Said:
+        def answers(self, context):
+            return ["yes", "no"]
+
+    asked = Asked([Floor.parse("fidelity>=0.9")], None, [], [], "dev")
+    context = SimpleNamespace(taught_dev=None)
+    assert _beside(asked, Said(), context).heard == ["yes", "no"]
+    assert _beside(asked, Said(), SimpleNamespace(taught_dev=["maybe"])).heard == ["maybe"], "what students hear"
+    assert _beside(asked, None, context) is asked
+    other = replace(asked, floors=[Floor.parse("calibration_error<=0.1")])
+    assert _beside(other, Said(), context) is other
+
+
 @pytest.mark.parametrize("setting", [{"trials": 3}, {"add_trials": 3}, {"resume": True}, {"compete": ("m.pocket",)}])
 def test_a_recipe_is_tried_alone(made, csv_file, tmp_path, setting):
     (name,) = setting
@@ -420,9 +438,12 @@ def test_with_few_rows_and_a_small_dev_the_encoder_stays_as_it_is(csv_file, teac
     monkeypatch.setattr("pocketlm.train.few_shot.FEW_ROWS", 1)
     settings = {"text": "text", "label": "category", "max_size": "400kB", "variants": 1, "keep_best": True}
     result = pocketlm.fit(
-        str(csv_file), teacher=str(teacher_folder), output=str(tmp_path / "m.pocket"), **settings
+        str(csv_file), teacher=str(teacher_folder), output=str(tmp_path / "m.pocket"), floor=("fidelity>=0.1",),
+        **settings,
     )  # fmt: skip
     assert "best on dev, and kept: frozen" in result.data["teacher"]["notes"]
+    (agreed,) = [one for one in result.data["verdict"]["limits"] if one["name"] == "fidelity"]
+    assert agreed["measured"] > 0.3, "students that did not hear its answers are held against them all the same"
     solved = [one["recipe"][1] for one in result.data["candidates"]]
     assert [bool(step["words"]) for step in solved] == [True]
     assert all(one["status"] == "measured" for one in result.data["candidates"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from pocketlm.pocket.format import check_output
 from pocketlm.pocket.work import WorkFolder, digest
 from pocketlm.progress import Deadline, Progress, Silent
 from pocketlm.report.html import write_report
-from pocketlm.runtime.decode import Prediction
 from pocketlm.runtime.inputs import plain_text
 from pocketlm.tasks.prepare import Prepared
 
@@ -112,7 +111,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             job.seed, work, progress, deadline, ways, _without_test(prepared), prepared.parallel,
             keep_words=bool(job.also), mixup=mixup, helpers=helpers,
         )  # fmt: skip
-        check_floors(job.budget.floors, prepared, bool(pretrained or trained) and not room.frozen)
+        check_floors(job.budget.floors, prepared, bool(pretrained or trained))
         # before the teacher is fine-tuned, which changes the encoder
         near = word_neighbours(room, pretrained) if pretrained and job.variants and not room.frozen else {}
         teacher = (prepare_embedder if vectors else prepare_teacher)(room, pretrained) if pretrained else None
@@ -123,7 +122,8 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             focus=job.focus, mixup=mixup, frozen=room.frozen, seen=_seen(room, pretrained),
         )  # fmt: skip
         more = lesson(learnt_dev, prepared.outputs)
-        heard = hearing(Hearing(room, teacher, near), context, prepared, rows) if teacher else None
+        alone = Hearing(room, teacher, near) if teacher else None
+        heard = hearing(alone, context, prepared, rows) if alone else None
         if heard is not None:
             # as many variants as without new rows and repeats, which are variants themselves or have their own
             variants = 0 if room.frozen else job.variants
@@ -133,7 +133,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             said = None if room.frozen else heard.answers(context)
             context = replace(context, lesson=taught, taught_dev=said)
             more = heard.lesson(learnt_dev, variants)
-        prefixes, asked = Prefixes(), _told(asked, context.taught_dev)
+        prefixes, asked = Prefixes(), _beside(asked, heard or alone, context)
         run = _runner(job, prepared, teacher, context, work, prefixes, asked)
         competing = [own] if own else rivals
         outcomes, judged, forecast, told = _search(job, prepared, teacher, run, there, competing, helpers)
@@ -149,7 +149,10 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             again = _runner(job, prepared, teacher, whole, work, prefixes, replace(asked, floors=()), ("train", "dev"))
             final = _refit(final, again, judged, forecast)
         progress.stage("measuring the chosen Pocket")
-        asked = _asked_on_test(job, prepared, heard, context)
+        asked = _beside(
+            Asked.of(job.budget.floors, prepared, "test"), heard or alone,
+            replace(context, dev=prepared.test, taught_dev=None),
+        )  # fmt: skip
         result = conclude(job, prepared, teacher, outcomes, judged, chosen, final, asked, forecast)
         result["search"] = told.story(None if chosen is None else chosen.recipe)
     return finished(result, job, began)
@@ -159,24 +162,16 @@ def _asked(job: Job, prepared: Prepared) -> Asked:
     """What floors ask on dev. Raises BudgetError for what dev or test cannot tell."""
     if job.floor and any(output.kind == "text" for output in prepared.outputs):
         raise BudgetError(f"floor: {prepared.task.name} has bounds on its own figures alone; give --min-quality")
-    check_floors(job.budget.floors, prepared, taught=True)  # whether students hear a teacher is seen later
+    check_floors(job.budget.floors, prepared, taught=True)  # whether the teacher covers the language is seen later
     Asked.of(job.budget.floors, prepared, "test")
     return Asked.of(job.budget.floors, prepared, "dev")
 
 
-def _asked_on_test(job: Job, prepared: Prepared, heard: Hearing | None, context: FitContext) -> Asked:
-    """What floors ask on test, where students are held against what taught them, as on dev."""
-    asked = Asked.of(job.budget.floors, prepared, "test")
-    if heard is None or not job.floor:
+def _beside(asked: Asked, teacher: Hearing | None, context: FitContext) -> Asked:
+    """With the answers that a floor of fidelity is held against: what students hear, or else the teacher's own."""
+    if teacher is None or all(one.metric != FIDELITY for one in asked.floors):
         return asked
-    return _told(asked, heard.answers(replace(context, dev=prepared.test)))
-
-
-def _told(asked: Asked, said: Sequence[Prediction] | None) -> Asked:
-    """With what students are taught to say. Raises BudgetError where a floor needs that, and they hear no teacher."""
-    if said is None and any(one.metric == FIDELITY for one in asked.floors):
-        raise BudgetError("floor: fidelity is to a teacher, and students do not hear this one: n-grams know more")
-    return replace(asked, heard=said)
+    return replace(asked, heard=teacher.answers(context) if context.taught_dev is None else context.taught_dev)
 
 
 def _story(

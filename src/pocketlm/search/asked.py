@@ -28,7 +28,7 @@ from pocketlm.tasks.table import Task
 class Asked:
     """The floors on some examples. rows: that they were read from. split: its name, for messages.
 
-    heard: what students are taught to say of them, None where they hear no teacher.
+    heard: what students are taught to say of them, or a teacher that they do not hear; None without one.
     """
 
     floors: Sequence[Floor]
@@ -110,7 +110,7 @@ class Asked:
 
 
 def check_floors(floors: Sequence[Floor], prepared: Prepared, taught: bool) -> None:
-    """Raise BudgetError for a floor on a figure that there is not. taught: whether students hear a teacher."""
+    """Raise BudgetError for a floor on a figure that there is not. taught: whether there is a teacher."""
     if floors and any(output.kind == "vector" for output in prepared.outputs):
         raise BudgetError(f"floor: {prepared.task.name} has bounds on its own figures alone; give --min-quality")
     labels = [label for output in prepared.outputs if output.kind in ("single", "multi") for label in output.labels]
