@@ -23,7 +23,8 @@ from low_resource import SETS, keep, read
 
 import pocketlm
 from pocketlm.advice import evidence
-from pocketlm.advice.evidence import GOOD, TOP, Case, Compressed, scored
+from pocketlm.advice.data import score
+from pocketlm.advice.evidence import TOP, Case, Compressed, scored
 from pocketlm.errors import BudgetMissed
 from pocketlm.measure.machine import describe
 
@@ -145,13 +146,12 @@ def table(found: Sequence[Case]) -> str:
         lines.append(
             f"{one.case} | {one.family} | {told} | {one.recipes} | {'yes' if one.good else 'no'} | {one.chance:.0%}"
         )
-    good = sum(one.good for one in verdicts)
-    near = sum(one.met and one.loss <= GOOD for one in verdicts)
+    about = score(verdicts)
     top = sum(one.met and one.rank <= TOP for one in verdicts)
-    chance = sum(one.chance for one in verdicts)
     lines.append(
-        f"good: {good} of {len(verdicts)}; within a point {near}, among the three best {top}; by chance {chance:.1f} "
-        "would be"
+        f"good: {about['good']} of {about['cases']}; within a point {about['close']}, among the three best {top}; of "
+        f"the {about['free']} with more than one kind to choose from {about['free_good']} are good, where a blind draw "
+        f"would be in {about['free_chance']:.1f}"
     )
     return "\n".join(lines)
 

@@ -65,6 +65,7 @@ def beside_peers(cases: dict[str, Any], peers: dict[str, Any]) -> list[str]:
         "| case | budget | search | " + " | ".join(kinds) + " |", "| --- " * (3 + len(kinds)) + "|",
     ]  # fmt: skip
     beaten: list[bool] = []
+    alike = 0
     failed = 0
     for key, own in peers.items():
         if key not in cases:
@@ -78,10 +79,13 @@ def beside_peers(cases: dict[str, Any], peers: dict[str, Any]) -> list[str]:
         fitting = [one["accuracy"] for one in own.values() if one and "accuracy" in one]
         failed += sum(bool(one and "failed" in one) for one in own.values())
         beaten += [reached is not None and reached >= accuracy for accuracy in fitting]
+        alike += sum(reached is not None and reached < one <= run["test"]["high"] for one in fitting)
     missing = len(peers.keys() - cases.keys())
     verdict = bar(bool(beaten) and all(beaten) and not failed and not missing)
     more = f"; {failed} failed to run" * bool(failed) + f"; {missing} budgets are not searched yet" * bool(missing)
-    return [*lines, "", f"- beats or ties a peer that fits: {sum(beaten)} of {len(beaten)}{more} (bar all: {verdict})."]
+    more += f"; {alike} more are within the 95 % interval of what the search chose" * bool(alike)
+    count = f"{sum(beaten)} of {len(beaten)}"
+    return [*lines, "", f"- as good as a peer that fits, or better: {count}{more} (bar all: {verdict})."]
 
 
 def _peer(one: dict[str, Any] | None) -> str:

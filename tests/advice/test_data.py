@@ -72,7 +72,8 @@ def test_studies_decide_and_widen_ranges(csv_file, teacher_folder, monkeypatch):
     assert own["bag"]["latency_ms"][2] == pytest.approx(3 * own["bag"]["latency_ms"][1])
     assert own["bag"]["size_bytes"][0] == pytest.approx(0.9 * own["bag"]["size_bytes"][1])
     assert own["bag"]["expectation"]["loss"] == pytest.approx(0.12)
-    assert own["linear"]["expectation"] is None
+    assert own["linear"]["expectation"] is None and own["linear"]["otherwise"] is None
+    assert own["bag"]["otherwise"] is None
 
 
 def test_another_machine_is_what_is_estimated(csv_file, tmp_path):

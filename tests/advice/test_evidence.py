@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from pocketlm.advice.data import score
 from pocketlm.advice.evidence import (
     OTHERWISE,
     Case,
@@ -13,6 +14,7 @@ from pocketlm.advice.evidence import (
     expected,
     known_cases,
     known_models,
+    of_any_job,
     scored,
     unlike,
 )  # fmt: skip
@@ -42,6 +44,12 @@ def test_the_nearer_a_case_the_heavier():
     assert found["bag"].loss == pytest.approx(0.2 * weight / (1 + weight))
     assert (found["bag"].low, found["bag"].high, found["bag"].cases) == pytest.approx((0.0, 0.2, 2))
     assert found["bag"].kept is None
+
+
+def test_where_no_job_is_alike_all_tell_how_wide_expectations_are():
+    found = of_any_job([case("a", {"bag": 0.9}, task="tagging"), case("b", {"bag": 0.7, "linear": 0.8})])
+    assert (found["bag"].low, found["bag"].high, found["bag"].cases) == pytest.approx((0.0, 0.1, 2))
+    assert of_any_job([]) == {}
 
 
 def test_other_tasks_and_far_jobs_say_nothing_and_jobs_without_a_teacher_little():
@@ -87,6 +95,10 @@ def test_advice_is_scored_without_its_own_data():
     assert (found["b"].family, found["b"].rank, found["b"].good) == ("bag", 4, False)
     assert found["b"].loss == pytest.approx(0.2)
     assert found["a 1"].family == "linear" and found["a 1"].rank == 2 and found["a 1"].good
+    assert not found["b"].close and found["a 1"].able == 2
+    one = case("c", {"bag": 0.9}, "c")
+    told = score(scored([*cases, one]))
+    assert (told["cases"], told["free"]) == (4, 3) and told["free_good"] == told["good"] - 1
     alone = scored(cases[:2])
     assert [one.family for one in alone] == [None, None] and not any(one.good for one in alone)
 

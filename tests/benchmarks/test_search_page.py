@@ -17,7 +17,13 @@ def searched(search, chance):
     def run(*qualities):
         figures = [{"quality": one, "size_bytes": 1000, "latency_p50_ms": 0.1} for one in qualities]
         trials = [{"start": True, "figures": one} for one in figures]
-        return {"trials": trials, "chosen": "n-grams", "test": {"value": 0.88}, "seconds": 9.0, "status": "met"}
+        return {
+            "trials": trials,
+            "chosen": "n-grams",
+            "test": {"value": 0.88, "low": 0.86, "high": 0.905},
+            "seconds": 9.0,
+            "status": "met",
+        }
 
     return {"runs": {"tpe 0": run(search), "random 0": run(0.0, chance)}, "effort": 0.25, "date": "2026-01-02"}
 
@@ -51,8 +57,8 @@ def test_every_peer_that_fits_counts():
     lines = beside_peers(cases, peers)
     assert "| banking77 | 100kB | 88.0% | 80.0% (90 kB) | - |  |" in lines
     assert "| banking77 | 2MB | 88.0% | 88.0% (10 B) | 90.0% (2 B) | failed: NaN |" in lines
-    ended = "1 failed to run; 1 budgets are not searched yet (bar all: missed)"
-    assert f"beats or ties a peer that fits: 2 of 3; {ended}" in lines[-1]
+    ended = "1 failed to run; 1 budgets are not searched yet; 1 more are within the 95 % interval"
+    assert f"as good as a peer that fits, or better: 2 of 3; {ended}" in lines[-1]
     assert "news" not in " ".join(lines), "nothing was searched there"
     assert beside_peers(cases, {}) == []
 
@@ -122,9 +128,9 @@ def test_the_score_of_advice_is_said():
     made = page({"advice": {"machine": MACHINE, "cases": done}})
     verdicts = scored(cases)
     reached = "reached" if all(one.good for one in verdicts) and len(cases) >= search_page.STUDIES else "missed"
-    good, chance = (sum(getattr(one, name) for one in verdicts) for name in ("good", "chance"))
+    good, chance = sum(one.good for one in verdicts), sum(one.chance for one in verdicts if one.able > 1)
     assert f"- good: {good} of {len(cases)}; within a point" in made
-    assert f"by chance {chance:.1f} would be (bar all of at least 12: {reached})." in made
+    assert f"a blind draw would be in {chance:.1f} (bar all of at least 12: {reached})." in made
 
 
 def test_what_the_front_searched_is_a_case_of_advice_too():

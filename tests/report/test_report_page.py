@@ -266,6 +266,11 @@ def test_the_search_is_drawn_and_what_is_estimated_says_so():
     drawn = [attributes.get("class") for tag, attributes in page.tags if tag == "svg"]
     assert any("parallel" in str(one) for one in drawn) and any("timeline" in str(one) for one in drawn)
     assert any("timed" in str(one) for one in drawn), "times after passes"
+    assert "Times were measured here, not on board." in page.text
+    untimed = searched()
+    for one in untimed["chosen"]["passes"]:
+        one["latency_ms"] = None
+    assert "trained again on train and dev, which it was not" in Page(render(untimed)).text
     assert "p50, estimated for board (log scale)" in page.text
     assert "are estimates for board, from what was measured here" in page.text
     assert "answers in ≈" in page.text
@@ -300,6 +305,6 @@ def test_a_recipe_unfolds_to_a_file_that_fit_takes(tmp_path):
     recipe = Recipe((HashedNgrams(width=32), Distill(epochs=3), PruneRows(500), Quantize(bits=4)))
     result["candidates"][0]["recipe"] = recipe.to_json()
     page = Page(render(result))
-    (text,) = [one for one in page.codes if one.startswith("- pass: hashed-ngrams")]
+    (text,) = [one for one in page.codes if "rows: 500" in one]
     (tmp_path / "mine.yaml").write_text(text, "utf-8")
     assert given_recipe(str(tmp_path / "mine.yaml")).steps == recipe.steps

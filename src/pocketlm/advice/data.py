@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pocketlm.advice.evidence import KINDS, Expectation, advised, expected, known_cases, scored
+from pocketlm.advice.evidence import KINDS, Expectation, Verdict, advised, expected, known_cases, of_any_job, scored
 from pocketlm.budget import Budget
 from pocketlm.errors import RecipeError
 from pocketlm.hearing import covers
@@ -66,8 +66,8 @@ class Prospect:
     """What a family's rule of thumb is expected to take and to reach.
 
     recipe: its name, "" where it has no room. size_bytes, latency_ms: from, expected, to. expectation: what studies of
-    like jobs tell of its quality, None where none does. fits: whether it is expected to keep to the budget. why: it
-    does not, or what it is.
+    like jobs tell of its quality, None where none does; otherwise: what studies of any jobs tell then. fits: whether
+    it is expected to keep to the budget. why: it does not, or what it is.
     """
 
     family: str
@@ -77,6 +77,7 @@ class Prospect:
     expectation: Expectation | None
     fits: bool
     why: str
+    otherwise: Expectation | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -111,7 +112,7 @@ def advise(job: Job | str, *, progress: Progress | None = None, **settings: Any)
     cases, about = known_cases(), described(facts, budget, prepared.task.name)
     found = expected(cases, about)
     # the machine's flash and memory are limits of what is met, as in a fit, and nothing that students are filled to
-    looked = _Look(Space(facts, budget, job.set), with_room_of(budget, there), device, text, found)
+    looked = _Look(Space(facts, budget, job.set), with_room_of(budget, there), device, text, found, of_any_job(cases))
     prospects = [looked.prospect(family.name) for family in FAMILIES if family.name in ABOUT]
     able = [one.family for one in prospects if one.fits]
     usual = USUAL["vectors" if facts.vectors else "taught" if facts.taught else "alone"]
@@ -124,10 +125,17 @@ def advise(job: Job | str, *, progress: Progress | None = None, **settings: Any)
         "prospects": [one.to_json() for one in prospects], "able": able, "advised": chosen,
         "known": chosen in found, "reasons": _reasons(job, prepared, facts, text, device, pretrained),
         "command": _command(asked, chosen, facts), "whole_search": command_of(asked, job.set),
-        "score": {
-            "good": sum(one.good for one in verdicts), "cases": len(verdicts),
-            "chance": round(sum(one.chance for one in verdicts), 2),
-        },
+        "score": score(verdicts),
+    }  # fmt: skip
+
+
+def score(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """How many pieces of advice were good, and close to the best; of those with a choice, beside a blind draw."""
+    free = [one for one in verdicts if one.able > 1]
+    return {
+        "cases": len(verdicts), "good": sum(one.good for one in verdicts), "close": sum(one.close for one in verdicts),
+        "free": len(free), "free_good": sum(one.good for one in free),
+        "free_chance": round(sum(one.chance for one in free), 2),
     }  # fmt: skip
 
 
@@ -160,13 +168,17 @@ def _facts(job: Job, prepared: Prepared, pretrained: Pretrained | None, heard: b
 
 @dataclass(frozen=True)
 class _Look:
-    """How families are looked at. allowed: the budget, with what the machine has. found: what studies tell of them."""
+    """How families are looked at.
+
+    allowed: the budget, with what the machine has. found: what studies of like jobs tell of them; others: of any jobs.
+    """
 
     space: Space
     allowed: Budget
     device: Device
     text: TextSize
     found: Mapping[str, Expectation]
+    others: Mapping[str, Expectation]
 
     def prospect(self, name: str) -> Prospect:
         """Of the largest rule of thumb of the family that keeps to the limits, or the nearest miss."""
@@ -178,10 +190,11 @@ class _Look:
             return Prospect(name, "", None, None, None, False, f"has no room{room}")
         fitting = [one for one in starts if not self._over(one)]
         best = fitting[-1] if fitting else min(starts, key=self._time)
-        known = self.found.get(name)
+        known, other = self.found.get(name), self.others.get(name)
         why = ABOUT[name] if fitting else self._over(best)
+        sizes, times = self._sizes(best, known or other), self._times(best, known or other)
         return Prospect(
-            name, best.recipe.name, self._sizes(best, known), self._times(best, known), known, bool(fitting), why
+            name, best.recipe.name, sizes, times, known, bool(fitting), why, other if known is None else None
         )
 
     def _over(self, candidate: Candidate) -> str:
@@ -200,13 +213,13 @@ class _Look:
         return self.device.milliseconds(work_of(candidate.recipe, self.space.facts, self.text))
 
     def _sizes(self, candidate: Candidate, known: Expectation | None) -> tuple[float, float, float]:
-        """Bytes, from what the files of like studies were smaller and larger than expected."""
+        """Bytes, from what the files of studies were smaller and larger than expected."""
         low, high = (1.0, 1.0) if known is None or known.size is None else known.size
         middle = candidate.expected_bytes
         return min(1.0, low) * middle, middle, max(1.0, high) * middle
 
     def _times(self, candidate: Candidate, known: Expectation | None) -> tuple[float, float, float]:
-        """Milliseconds, from what like students took against expectations, and how far blocks were off."""
+        """Milliseconds, from what students took against expectations, and how far blocks were off."""
         middle, off = self._time(candidate), self.device.error
         low, high = (1.0, 1.0) if known is None or known.time is None else known.time
         return min(max(0.0, 1 - off), low) * middle, middle, max(1 + off, high) * middle

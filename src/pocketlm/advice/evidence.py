@@ -168,9 +168,19 @@ def unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
 def expected(cases: Sequence[Case], job: Mapping[str, Any]) -> dict[str, Expectation]:
     """What to expect of each family that cases like the job tell of."""
     near = [(case, distance) for case in cases if (distance := unlike(case.job, job)) <= FAR]
+    return _told([(case, math.exp(-distance)) for case, distance in near])
+
+
+def of_any_job(cases: Sequence[Case]) -> dict[str, Expectation]:
+    """What all cases tell of each family, whatever they are about: how wide expectations are where none is alike."""
+    return _told([(case, 1.0) for case in cases])
+
+
+def _told(weighed: Sequence[tuple[Case, float]]) -> dict[str, Expectation]:
+    """What cases tell of each family. weighed: with how much each counts."""
     found = {}
-    for family in dict.fromkeys(family for case, _ in near for family in case.tried):
-        own = [(case, math.exp(-distance)) for case, distance in near if family in case.tried]
+    for family in dict.fromkeys(family for case, _ in weighed for family in case.tried):
+        own = [(case, weight) for case, weight in weighed if family in case.tried]
         losses, weights = [case.loss(family) for case, _ in own], [weight for _, weight in own]
         mean = sum(loss * weight for loss, weight in zip(losses, weights, strict=True)) / sum(weights)
         met = [case for case, _ in own if case.tried[family].met]
@@ -198,8 +208,8 @@ def advised(expectations: Mapping[str, Expectation], able: Sequence[str]) -> str
 class Verdict:
     """Whether advice for a case was good. family: advised. loss: against the search's best. rank: from 1, of so many.
 
-    met: whether the budget was kept to. chance: how often a kind of student drawn blindly among those that were able
-    would have been good advice.
+    met: whether the budget was kept to. able: kinds of students that there were to choose from; chance: how often one
+    drawn blindly among them would have been good advice.
     """
 
     case: str
@@ -208,7 +218,13 @@ class Verdict:
     loss: float
     rank: int
     recipes: int
+    able: int
     chance: float
+
+    @property
+    def close(self) -> bool:
+        """Within GOOD of the search's best."""
+        return self.met and self.loss <= GOOD
 
     @property
     def good(self) -> bool:
@@ -225,7 +241,7 @@ def scored(cases: Sequence[Case]) -> list[Verdict]:
         able = [_is_good(*_standing(case, one)) for one in case.able]
         chance = sum(able) / len(able) if able else 0.0
         met, loss, rank = _standing(case, family)
-        found.append(Verdict(case.name, family, met, loss, rank, len(case.reached), chance))
+        found.append(Verdict(case.name, family, met, loss, rank, len(case.reached), len(case.able), chance))
     return found
 
 

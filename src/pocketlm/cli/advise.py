@@ -174,7 +174,7 @@ def _say_data(found: Mapping[str, Any]) -> None:
             say(f"{mark} {one['family']}: {one['why']}")
             continue
         size, time = _range(one["size_bytes"], format_size), _range(one["latency_ms"], format_latency)
-        say(f"{mark} {one['family']} ({one['recipe']}): {size}, {time}; {_quality(one['expectation'])}")
+        say(f"{mark} {one['family']} ({one['recipe']}): {size}, {time}; {_quality(one)}")
         say(f"    {one['why']}")
     for line in found["reasons"]:
         say(f"- {line}")
@@ -186,17 +186,25 @@ def _say_data(found: Mapping[str, Any]) -> None:
     score = found["score"]
     if score["cases"]:
         say(
-            f"such advice was within 1 point of the search's best, or one of its best three, in {score['good']} of "
-            f"{score['cases']} studies, each judged by the others (a kind drawn blindly in {score['chance']:.1f})"
+            f"such advice was within 1 point of the search's best in {score['close']} of {score['cases']} studies, "
+            f"each judged by the others, and that or one of its best three in {score['good']}; of the {score['free']} "
+            f"with more than one kind to choose from in {score['free_good']} (a kind drawn blindly in "
+            f"{score['free_chance']:.1f})"
         )
     say(f"run: {found['command']}")
     if found["command"] != found["whole_search"]:
         say(f"or search everything: {found['whole_search']}")
 
 
-def _quality(about: Mapping[str, Any] | None) -> str:
-    if about is None:
+def _quality(prospect: Mapping[str, Any]) -> str:
+    if prospect["expectation"] is not None:
+        return _points(prospect["expectation"])
+    if prospect["otherwise"] is None:
         return "no study tells of its quality"
+    return f"no study is like this one; of others: {_points(prospect['otherwise'])}"
+
+
+def _points(about: Mapping[str, Any]) -> str:
     if not about["met"]:
         return f"kept to the budget in none of {about['cases']} studies"
     low, high = 100 * about["low"], 100 * about["high"]

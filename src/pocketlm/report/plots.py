@@ -91,6 +91,16 @@ def _details(one: Mapping[str, Any], reached: float, metric: str) -> tuple[str, 
     return tuple([*lines, recipe_summary(recipe)] if recipe else lines)
 
 
+def _of_times(result: Mapping[str, Any], passes: Sequence[Mapping[str, Any]]) -> str:
+    """Where times after passes were taken, or why they are not there."""
+    if any(figure(one, "latency_ms") is not None for one in passes):
+        there = part(result, "forecast").get("for")
+        return f" Times were measured here, not on {there}." if there else ""
+    if not rows(part(result, "search"), "trials"):
+        return ""
+    return " Times after passes are taken when the chosen student is trained again on train and dev, which it was not."
+
+
 def passes_figure(result: Mapping[str, Any], passes: Sequence[Mapping[str, Any]]) -> Markup:
     """The waterfall of the chosen Pocket's passes, ending with the finished file."""
     metric, chosen = str(result.get("main_metric", "")), part(result, "chosen")
@@ -113,7 +123,7 @@ def passes_figure(result: Mapping[str, Any], passes: Sequence[Mapping[str, Any]]
     note = " Dotted: the teacher." if teacher is not None else ""
     caption = (
         f"Green bought (fewer bytes, more quality), orange cost.{note} Bytes are of the weights as they would be "
-        "stored after the pass; the file adds its own frame."
+        f"stored after the pass; the file adds its own frame.{_of_times(result, passes)}"
     )
     drawn = waterfall(stages, metric, teacher)
     return element("figure", drawn, element("figcaption", caption, class_="muted"), class_="wide")
