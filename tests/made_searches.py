@@ -41,10 +41,10 @@ class World:
 
 def explore(
     world, plan, budget=BUDGET, deadline=NEVER, hopeless=lambda one: None, space=SPACE, own=(), width=1, crew=None,
-    dev_rows=100_000,
+    dev_rows=100_000, known=lambda recipe: True,
 ):  # fmt: skip
     judge = Judge(budget, "accuracy", None, dev_rows)
-    made = Exploration(space, lambda: space.starts, crew or Here(world, width), hopeless, judge, plan, own)
+    made = Exploration(space, lambda: space.starts, crew or Here(world, known, width), hopeless, judge, plan, own)
     return judge.choose(outcomes := made.outcomes_of(Silent(), deadline)), outcomes, made
 
 

@@ -253,7 +253,7 @@ def _search(
     crew: Crew = (
         OnFleet(helpers, run, after)
         if helpers is not None
-        else Here(lambda recipe, pace: after(run(recipe, pace)), job.workers or 1)
+        else Here(lambda recipe, pace: after(run(recipe, pace)), run.remembers, job.workers or 1)
     )
     explored = Exploration(
         space, lambda: fast_enough(space.starts, lambda recipe: slower(recipe, LARGEST)),

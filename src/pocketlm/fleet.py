@@ -197,7 +197,7 @@ class OnFleet:
         import ray
 
         step = self.runner.step(recipe)
-        if step.result is not None:
+        if self.remembers(recipe):
             return lambda: attempt(lambda one, pace: self.after(self.runner(one, pace)), recipe, gate)
         deadline = self.runner.context.deadline
         task = ray.remote(num_cpus=1, max_retries=AGAIN)(_try)
@@ -214,6 +214,10 @@ class OnFleet:
             return self._received(recipe, tried)
 
         return wait
+
+    def remembers(self, recipe: Recipe) -> bool:
+        """Whether a recipe was measured before."""
+        return self.runner.remembers(recipe)
 
     def _received(self, recipe: Recipe, tried: Tried) -> Attempt:
         """What a worker made, kept here as if it was made here; costs are those of this machine."""

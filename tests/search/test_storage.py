@@ -76,7 +76,7 @@ def test_a_search_that_cannot_begin_leaves_the_study(tmp_path):
         explore(World(), replace(plan, resume=True))
     judge = Judge(BUDGET, "accuracy", None, 100)
     with pytest.raises(ZeroDivisionError):
-        Exploration(SPACE, lambda: 1 // 0, Here(World(), 1), lambda recipe: "", judge, plan)
+        Exploration(SPACE, lambda: 1 // 0, Here(World(), lambda recipe: True), lambda recipe: "", judge, plan)
     outcomes = explore(World(), replace(plan, work=tmp_path / "b.work"))[1]
     assert sum(one.status != "skipped" for one in outcomes) == 3
 

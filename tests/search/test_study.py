@@ -108,6 +108,35 @@ def test_time_that_is_up_leaves_the_rest():
     assert outcomes[-1].why == "time was up"
 
 
+def test_what_another_folder_holds_is_made_again_at_once_until_time_is_up(tmp_path):
+    plan = Plan(trials=6, storage=f"sqlite:///{tmp_path}/study.db")
+    _, first, _ = explore(World(), plan)
+    measured = [one.recipe.name for one in first if one.status == "measured"]
+    late = World()
+    _, outcomes, _ = explore(late, plan, deadline=Deadline.after(0), known=lambda recipe: False)
+    assert len(late.ran) == 1 and [one.status for one in outcomes].count("measured") == 1, "one is made in any case"
+    there = World()
+    _, again, _ = explore(there, plan, deadline=Deadline.after(0))
+    assert names(again)[: len(first)] == names(first), "what is remembered is told whatever the time"
+
+    begun = []
+
+    class Crew:
+        width, at_once = 3, True
+
+        def begin(self, recipe, gate):
+            begun.append(recipe.name)
+            return lambda: told.append(len(begun)) or Here(there, self.remembers).begin(recipe, gate)()
+
+        def remembers(self, recipe):
+            return False
+
+    told = []
+    _, wide, _ = explore(there, plan, crew=Crew())
+    assert names(wide)[: len(first)] == names(first) and begun[: len(measured)] == measured
+    assert told[0] == 3, "three were begun before the first was waited for"
+
+
 def test_a_floor_on_quality_alone_is_for_the_smallest_that_reaches_it():
     budget = Budget.parse(min_quality="accuracy>=0.9")
     space = Space(FACTS, budget)
@@ -123,7 +152,7 @@ def test_a_floor_on_quality_alone_is_for_the_smallest_that_reaches_it():
                 measured = Measurement({"accuracy": figure}, size_bytes=gate.size, **costs)
                 return Trial(recipe, Path("x"), measured, {"seconds": 1.0})
 
-            return Here(run, 1).begin(recipe, None)
+            return Here(run, lambda recipe: False).begin(recipe, None)
 
     tried = []
     best, outcomes, _ = explore(None, Plan(trials=8), budget, space=space, crew=Sized(None, 1))

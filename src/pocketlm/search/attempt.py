@@ -91,15 +91,27 @@ class Crew(Protocol):
         """Begin to try a recipe; what comes back waits for the end."""
         ...
 
+    def remembers(self, recipe: Recipe) -> bool:
+        """Whether a recipe was measured before, so that trying it takes next to no time."""
+        ...
+
 
 @dataclass(frozen=True)
 class Here:
-    """This process, which tries one recipe after the other. width: recipes that are asked for ahead, as others do."""
+    """This process, which tries one recipe after the other.
+
+    known: whether a recipe was measured before. width: recipes that are asked for ahead, as others do.
+    """
 
     run: Run
+    known: Callable[[Recipe], bool]
     width: int = 1
     at_once: bool = False
 
     def begin(self, recipe: Recipe, gate: Gate | None) -> Callable[[], Attempt]:
         """The recipe is tried when its end is waited for."""
         return lambda: attempt(self.run, recipe, gate)
+
+    def remembers(self, recipe: Recipe) -> bool:
+        """Whether a recipe was measured before."""
+        return self.known(recipe)

@@ -36,6 +36,10 @@ class Runner:
         """Where what becomes of a recipe is kept."""
         return self.work.step("student", {**self.depends, "recipe": recipe.to_json()})
 
+    def remembers(self, recipe: Recipe) -> bool:
+        """Whether a recipe was measured before."""
+        return self.step(recipe).result is not None
+
     def __call__(self, recipe: Recipe, pace: Pace | None = None) -> Trial:
         """The recipe measured now or remembered, with what floors ask. Raises Paused as `run_recipe` does."""
         step = self.step(recipe)

@@ -15,7 +15,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -177,20 +177,36 @@ class Exploration:
                     asked.append(own)
                     _enqueue(study, own, {"from": name})
 
-    def _recall(self) -> None:
-        """Note what earlier runs came to."""
+    def _recall(self, deadline: Deadline) -> None:
+        """Note what earlier runs came to, in their order.
+
+        What was measured in another work folder is made again, as many at once as the crew tries, until time is up.
+        """
+        notes: deque[Callable[[], None]] = deque()
+        begun: set[str] = set()
         for done in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)):
             candidate, about = self.space.asked(done.params), done.user_attrs
             if "rung" in about:
                 self.rungs.append((about["bytes"], about["rung"]))
             if candidate is None or "status" not in about:
                 continue
+            recipe, key = candidate.recipe, _key(candidate.recipe)
             if about["status"] != "measured":
-                self._note(Outcome(candidate.recipe, about["status"], about["why"]))
+                notes.append(partial(self._note, Outcome(recipe, about["status"], about["why"])))
                 if about["status"] == "paused" and "rung" in about:
-                    self.left[_key(candidate.recipe)] = done.params, about["bytes"], about["rung"]
-            elif self._untried(_key(candidate.recipe)):  # else asked for again, and remembered
-                self._note(self._judged(candidate.recipe, self.crew.begin(candidate.recipe, None)()))
+                    self.left[key] = done.params, about["bytes"], about["rung"]
+            elif self._untried(key) and key not in begun:  # else asked for again, and remembered
+                if deadline.passed and not self.crew.remembers(recipe):
+                    continue
+                begun.add(key)
+                notes.append(partial(self._recalled, recipe, self.crew.begin(recipe, None)))
+            while len(notes) >= self.crew.width:
+                notes.popleft()()
+        for note in notes:
+            note()
+
+    def _recalled(self, recipe: Recipe, wait: Callable[[], Attempt]) -> None:
+        self._note(self._judged(recipe, wait()))
 
     def _untried(self, key: str) -> bool:
         """Whether nothing became of a recipe yet, or it was left after a part of its training."""
@@ -238,7 +254,7 @@ class Exploration:
             if not deadline.passed:
                 progress.stage(f"the recipe {recipe.name}")
                 self._note(self._judged(recipe, self.crew.begin(recipe, None)()))
-        self._recall()
+        self._recall(deadline)
         wanted, asked = self.wanted, 0
         while True:
             again = self._promising()
