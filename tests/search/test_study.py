@@ -185,6 +185,10 @@ def test_recipes_that_someone_gave_compete():
     assert [(one.recipe.name, one.status) for one in outcomes] == [(recipe.name, "measured")]
     _, outcomes, _ = explore(World(), Plan(trials=3), own=(recipe,))
     assert names(outcomes)[0] == recipe.name and [one.status for one in outcomes].count("measured") == 3
+    _, _, made = explore(World(), Plan(trials=3), own=(replace(recipe, name="mine"),))
+    first, second, *_ = made.story(recipe)["trials"]
+    assert (first["name"], first["family"], first["status"], first["chosen"]) == ("mine", "given", "measured", True)
+    assert first["figures"]["quality"] > 0.5 and second["begin"] >= first["seconds"]
 
 
 def test_a_student_goes_on_where_few_others_of_its_size_are_better():

@@ -34,7 +34,7 @@ def section(result: Mapping[str, Any]) -> Markup:
         parts += [element("h3", "What decided among all students"), _bars(shown)]
     if weights:
         parts += [element("h3", f"What decided among {family} students"), _bars(weights)]
-    elif family and len(own) < int(told.get("weighed_from", 0)):
+    elif len(own) < int(told.get("weighed_from", 0)) and any(one["knobs"] for one in own):
         said = f"Which knobs decide is told from {told['weighed_from']} measured {family} students on (--add-trials)"
         parts.append(element("p", f"{said}; there are {len(own)}.", class_="muted"))
     if len(own) > 1:

@@ -13,22 +13,35 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
+from pocketlm.pocket.work import digest
+from pocketlm.search.judge import Outcome
+
 # Fewer measured trials tell nothing of what decided; of a family's knobs, trials of that family.
 FEWEST = 8
 # A study in which nothing ran for so many seconds was stopped, and gone on with later.
 PAUSE = 60.0
+# The family that recipes of someone's own are told under.
+GIVEN = "given"
+# One of them: what became of it, its figure on dev, and its seconds.
+Given = tuple[Outcome, float | None, float]
 
 
-def story(trials: Sequence[FrozenTrial], family: str | None, chosen: str | None = None) -> dict[str, Any]:
+def story(
+    trials: Sequence[FrozenTrial], family: str | None, chosen: str | None = None,
+    given: Sequence[Given] = (),
+) -> dict[str, Any]:  # fmt: skip
     """{"trials": [...], "importance": {...}, ...} of a study's trials, each recipe once.
 
     family: whose knobs are weighed, beside the kind of student and its bytes among all ("decided"). chosen: the key of
-    the recipe that was. bytes_error: by which share files differed from the bytes expected of them, median and worst.
+    the recipe that was. given: recipes of someone's own, which were tried before. bytes_error: by which share files
+    differed from the bytes expected of them, median and worst.
     """
     told = _once([one for one in trials if "status" in one.user_attrs and one.datetime_start is not None])
-    begins = _on_one_line(told)
+    before = sum(seconds for *_, seconds in given)
+    begins = [before + begin for begin in _on_one_line(told)]
+    own = _given(given, chosen)
     return {
-        "trials": [_trial(one, begin, chosen) for one, begin in zip(told, begins, strict=True)],
+        "trials": own + [_trial(one, begin, chosen) for one, begin in zip(told, begins, strict=True)],
         "importance": {} if family is None else importance(told, family),
         "decided": importance_of_kinds(told),
         "weighed_from": FEWEST,
@@ -91,6 +104,27 @@ def _trial(one: FrozenTrial, begin: float, chosen: str | None) -> dict[str, Any]
             **({"device": about["device"]} if about.get("device") else {}),
         }  # fmt: skip
     return told
+
+
+def _given(given: Sequence[Given], chosen: str | None) -> list[dict[str, Any]]:
+    """Recipes of someone's own as trials, one after the other."""
+    found, begin = [], 0.0
+    for outcome, quality, seconds in given:
+        key = digest(outcome.recipe.to_json())
+        told: dict[str, Any] = {
+            "number": -1, "name": outcome.recipe.name, "family": GIVEN, "status": outcome.status, "why": outcome.why,
+            "start": False, "key": key, "chosen": key == chosen, "begin": begin, "seconds": seconds,
+            "expected_bytes": 0, "knobs": {},
+        }  # fmt: skip
+        if outcome.trial is not None:
+            costs = outcome.trial.measurement
+            told["figures"] = {
+                "quality": quality, "size_bytes": costs.size_bytes, "latency_p50_ms": costs.latency_p50_ms,
+                "memory_bytes": costs.memory_bytes, **({"device": costs.device} if costs.device else {}),
+            }  # fmt: skip
+        found.append(told)
+        begin += seconds
+    return found
 
 
 def importance(trials: Sequence[FrozenTrial], family: str) -> dict[str, float]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -116,6 +117,8 @@ class Exploration:
         self.study = self._opened(starts)
         begun = [one.user_attrs["asked"] for one in self.study.get_trials(deepcopy=False) if "start" in one.user_attrs]
         self.starts = [one for params in _distinct(begun) if (one := space.asked(params))]
+        # how long recipes of someone's own took, by their keys
+        self.own_seconds: dict[str, float] = {}
         # what was known to be good before this study
         self.trusted = {_key(one) for one in (*(start.recipe for start in self.starts), *own)}
 
@@ -253,7 +256,9 @@ class Exploration:
         for recipe in self.own:
             if not deadline.passed:
                 progress.stage(f"the recipe {recipe.name}")
+                began = time.monotonic()
                 self._note(self._judged(recipe, self.crew.begin(recipe, None)()))
+                self.own_seconds[_key(recipe)] = time.monotonic() - began
         self._recall(deadline)
         wanted, asked = self.wanted, 0
         while True:
@@ -437,7 +442,12 @@ class Exploration:
         key = None if chosen is None else _key(chosen)
         own = (one.user_attrs.get("family") for one in trials if key and one.user_attrs.get("key") == key)
         about = {"sampler": self.plan.sampler, "seed": self.plan.seed, "job": dict(self.plan.job)}
-        return {**about, **story(trials, next(own, None), key)}
+        given = [
+            (made, self.judge.quality(made) if made.trial else None, self.own_seconds[_key(one)])
+            for one in self.own
+            if _key(one) in self.own_seconds and (made := self.outcomes[_key(one)])
+        ]
+        return {**about, **story(trials, next(own, None), key, given)}
 
     def _show(self, progress: Progress) -> None:
         best = self.judge.choose(list(self.outcomes.values()))
