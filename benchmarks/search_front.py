@@ -25,14 +25,15 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Sequence
-from multiprocessing import TimeoutError, get_context
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from advice import data_of
 from low_resource import keep
-from small_peers import PEERS, TAUGHT, Lot, rights
+from small_peers import PEERS, TAUGHT, Lot, Said, rights
 
 import pocketlm
 from pocketlm import build
@@ -172,15 +173,42 @@ def beside(settings: dict[str, Any], size: str) -> dict[str, Any]:
         if name == TAUGHT and encoder is None:
             continue
         began = time.monotonic()
-        with get_context("spawn").Pool(1) as pool:
-            try:
-                said = pool.apply_async(peer, (lot,)).get(PEER_SECONDS)
-            except (RuntimeError, TimeoutError) as error:  # a peer that breaks is said, not hidden, and stops nothing
-                found[name] = {"failed": str(error) or f"took more than {PEER_SECONDS // 60} minutes"}
-                continue
+        try:
+            said = bounded(peer, lot, PEER_SECONDS)
+        except RuntimeError as error:  # a peer that breaks is said, not hidden, and stops nothing
+            found[name] = {"failed": str(error)}
+            continue
         about = said and {"accuracy": rights(said, [label for _, label in test]), "size_bytes": said.size_bytes}
         found[name] = about and {**about, "seconds": round(time.monotonic() - began)}
     return found
+
+
+def bounded(peer: Callable[[Lot], Said | None], lot: Lot, seconds: float) -> Said | None:
+    """What a peer says, asked in a process of its own. Raises RuntimeError where it breaks, dies or takes longer."""
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(peer, lot, sender))
+    process.start()
+    sender.close()
+    try:
+        if not receiver.poll(seconds):
+            raise RuntimeError(f"took more than {seconds / 60:g} minutes")
+        found = receiver.recv()
+    except EOFError:
+        raise RuntimeError("its process died") from None
+    finally:
+        process.kill()
+        process.join()
+    if isinstance(found, RuntimeError):
+        raise found
+    return found
+
+
+def _answer(peer: Callable[[Lot], Said | None], lot: Lot, sender: Connection) -> None:
+    try:
+        sender.send(peer(lot))
+    except RuntimeError as error:
+        sender.send(error)
 
 
 def over_random(runs: dict[str, Any], *, timed: bool = False) -> float:

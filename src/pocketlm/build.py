@@ -70,7 +70,7 @@ except ModuleNotFoundError as error:
 logger = logging.getLogger(__name__)
 
 # Settings of a study of recipes, which a model that writes is made without.
-STUDIES = ("trials", "add_trials", "resume", "set", "compete", "sampler", "storage", "ray", "workers", "data_parallel")
+STUDIES = ("trials", "add_trials", "resume", "set", "compete", "sampler", "storage", "ray", "workers")
 
 
 def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) -> Result:
@@ -101,7 +101,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     if vectors and pretrained is not None:
         prepared = with_teachers_pairs(prepared, pretrained, job.max_length, job.seed)
     if job.data_parallel > 1 and (vectors or pretrained is None or ways == (FROZEN,)):
-        prepared.about["notes"].append("data-parallel: no encoder is fine-tuned here, which is what it would do")
+        prepared.about["notes"].append("data-parallel: no teacher is fine-tuned on several processes here")
     mixup = float(prepared.about.get("augmentation", {}).get("mixup", 0.0))
     learnt, learnt_dev = to_learn_from(job, prepared, pretrained)
     work = WorkFolder(job.work_folder)
@@ -228,7 +228,7 @@ def _search(
     budget, context = job.budget, run.context
     counts = {one.name: run.asked.count(one) for one in budget.floors}
     judged = Judge(budget, prepared.task.main_metric, teacher.quality if teacher else None, len(prepared.dev), counts,
-                   with_room_of(budget, there))  # fmt: skip
+                   with_room_of(budget, there), context.taught_dev is not None)  # fmt: skip
     pieces = student_pieces(context, None)
     facts, text = Facts.of(context, len(pieces.counts), job.effort), TextSize.of(context, pieces)
     check_in_space(job.set, facts)
@@ -239,7 +239,8 @@ def _search(
         forecast = Forecast(this_machine(), facts, text, there)
     device = there or (forecast.here if forecast is not None else None)
     timed = None if forecast is None else untrained(run, forecast)
-    facts = replace(facts, allocator=allocator(context, pieces, facts, budget, device, text, timed))
+    room = None if forecast is None else forecast.room(judged.allowed.max_memory)
+    facts = replace(facts, allocator=allocator(context, pieces, facts, budget, device, text, timed), graph_room=room)
     space = Space(facts, budget, job.set)
 
     def after(trial: Trial) -> Trial:
@@ -271,8 +272,9 @@ def _checked(job: Job) -> tuple[Device | None, Recipe | None, list[Recipe]]:
     if job.teacher:
         find_teacher(job.teacher)
     own = given_recipe(job.recipe) if job.recipe else None
-    for name in ("trials", "add_trials", "resume", "compete"):
-        if own is not None and getattr(job, name):
+    usual = {one.name: one.default for one in fields(Job)}
+    for name in ("trials", "add_trials", "resume", "compete", "set", "sampler"):
+        if own is not None and getattr(job, name) != usual[name]:
             flag = name.replace("_", "-")
             raise RecipeError(f"{flag}: --recipe is tried alone; leave one of them out, or let it --compete")
     if own is not None and job.effort != 1:

@@ -7,6 +7,7 @@ import pytest
 from pocketlm.advice import data as advising
 from pocketlm.advice.data import advise, command_of
 from pocketlm.advice.evidence import Case, Tried
+from pocketlm.cli.advise import _quality
 from pocketlm.cli.fit import command as fit_command
 from pocketlm.errors import RecipeError
 from pocketlm.job import Job
@@ -74,6 +75,27 @@ def test_studies_decide_and_widen_ranges(csv_file, teacher_folder, monkeypatch):
     assert own["bag"]["expectation"]["loss"] == pytest.approx(0.12)
     assert own["linear"]["expectation"] is None and own["linear"]["otherwise"] is None
     assert own["bag"]["otherwise"] is None
+
+
+def test_where_no_study_is_alike_others_say_how_wide_ranges_are(csv_file, monkeypatch, capsys):
+    job = {**dict.fromkeys((*SAME, *AMOUNTS)), "task": "tagging"}
+    tried = {"linear": Tried(0.8, True, 0.5, 2.0)}
+    monkeypatch.setattr(advising, "known_cases", lambda: [Case("other", "other", job, ("linear",), tried, (0.9, 0.8))])
+    found = advise(Job(str(csv_file), text="text", label="category", max_size="50kB"))
+    own = by_family(found)["linear"]
+    assert own["expectation"] is None and own["otherwise"]["high"] == pytest.approx(0.1) and not found["known"]
+    assert own["size_bytes"][0] == pytest.approx(0.5 * own["size_bytes"][1])
+    assert _quality(own) == "no study is like this one; of others: 10.0 to 10.0 points below the best in 1 studies"
+
+
+def test_memory_of_ngrams_is_not_that_of_graphs(csv_file, teacher_folder):
+    job = Job(
+        str(csv_file), text="text", label="category", few_shot="none", teacher=str(teacher_folder), teacher_anyway=True,
+        max_memory="50MB",
+    )  # fmt: skip
+    own = by_family(advise(job))
+    assert own["bag"]["fits"] and not own["convnet"]["fits"], "40 MB and 60 MB, by the machine of these tests"
+    assert "with the runtime it takes" in own["convnet"]["why"]
 
 
 def test_another_machine_is_what_is_estimated(csv_file, tmp_path):

@@ -1,6 +1,8 @@
 """The benchmark of the search: its volumes are exact, and its table says them."""
 
 import math
+import os
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -49,6 +51,29 @@ def runs():
         "random 1": made(trial(0.65, 1000), seconds=11.0),
         "random 2": made(trial(0.9, 1000, milliseconds=0.2), seconds=11.0),
     }
+
+
+def answers(lot):
+    return f"of {lot}"
+
+
+def breaks(lot):
+    raise RuntimeError("NaN")
+
+
+def dies(lot):
+    os._exit(9)
+
+
+def waits(lot):
+    time.sleep(60)
+
+
+def test_a_peer_is_asked_in_a_process_of_its_own():
+    assert search.bounded(answers, "lot", 60) == "of lot"
+    for peer, seconds, said in ((breaks, 60, "NaN"), (dies, 60, "died"), (waits, 0.5, "took more than")):
+        with pytest.raises(RuntimeError, match=said):
+            search.bounded(peer, "lot", seconds)
 
 
 def test_fronts_are_compared_by_quality_and_bytes_and_beside_it_by_time():

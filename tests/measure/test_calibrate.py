@@ -1,6 +1,7 @@
 """The building blocks: there, of the sizes that are told of them, and timed."""
 
 import json
+from importlib import resources
 
 import blocks as maker
 import onnx
@@ -8,6 +9,7 @@ import pytest
 
 from pocketlm.measure import calibrate
 from pocketlm.measure.device import UNITS, read_device
+from pocketlm.measure.fresh import measure_pocket
 from pocketlm.pocket.format import read_pocket
 from pocketlm.runtime.load import load
 from pocketlm.search.work import nodes_of
@@ -50,8 +52,9 @@ def test_this_machine_is_calibrated_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     measured = {"milliseconds": [[0.2 + len(work) / 100 for work in block["works"]] for block in ABOUT["blocks"]]}
     asked = []
-    memory = {"runtime_bytes": 50_000_000, "light_bytes": 30_000_000}
-    monkeypatch.setattr(calibrate, "in_fresh_process", lambda *_: asked.append(1) or {**measured, **memory})
+    memory = {calibrate.GRAPH: 50_000_000, calibrate.LIGHT: 30_000_000}
+    monkeypatch.setattr(calibrate, "in_fresh_process", lambda *_: asked.append(1) or measured)
+    monkeypatch.setattr(calibrate, "_memory", lambda block, texts: memory[block])
     first, second = calibrate.this_machine(), calibrate.this_machine()
     assert len(asked) == 1
     assert first.runtime_bytes == second.runtime_bytes == 50_000_000
@@ -71,3 +74,6 @@ def test_a_machine_is_timed_by_its_blocks():
     assert set(device.microseconds) == set(UNITS)
     assert all(rate > 0 for rate in device.microseconds.values())
     assert 10_000_000 < device.light_bytes < device.runtime_bytes, "numpy alone, and ONNX Runtime with it"
+    with resources.as_file(calibrate.BLOCKS.joinpath("transformer-4.pocket")) as path:
+        larger = measure_pocket(path, ABOUT["texts"])["memory_bytes"]
+    assert device.runtime_bytes < larger, "at least so much, of any graph"

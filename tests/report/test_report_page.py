@@ -270,7 +270,7 @@ def test_the_search_is_drawn_and_what_is_estimated_says_so():
     untimed = searched()
     for one in untimed["chosen"]["passes"]:
         one["latency_ms"] = None
-    assert "trained again on train and dev, which it was not" in Page(render(untimed)).text
+    assert "trained again on train and dev, which this was not" in Page(render(untimed)).text
     assert "p50, estimated for board (log scale)" in page.text
     assert "are estimates for board, from what was measured here" in page.text
     assert "answers in ≈" in page.text

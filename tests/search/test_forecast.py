@@ -9,7 +9,7 @@ from pocketlm.measure.calibrate import described
 from pocketlm.measure.device import UNITS, Device
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.facts import Facts
-from pocketlm.search.forecast import Forecast, with_room_of
+from pocketlm.search.forecast import COPIES, Forecast, with_room_of
 from pocketlm.search.space import Space
 from pocketlm.search.work import TextSize, work_of
 from pocketlm.students.convnet import SmallConvnet
@@ -111,7 +111,9 @@ def test_what_was_measured_is_moved_to_another_machine():
 def test_memory_is_that_of_the_runtime_and_the_file_at_least():
     graph, ngrams = Recipe((SmallTransformer(),)), Recipe((HashedNgrams(),))
     here, there = Forecast(HERE, FACTS, TEXT), Forecast(HERE, FACTS, TEXT, SLOW)
-    assert [here.memory(one, 1_000_000) for one in (graph, ngrams)] == [61_000_000, 41_000_000]
+    assert [here.memory(one, 1_000_000) for one in (graph, ngrams)] == [60_000_000 + COPIES * 1_000_000, 41_000_000]
+    assert here.memory(graph, here.room(70_000_000)) == 70_000_000 and here.room(None) is None
+    assert Forecast(replace(HERE, runtime_bytes=0), FACTS, TEXT).room(70_000_000) is None
     assert [there.memory(one, 0) for one in (graph, ngrams)] == [50_000_000, 25_000_000]
     assert Forecast(replace(HERE, light_bytes=0), FACTS, TEXT).memory(ngrams, 1_000_000) == 0, "nobody knows"
 

@@ -18,8 +18,9 @@ def trial(name, accuracy, size, latency=0.1, fidelity=None):
     return Trial(Recipe((HashedNgrams(), Distill()), name), Path("x"), measured, {"seconds": 1.0})
 
 
-def searched(trials, budget, teacher=None, dev_rows=1_000_000, trusted=()):
-    judge = Judge(budget, "accuracy", teacher, dev_rows)
+def searched(trials, budget, teacher=None, dev_rows=1_000_000, trusted=(), taught=None):
+    taught = any("fidelity" in one.measurement.extra for one in trials) if taught is None else taught
+    judge = Judge(budget, "accuracy", teacher, dev_rows, taught=taught)
     outcomes = []
     for one in trials:
         verdict = judge.verdict(one)
@@ -65,6 +66,8 @@ def test_what_dev_cannot_tell_apart_goes_to_the_one_most_like_the_teacher():
     assert searched(below, budget, dev_rows=40)[0].recipe.name == "bad", "a correlation may be below 0"
     far = [trial("copy", 0.919, 200_000, fidelity=0.97), trial("other", 0.930, 100_000, fidelity=0.95)]
     assert searched(far, budget, dev_rows=1000)[0].recipe.name == "other", "it is more than a standard error better"
+    held = searched(rivals, budget, dev_rows=1000, taught=False)[0]
+    assert held.recipe.name == "other", "where a floor alone asks how like they are to a teacher that they do not hear"
     unheard = [trial("copy", 0.929, 200_000), trial("other", 0.930, 100_000)]
     assert searched(unheard, budget, dev_rows=1000)[0].recipe.name == "other"
 

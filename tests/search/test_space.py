@@ -248,6 +248,20 @@ def test_every_pass_of_every_student_is_what_was_set(settings, families):
                 assert all(value in wanted for value in found)
 
 
+@pytest.mark.parametrize("limits", [{}, {"max_latency": "50ms"}])
+def test_memory_leaves_graphs_fewer_bytes(limits):
+    facts = replace(TAUGHT, single=True, encoder=True, labelled=500)
+    budget = Budget.parse(max_size="30MB", **limits)
+    roomy, tight = Space(facts, budget), Space(replace(facts, graph_room=3_000_000), budget)
+    largest = {name: max(one.expected_bytes for one in tight.starts if one.family == name) for name in tight.knobs}
+    assert largest.keys() == roomy.knobs.keys()
+    assert all(largest[name] <= 3_000_000 for name in ("convnet", "transformer", "stack"))
+    for name in ("bag", "linear"):
+        assert largest[name] == max(one.expected_bytes for one in roomy.starts if one.family == name)
+    nothing = Space(replace(facts, graph_room=-5_000_000), budget)
+    assert [one.recipe for one in nothing.starts] == [one.recipe for one in roomy.starts], "the nearest miss is told"
+
+
 def test_quiet_knobs_vary_where_someone_lets_them():
     def free(*settings):
         space = Space(replace(TAUGHT, single=True), Budget.parse("2MB"), settings)

@@ -115,6 +115,8 @@ def test_what_another_folder_holds_is_made_again_at_once_until_time_is_up(tmp_pa
     late = World()
     _, outcomes, _ = explore(late, plan, deadline=Deadline.after(0), known=lambda recipe: False)
     assert len(late.ran) == 1 and [one.status for one in outcomes].count("measured") == 1, "one is made in any case"
+    again = [one.recipe.name for one in outcomes if one.why == "time was up before it was made again"]
+    assert sorted([*again, *late.ran]) == sorted(measured)
     there = World()
     _, again, _ = explore(there, plan, deadline=Deadline.after(0))
     assert names(again)[: len(first)] == names(first), "what is remembered is told whatever the time"
@@ -188,7 +190,9 @@ def test_recipes_that_someone_gave_compete():
     _, _, made = explore(World(), Plan(trials=3), own=(replace(recipe, name="mine"),))
     first, second, *_ = made.story(recipe)["trials"]
     assert (first["name"], first["family"], first["status"], first["chosen"]) == ("mine", "given", "measured", True)
-    assert first["figures"]["quality"] > 0.5 and second["begin"] >= first["seconds"]
+    assert first["figures"]["quality"] > 0.5 and second["begin"] >= first["seconds"] == 1.0
+    told = made.story(recipe)["trials"]
+    assert len({one["key"] for one in told}) == len(told) and sum(one["chosen"] for one in told) == 1
 
 
 def test_a_student_goes_on_where_few_others_of_its_size_are_better():

@@ -26,7 +26,7 @@ from pocketlm.outputs import Example
 from pocketlm.progress import Progress, Silent
 from pocketlm.search.facts import Facts
 from pocketlm.search.family import Candidate
-from pocketlm.search.forecast import with_room_of
+from pocketlm.search.forecast import Forecast, memory_at_least, with_room_of
 from pocketlm.search.ngram_families import LEXICON_ROWS
 from pocketlm.search.space import FAMILIES, FEW_TEXTS, OWN, Space, check_in_space, check_settings, families_for
 from pocketlm.search.warm import described
@@ -112,7 +112,9 @@ def advise(job: Job | str, *, progress: Progress | None = None, **settings: Any)
     cases, about = known_cases(), described(facts, budget, prepared.task.name)
     found = expected(cases, about)
     # the machine's flash and memory are limits of what is met, as in a fit, and nothing that students are filled to
-    looked = _Look(Space(facts, budget, job.set), with_room_of(budget, there), device, text, found, of_any_job(cases))
+    allowed = with_room_of(budget, there)
+    facts = replace(facts, graph_room=Forecast(device, facts, text).room(allowed.max_memory))
+    looked = _Look(Space(facts, budget, job.set), allowed, device, text, found, of_any_job(cases))
     prospects = [looked.prospect(family.name) for family in FAMILIES if family.name in ABOUT]
     able = [one.family for one in prospects if one.fits]
     usual = USUAL["vectors" if facts.vectors else "taught" if facts.taught else "alone"]
@@ -204,8 +206,8 @@ class _Look:
             return f"expected to take {format_latency(took)}, over {limit:g} ms"
         if room is not None and candidate.expected_bytes > room:
             return f"expected to take {format_size(candidate.expected_bytes)}, over {format_size(room)}"
-        runtime = self.device.memory_of(graph=candidate.recipe.has_graph)
-        if most is not None and runtime and (least := runtime + candidate.expected_bytes) > most:
+        least = memory_at_least(self.device, candidate.recipe, candidate.expected_bytes)
+        if most is not None and least > most:
             return f"with the runtime it takes {format_size(least)} of memory at least, over {format_size(most)}"
         return ""
 

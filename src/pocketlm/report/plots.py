@@ -98,7 +98,7 @@ def _of_times(result: Mapping[str, Any], passes: Sequence[Mapping[str, Any]]) ->
         return f" Times were measured here, not on {there}." if there else ""
     if not rows(part(result, "search"), "trials"):
         return ""
-    return " Times after passes are taken when the chosen student is trained again on train and dev, which it was not."
+    return " Times after passes are taken of a student that was trained again on train and dev, which this was not."
 
 
 def passes_figure(result: Mapping[str, Any], passes: Sequence[Mapping[str, Any]]) -> Markup:

@@ -34,7 +34,8 @@ class Facts:
     labelled: texts that have every label. encoder: whether there is a pretrained one. words: of a text, on average.
     pinned: settings that have one value, "pass.setting", where the job says so. allocator: says what a student of so
     many bytes, with embeddings of one of these bits, keeps of the teacher, see `search.allocator`; None where that
-    cannot be said. effort: how much training students get, 1 being the usual.
+    cannot be said. graph_room: bytes that the memory allowed leaves for a graph's file; None for any. effort: how much
+    training students get, 1 being the usual.
     """
 
     texts: int
@@ -57,6 +58,7 @@ class Facts:
     allocator: Allocator | None = None
     pinned: Mapping[str, Any] = field(default_factory=dict)
     effort: float = 1.0
+    graph_room: int | None = None
 
     @classmethod
     def of(cls, context: FitContext, pieces: int, effort: float = 1.0) -> Facts:

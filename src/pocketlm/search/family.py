@@ -75,6 +75,11 @@ class Family:
     chosen: frozenset[str] = frozenset()
     brimful: bool = True
 
+    @property
+    def has_graph(self) -> bool:
+        """Whether its students are graphs; see `Recipe.has_graph`."""
+        return str(self.passes[0].name).startswith("small-")
+
     def free(self, steps: Steps, facts: Facts) -> dict[str, Knob]:
         """{"pass.setting": what it may be} of these steps, quiet ones included."""
         own = self.knobs(facts)

@@ -41,7 +41,8 @@ class Judge:
 
     metric: the task's main metric. teacher: its figures on dev, or None. dev_rows: how many rows dev has; counts: how
     many of them tell what a floor is about, by its name. machine: the budget with the limits of the machine that
-    Pockets will run on, where that is another one: it decides what is met, not what is best.
+    Pockets will run on, where that is another one: it decides what is met, not what is best. taught: whether students
+    hear a teacher, which they are to be like.
     """
 
     budget: Budget
@@ -50,6 +51,7 @@ class Judge:
     dev_rows: int
     counts: Mapping[str, int] = field(default_factory=dict)
     machine: Budget | None = None
+    taught: bool = False
 
     @property
     def allowed(self) -> Budget:
@@ -113,12 +115,14 @@ class Judge:
                 met = [one for one in met if self.quality(one) >= floor]
             return min(met, key=_size)
         best = max(self.quality(one) for one in met)
-        # without a teacher that is listened to fidelities are 0
-        taught = any(_fidelity(one) for one in met)
-        least = best - (1 if taught else 0.5) * self._error(best, self.dev_rows)
+        least = best - (1 if self.taught else 0.5) * self._error(best, self.dev_rows)
         near = [one for one in met if self.quality(one) >= least]
-        near = near if taught else [one for one in near if one.trusted] or met
-        return max(near, key=lambda one: (round(self.quality(one) + _fidelity(one), 4), -_size(one)))
+        near = near if self.taught else [one for one in near if one.trusted] or met
+        return max(near, key=lambda one: (round(self._worth(one), 4), -_size(one)))
+
+    def _worth(self, outcome: Outcome) -> float:
+        """Its quality, and with a teacher that students hear their likeness to it, too."""
+        return self.quality(outcome) + (_fidelity(outcome) if self.taught else 0.0)
 
 
 def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
@@ -126,7 +130,7 @@ def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def _fidelity(outcome: Outcome) -> float:
-    """Share of dev texts that it answers as the teacher does; 0 without a teacher that is listened to."""
+    """Share of dev texts that it answers as the teacher does; 0 where that was not taken."""
     assert outcome.trial is not None
     return outcome.trial.measurement.extra.get("fidelity", 0.0)
 

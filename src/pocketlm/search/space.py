@@ -81,9 +81,17 @@ class Space:
         """Whether the family's students can be what was set."""
         if not family.chosen.isdisjoint(self._set):
             return False
-        starts = family.starts(self.facts, self.budget)
+        starts = family.starts(self.facts, self._budget(family))
         free = family.free(starts[-1].steps, self.facts) if starts else {}
         return all(meeting(free[name], wanted) is not None for name, wanted in self._set.items() if name in free)
+
+    def _budget(self, family: Family) -> Budget:
+        """The budget, with the bytes that memory leaves for a graph; where it leaves none the nearest miss is told."""
+        room = self.facts.graph_room
+        if room is None or room < SMALLEST_POCKET_BYTES or not family.has_graph:
+            return self.budget
+        most = self.budget.max_size
+        return replace(self.budget, max_size=room if most is None else min(most, room))
 
     @cached_property
     def starts(self) -> list[Candidate]:
@@ -95,7 +103,7 @@ class Space:
         """Those of all families, whatever sizes were asked for."""
         found = []
         for family in self.families.values():
-            for start in family.starts(self.facts, self.budget):
+            for start in family.starts(self.facts, self._budget(family)):
                 made = self._of_start(family.name, start)
                 if made is not None:
                     found.append(replace(made, ladder=start.ladder))
@@ -115,7 +123,8 @@ class Space:
         for name, family in self.families.items():
             sizes = [one.size for one in self._usual if one.family == name]
             if sizes:
-                most = max(sizes) if self.budget.max_size is not None else round(UNLIMITED * max(sizes))
+                limited = self._budget(family).max_size is not None
+                most = max(sizes) if limited else round(UNLIMITED * max(sizes))
                 # where the smallest wins, rules of thumb are no reason to stop there
                 few = LEAST_SHARE * (min(sizes) if self.budget.floor_alone else most)
                 least = min(round(few), *(one // 2 for one in sizes))
@@ -125,7 +134,7 @@ class Space:
                 if size is None:
                     refused.append(f"{name} takes {max(1, least):,} to {most:,}")
                     continue
-                free = self._free(family, family.starts(self.facts, self.budget)[-1].steps)
+                free = self._free(family, family.starts(self.facts, self._budget(family))[-1].steps)
                 found[name] = {"size": size, **free}
         if refused and not found:
             raise RecipeError(
@@ -156,12 +165,12 @@ class Space:
         start: what other settings are taken from; by default the last rule of thumb of the family.
         """
         kind = self.families[family]
-        base = start or kind.starts(self.facts, self.budget)[-1]
+        base = start or kind.starts(self.facts, self._budget(kind))[-1]
         try:
             steps = with_values(base.steps, {**self._pinned(kind, base.steps), **values})
         except ValueError:
             return None
-        allowed = self.budget.max_size
+        allowed = self._budget(kind).max_size
         # where its pieces need more than was asked for, as many are taken as there may be
         filled = kind.filled(steps, self.facts, size)
         if filled is None and kind.brimful:

@@ -117,6 +117,8 @@ class Exploration:
         self.study = self._opened(starts)
         begun = [one.user_attrs["asked"] for one in self.study.get_trials(deepcopy=False) if "start" in one.user_attrs]
         self.starts = [one for params in _distinct(begun) if (one := space.asked(params))]
+        # what was measured before, is not remembered here, and was not made again in time
+        self.forgotten: dict[str, Recipe] = {}
         # how long recipes of someone's own took, by their keys
         self.own_seconds: dict[str, float] = {}
         # what was known to be good before this study
@@ -199,7 +201,8 @@ class Exploration:
                 if about["status"] == "paused" and "rung" in about:
                     self.left[key] = done.params, about["bytes"], about["rung"]
             elif self._untried(key) and key not in begun:  # else asked for again, and remembered
-                if deadline.passed and not self.crew.remembers(recipe):
+                if deadline.passed and begun and not self.crew.remembers(recipe):  # one is made in any case
+                    self.forgotten[key] = recipe
                     continue
                 begun.add(key)
                 notes.append(partial(self._recalled, recipe, self.crew.begin(recipe, None)))
@@ -290,9 +293,17 @@ class Exploration:
         return SMALLER if met and candidate.expected_bytes >= min(met) else ""
 
     def _not_reached(self) -> list[Outcome]:
-        """Rules of thumb that were not tried."""
+        """Rules of thumb that were not tried, and what was not made again."""
         why = "so many trials were wanted" if self._dealt_with >= self.wanted else "time was up"
-        return [Outcome(one.recipe, "skipped", why) for one in self.starts if _key(one.recipe) not in self.outcomes]
+        late = [one for key, one in self.forgotten.items() if key not in self.outcomes]
+        return [
+            *(Outcome(one, "skipped", "time was up before it was made again") for one in late),
+            *(
+                Outcome(one.recipe, "skipped", why)
+                for one in self.starts
+                if _key(one.recipe) not in self.outcomes and _key(one.recipe) not in self.forgotten
+            ),
+        ]
 
     def _gate(self, size: int, always: bool = False) -> Gate:
         return Gate(size, tuple(self.rungs), always)
@@ -443,7 +454,9 @@ class Exploration:
         own = (one.user_attrs.get("family") for one in trials if key and one.user_attrs.get("key") == key)
         about = {"sampler": self.plan.sampler, "seed": self.plan.seed, "job": dict(self.plan.job)}
         given = [
-            (made, self.judge.quality(made) if made.trial else None, self.own_seconds[_key(one)])
+            (made, self.judge.quality(made), made.trial.details["seconds"])
+            if made.trial
+            else (made, None, self.own_seconds[_key(one)])
             for one in self.own
             if _key(one) in self.own_seconds and (made := self.outcomes[_key(one)])
         ]

@@ -53,7 +53,7 @@ class PruneRows:
 
     name: ClassVar[str] = "prune-rows"
     rows: int = 8192
-    criterion: str = knob("energy", Choice(("energy", "magnitude", "frequency")), quiet=True)
+    criterion: str = knob("energy", Choice(tuple(CRITERIA)), quiet=True)
 
     def __post_init__(self) -> None:
         if self.criterion not in CRITERIA:
