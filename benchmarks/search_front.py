@@ -42,7 +42,7 @@ from pocketlm.errors import BudgetMissed
 from pocketlm.job import Job
 from pocketlm.measure.machine import describe
 from pocketlm.model.encoder import find_teacher
-from pocketlm.search.study import Plan
+from pocketlm.search.opened import Plan
 from pocketlm.tasks.prepare import prepare
 from pocketlm.units import parse_size
 

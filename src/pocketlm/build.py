@@ -40,10 +40,11 @@ try:
     from pocketlm.search.facts import Facts
     from pocketlm.search.forecast import Forecast, with_room_of
     from pocketlm.search.judge import Judge, Outcome
+    from pocketlm.search.opened import STUDY_VERSION, Plan
     from pocketlm.search.runner import Runner
     from pocketlm.search.space import Space, check_in_space, check_settings, fast_enough, given_recipe
     from pocketlm.search.storage import check_storage
-    from pocketlm.search.study import STUDY_VERSION, Exploration, Plan
+    from pocketlm.search.study import Exploration
     from pocketlm.search.trial import Trial
     from pocketlm.search.untrained import hopelessness, slowness, untrained
     from pocketlm.search.warm import described

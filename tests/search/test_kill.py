@@ -9,15 +9,15 @@ import pytest
 from made_searches import World, explore, names
 
 from pocketlm.errors import RecipeError
+from pocketlm.search.opened import Plan
 from pocketlm.search.storage import check_storage
-from pocketlm.search.study import Plan
 
 SEARCH = """
 import sys, time
 from pathlib import Path
 sys.path[:0] = sys.argv[3:]
 from made_searches import World, explore
-from pocketlm.search.study import Plan
+from pocketlm.search.opened import Plan
 
 class Slow(World):
     def __call__(self, recipe, pace):

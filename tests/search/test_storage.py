@@ -10,8 +10,9 @@ from pocketlm.errors import RecipeError
 from pocketlm.search import storage as room
 from pocketlm.search.attempt import Here
 from pocketlm.search.judge import Judge
+from pocketlm.search.opened import Plan
 from pocketlm.search.storage import OWNER, Claim, check_storage
-from pocketlm.search.study import Exploration, Plan
+from pocketlm.search.study import Exploration
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from pocketlm.budget import Budget, Measurement
 from pocketlm.errors import PocketLMError, RecipeError
 from pocketlm.progress import Deadline
 from pocketlm.search.attempt import Gate, Here, attempt
+from pocketlm.search.opened import Plan
 from pocketlm.search.space import Space
-from pocketlm.search.study import Plan, rounded
+from pocketlm.search.study import rounded
 from pocketlm.search.trial import Trial
 from pocketlm.search.untrained import Miss
 

@@ -7,8 +7,8 @@ import pytest
 from search.test_study import FACTS, World, explore, names
 
 from pocketlm.budget import Budget
+from pocketlm.search.opened import Plan
 from pocketlm.search.space import Space
-from pocketlm.search.study import Plan
 from pocketlm.search.warm import FAR, apart, described, nearest
 
 JOB = described(FACTS, Budget.parse("3MB"), "classification")

@@ -15,16 +15,14 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from pocketlm.errors import RecipeError
 from pocketlm.pocket.work import digest
 from pocketlm.progress import Deadline, Progress
 from pocketlm.recipe.recipe import Recipe
@@ -32,52 +30,26 @@ from pocketlm.search.attempt import Attempt, Crew, Gate
 from pocketlm.search.family import Candidate
 from pocketlm.search.judge import MEETS, Judge, Outcome
 from pocketlm.search.moves import Known, beside, halved
+from pocketlm.search.opened import Plan, opened
 from pocketlm.search.space import Space
-from pocketlm.search.storage import Claim
 from pocketlm.search.story import story
 from pocketlm.search.untrained import Miss
-from pocketlm.search.warm import best_params, nearest
 from pocketlm.units import format_latency, format_size
 
 logger = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 optuna.logging.disable_default_handler()
 
-# Quality, bytes, milliseconds, and bytes of memory.
-DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize", "minimize")
 # Recipes that are tried around the rules of thumb where nobody says how many, and texts that all of them together may
 # read an epoch: of more texts each takes minutes, and fewer are tried, or none. For each of them dev has so many rows
 # at least: of many that few rows judge one seems better by chance.
 AROUND, AROUND_TEXTS, AROUND_DEV = 6, 60_000, 40
-# What a study writes down of its trials.
-STUDY_VERSION = 5
 # What a trial is marked with that is a known recipe at half its bytes, or one beside it.
 HALF, BESIDE = "half", "beside"
 # Why what is larger is not tried where only a floor was asked for.
 SMALLER = "a smaller one reaches the quality"
 # So many times the trials that are wanted may be asked for: some have no room, and some were tried before.
 ASKED = 20
-
-
-@dataclass(frozen=True)
-class Plan:
-    """trials: in all, with the rules of thumb; None for AROUND more than these at most. more: than were tried before.
-
-    storage: where the study is kept, a URL as SQLAlchemy has them; None for memory. name: of the study there. sampler:
-    "tpe", or "random" to compare with, which knows no rules of thumb. job: what of it says which other jobs are alike,
-    see `search.warm`. resume: the study has to be there already. work: the locked folder of the process that searches,
-    where other processes can reach the storage; else None.
-    """
-
-    trials: int | None = None
-    more: int | None = None
-    storage: str | None = None
-    name: str = "study"
-    seed: int = 0
-    sampler: Literal["tpe", "random"] = "tpe"
-    job: Mapping[str, Any] = field(default_factory=dict)
-    resume: bool = False
-    work: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +86,7 @@ class Exploration:
         # were expected to take, and what they had reached
         self.left: dict[str, tuple[dict[str, Any], int, float]] = {}
         self.pending: deque[_Asked] = deque()
-        self.study = self._opened(starts)
+        self.study, self.claim = opened(plan, space, starts, smallest_first=judge.budget.floor_alone)
         begun = [one.user_attrs["asked"] for one in self.study.get_trials(deepcopy=False) if "start" in one.user_attrs]
         self.starts = [one for params in _distinct(begun) if (one := space.asked(params))]
         # what was measured before, is not remembered here, and was not made again in time
@@ -123,64 +95,6 @@ class Exploration:
         self.own_seconds: dict[str, float] = {}
         # what was known to be good before this study
         self.trusted = {_key(one) for one in (*(start.recipe for start in self.starts), *own)}
-
-    def _opened(self, starts: Callable[[], Sequence[Candidate]]) -> optuna.Study:
-        """The study, as far as it came, with what was running when it stopped asked for again."""
-        study = optuna.create_study(
-            storage=self.plan.storage,
-            study_name=self.plan.name,
-            directions=list(DIRECTIONS),
-            load_if_exists=True,
-        )
-        if self.plan.resume and not study.trials:
-            raise RecipeError("resume: no search was begun with this job, budget and settings; leave --resume out")
-        self.claim = None if self.plan.work is None else Claim(study, self.plan.work)
-        try:
-            self._begin(study, starts)
-        except BaseException:
-            if self.claim is not None:
-                self.claim.release()
-            raise
-        return study
-
-    def _begin(self, study: optuna.Study, starts: Callable[[], Sequence[Candidate]]) -> None:
-        """Ask for what comes first, and again for what was running when an earlier process ended."""
-        if self.plan.trials == 0:  # recipes that someone gave, and no search
-            return
-        if "families" not in study.user_attrs:
-            study.set_user_attr("families", list(self.space.knobs))
-        self.space.asks_of(study.user_attrs["families"])
-        if "begun" not in study.user_attrs and self.plan.sampler == "tpe":
-            study.set_user_attr("job", self.plan.job)
-            rules = starts()
-            rules = sorted(rules, key=lambda one: one.expected_bytes) if self.judge.budget.floor_alone else rules
-            first = [self.space.params(start) for start in rules]
-            for params in first:
-                _enqueue(study, params, {"start": True})
-            self._warm(study, first)
-            # last: a study that was stopped before has not asked for all of them
-            study.set_user_attr("begun", True)
-        for dead in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            # it keeps its number, so that what comes after it comes after it again; what was drawn of it is kept, too
-            study._storage.set_trial_state_values(dead._trial_id, TrialState.WAITING)
-
-    def _warm(self, study: optuna.Study, asked: list[dict[str, Any]]) -> None:
-        """Ask for what was best in the studies of the most similar jobs in the same storage, beside what was asked."""
-        if self.plan.storage is None or not self.space.knobs:
-            return
-        others = {
-            one.study_name: one.user_attrs.get("job")
-            for one in optuna.get_all_study_summaries(self.plan.storage, include_best_trial=False)
-            if one.study_name != self.plan.name
-        }
-        near = nearest({name: job for name, job in others.items() if job}, self.plan.job)
-        for name in near:
-            trials = optuna.load_study(study_name=name, storage=self.plan.storage).get_trials(deepcopy=False)
-            for params in best_params(trials):
-                own = self.space.adopted(params)
-                if own is not None and own not in asked:
-                    asked.append(own)
-                    _enqueue(study, own, {"from": name})
 
     def _recall(self, deadline: Deadline) -> None:
         """Note what earlier runs came to, in their order.
@@ -475,11 +389,6 @@ class Exploration:
 
 def _key(recipe: Recipe) -> str:
     return digest(recipe.to_json())
-
-
-def _enqueue(study: optuna.Study, params: dict[str, Any], about: Mapping[str, Any]) -> None:
-    """Ask for these settings next, unless the study did so before it was stopped."""
-    study.enqueue_trial(params, {"asked": params, **about}, skip_if_exists=True)
 
 
 def _distinct(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
