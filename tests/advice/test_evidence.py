@@ -11,6 +11,7 @@ from pocketlm.advice.evidence import (
     Expectation,
     Tried,
     advised,
+    by_rule_of_thumb,
     expected,
     known_cases,
     known_models,
@@ -100,7 +101,9 @@ def test_advice_is_scored_without_its_own_data():
     told = score(scored([*cases, one]))
     assert (told["cases"], told["free"]) == (4, 3) and told["free_good"] == told["good"] - 1
     alone = scored(cases[:2])
-    assert [one.family for one in alone] == [None, None] and not any(one.good for one in alone)
+    assert [one.family for one in alone] == ["bag", "bag"], "by a rule of thumb, as `advise` says then"
+    assert by_rule_of_thumb({**JOB, "taught": False}, ("bag", "linear")) == "linear"
+    assert by_rule_of_thumb({**JOB, "task": "retrieval"}, ("static",)) == "static" and not by_rule_of_thumb(JOB, ())
 
 
 def test_cases_round_trip():

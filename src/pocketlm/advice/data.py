@@ -13,7 +13,17 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pocketlm.advice.evidence import KINDS, Expectation, Verdict, advised, expected, known_cases, of_any_job, scored
+from pocketlm.advice.evidence import (
+    KINDS,
+    Expectation,
+    Verdict,
+    advised,
+    by_rule_of_thumb,
+    expected,
+    known_cases,
+    of_any_job,
+    scored,
+)
 from pocketlm.budget import Budget
 from pocketlm.errors import RecipeError
 from pocketlm.hearing import covers
@@ -53,8 +63,6 @@ ABOUT = {
     "stack": "a small encoder that sees as the teacher does, and n-grams beside it, solved together: for few rows and "
     "much text without labels (Reimers and Gurevych 2020)",
 }
-# By these, where no study tells of the families: of vectors, with a teacher that is heard, and without.
-USUAL = {"vectors": ("transformer", "bag"), "taught": ("bag", "transformer", "linear"), "alone": ("linear", "bag")}
 # Rows a class below which ways to learn from few are told of.
 FEW = 100
 # Words of a text from which on how many are read may vary.
@@ -117,8 +125,7 @@ def advise(job: Job | str, *, progress: Progress | None = None, **settings: Any)
     looked = _Look(Space(facts, budget, job.set), allowed, device, text, found, of_any_job(cases))
     prospects = [looked.prospect(family.name) for family in FAMILIES if family.name in ABOUT]
     able = [one.family for one in prospects if one.fits]
-    usual = USUAL["vectors" if facts.vectors else "taught" if facts.taught else "alone"]
-    chosen = advised(found, able) or next((one for one in usual if one in able), None) or next(iter(able), None)
+    chosen = advised(found, able) or by_rule_of_thumb(about, able)
     verdicts = scored(cases)
     return {
         "data": job.data, "task": prepared.task.name, "rows": len(prepared.train), "dev_rows": len(prepared.dev),

@@ -28,6 +28,9 @@ FAR, GOOD, TOP = 8.0, 0.01, 3
 LIKE_BITS = 0.8
 # Families that advice counts as another: a proposal of a teacher's own parts stands for a transformer by rule of thumb.
 KINDS = {"allocated": "transformer"}
+# Families by these, where no study tells of them: of vectors, with a teacher that is heard, and without.
+USUAL = {"vectors": ("transformer", "bag"), "taught": ("bag", "transformer", "linear"), "alone": ("linear", "bag")}
+VECTORS = ("similarity", "retrieval")
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,12 @@ def advised(expectations: Mapping[str, Expectation], able: Sequence[str]) -> str
     return min(known, key=lambda family: (expectations[family].loss, able.index(family))) if known else None
 
 
+def by_rule_of_thumb(job: Mapping[str, Any], able: Sequence[str]) -> str | None:
+    """The family to take where nothing is known, of those that are expected to keep to the budget; None of none."""
+    kind = "vectors" if job.get("task") in VECTORS else "taught" if job.get("taught") else "alone"
+    return next((one for one in USUAL[kind] if one in able), None) or next(iter(able), None)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether advice for a case was good. family: advised. loss: against the search's best. rank: from 1, of so many.
@@ -237,7 +246,7 @@ def scored(cases: Sequence[Case]) -> list[Verdict]:
     found = []
     for case in cases:
         others = [one for one in cases if one.data != case.data]
-        family = advised(expected(others, case.job), case.able)
+        family = advised(expected(others, case.job), case.able) or by_rule_of_thumb(case.job, case.able)
         able = [_is_good(*_standing(case, one)) for one in case.able]
         chance = sum(able) / len(able) if able else 0.0
         met, loss, rank = _standing(case, family)
