@@ -288,7 +288,17 @@ def test_a_floor_of_fidelity_is_held_against_a_teacher_that_is_not_heard():
     assert _beside(other, Said(), context) is other
 
 
-@pytest.mark.parametrize("setting", [{"trials": 3}, {"add_trials": 3}, {"resume": True}, {"compete": ("m.pocket",)}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"trials": 3},
+        {"add_trials": 3},
+        {"resume": True},
+        {"compete": ("m.pocket",)},
+        {"set": ("quantize.bits=4",)},
+        {"sampler": "random"},
+    ],
+)
 def test_a_recipe_is_tried_alone(made, csv_file, tmp_path, setting):
     (name,) = setting
     given = {name: (str(made.pocket),)} if name == "compete" else setting

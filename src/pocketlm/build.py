@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,9 @@ except ModuleNotFoundError as error:
 
 logger = logging.getLogger(__name__)
 
-# Settings of a study of recipes, which a model that writes is made without.
-STUDIES = ("trials", "add_trials", "resume", "set", "compete", "sampler", "storage", "ray", "workers")
+# Settings of what a search asks for, which a recipe alone has not, and of a study, which models that write have not.
+ASKING = ("trials", "add_trials", "resume", "set", "compete", "sampler")
+STUDIES = (*ASKING, "storage", "ray", "workers")
 
 
 def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) -> Result:
@@ -181,16 +182,19 @@ def _story(
     """How a model that writes is made. Raises RecipeError where a recipe or another machine is given."""
     if job.device != "host":
         raise RecipeError(f"device: models for {prepared.task.name} are measured on this machine alone")
-    usual = {one.name: one.default for one in fields(Job)}
-    for name in STUDIES:
-        if getattr(job, name) != usual[name]:
-            flag = name.replace("_", "-")
-            raise RecipeError(f"{flag}: models for {prepared.task.name} are made without a study of recipes")
+    for flag in _given(job, STUDIES):
+        raise RecipeError(f"{flag}: models for {prepared.task.name} are made without a study of recipes")
     if job.effort != 1:
         raise RecipeError(f"effort: models for {prepared.task.name} are no students; --time-limit bounds them")
     if own is not None:
         raise RecipeError(f"recipe: models for {prepared.task.name} are not made by recipes of students")
     return fit_modeller if prepared.task.name == "generation" else fit_writer
+
+
+def _given(job: Job, names: Sequence[str]) -> list[str]:
+    """Those of these settings that are not as they are by default, as the command line writes them."""
+    usual = {one.name: one.default for one in fields(Job)}
+    return [name.replace("_", "-") for name in names if getattr(job, name) != usual[name]]
 
 
 def finished(result: dict[str, Any], job: Job, began: float) -> Result:
@@ -273,11 +277,8 @@ def _checked(job: Job) -> tuple[Device | None, Recipe | None, list[Recipe]]:
     if job.teacher:
         find_teacher(job.teacher)
     own = given_recipe(job.recipe) if job.recipe else None
-    usual = {one.name: one.default for one in fields(Job)}
-    for name in ("trials", "add_trials", "resume", "compete", "set", "sampler"):
-        if own is not None and getattr(job, name) != usual[name]:
-            flag = name.replace("_", "-")
-            raise RecipeError(f"{flag}: --recipe is tried alone; leave one of them out, or let it --compete")
+    for flag in _given(job, ASKING) if own is not None else ():
+        raise RecipeError(f"{flag}: --recipe is tried alone; leave one of them out, or let it --compete")
     if own is not None and job.effort != 1:
         raise RecipeError("effort: --recipe says how long it is trained; leave one of them out")
     rivals = [given_recipe(one) for one in job.compete]
