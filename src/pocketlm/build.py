@@ -293,13 +293,13 @@ def _plan(job: Job, run: Runner, there: Device | None, about: Mapping[str, Any])
     # all that its trials depend on, but not how many there are
     depends = {**run.depends, "budget": job.budget.to_json(), "set": job.set, "alone": bool(job.recipe)}
     depends["study"] = STUDY_VERSION
-    depends |= {"sampler": job.sampler} if job.sampler != "tpe" else {}
+    depends |= {"sampler": job.sampler} if job.sampler != "gp" else {}
     depends |= {"effort": job.effort} if job.effort != 1 else {}
     name = digest({**depends, **({"device": vars(there)} if there else {})})[:16]
     storage = job.storage or f"sqlite:///{run.work.path.resolve()}/study.db"
     return Plan(
         0 if job.recipe else job.trials, job.add_trials, storage, name, job.seed,
-        "random" if job.sampler == "random" else "tpe", about, job.resume,
+        "random" if job.sampler == "random" else "gp", about, job.resume,
         run.work.path.resolve() if job.storage else None,
     )  # fmt: skip
 

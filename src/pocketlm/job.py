@@ -20,8 +20,8 @@ VARIANTS = {"question-answering": 0, "": 8}
 # Ways to teach with few labelled rows, beside plain fine-tuning (train.few_shot), in the order they are tried.
 FEW_SHOT = ("frozen", "contrastive", "self-training")
 
-# What may ask for recipes: a tree-structured Parzen estimator around rules of thumb, or chance, to compare with.
-SAMPLERS = ("tpe", "random")
+# What may ask for recipes: a Gaussian process that goes on from rules of thumb, or chance, to compare with.
+SAMPLERS = ("gp", "random")
 # Shares of the usual training that may be asked for.
 LEAST_EFFORT, MOST_EFFORT = 0.01, 10.0
 # The name among `also` that stands for the sources that help.
@@ -108,7 +108,7 @@ class Job:
     effort: float = 1.0
     add_trials: int | None = None
     resume: bool = False
-    sampler: str = "tpe"
+    sampler: str = "gp"
     storage: str | None = None
     ray: str | None = None
     workers: int | None = None

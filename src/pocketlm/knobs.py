@@ -42,6 +42,14 @@ class Whole:
             return self.nearest(value * TIMES ** random.uniform(-1, 1))
         return self.nearest(value + self.step * int(random.integers(1, STEPS + 1) * random.choice((-1, 1))))
 
+    def drawn(self, random: Generator) -> int:
+        """Any value."""
+        return self.nearest(_at(random.random(), self.low, self.high, self.log))
+
+    def place(self, value: Any) -> float:
+        """How far up the range a value is, from 0 to 1."""
+        return _place(value, self.low, self.high, self.log)
+
     def narrowed(self, values: Sequence[Any]) -> Choice:
         """Only these. Raises ValueError for one that is no whole number in the range."""
         for value in values:
@@ -77,6 +85,14 @@ class Real:
         if self.log:
             return self.nearest(value * TIMES ** random.uniform(-1, 1))
         return self.nearest(value + MOVED * (self.high - self.low) * random.uniform(-1, 1))
+
+    def drawn(self, random: Generator) -> float:
+        """Any value."""
+        return self.nearest(_at(random.random(), self.low, self.high, self.log))
+
+    def place(self, value: Any) -> float:
+        """How far up the range a value is, from 0 to 1."""
+        return _place(value, self.low, self.high, self.log)
 
     def narrowed(self, values: Sequence[Any]) -> Choice:
         """Only these. Raises ValueError for one that is no number in the range."""
@@ -116,6 +132,14 @@ class Choice:
         place = self.values.index(value) + int(random.choice((-1, 1)))
         return self.values[abs(place) if place < len(self.values) else max(0, place - 2)]
 
+    def drawn(self, random: Generator) -> Any:
+        """Any of the values."""
+        return self.values[int(random.integers(len(self.values)))]
+
+    def place(self, value: Any) -> float:
+        """How far along the values one of them is, from 0 to 1."""
+        return self.values.index(value) / max(1, len(self.values) - 1)
+
     def narrowed(self, values: Sequence[Any]) -> Choice:
         """Only these. Raises ValueError for one that is none of them."""
         for value in values:
@@ -135,6 +159,17 @@ class Choice:
 Knob = Whole | Real | Choice
 # What a setting may be by someone's wish: some values, or from one to another.
 Wanted = tuple[Any, ...] | slice
+
+
+def _at(share: float, low: float, high: float, log: bool) -> float:
+    """So far up a range."""
+    return low * (high / low) ** share if log else low + share * (high - low)
+
+
+def _place(value: float, low: float, high: float, log: bool) -> float:
+    if high <= low:
+        return 0.0
+    return math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
 
 
 def meeting(allowed: Knob, wanted: Wanted) -> Knob | None:

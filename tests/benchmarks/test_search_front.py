@@ -44,9 +44,9 @@ def runs():
     """The worst quality is 0.5, and the most bytes e times 1000; rules of thumb are a part of the first search."""
     worst = trial(0.5, round(1000 * math.e))
     return {
-        "tpe 0": made(trial(0.6, 1000, start=True), trial(0.9, 1000)),
-        "tpe 1": made(trial(0.8, 1000)),
-        "tpe 2": made(trial(0.7, 1000)),
+        "search 0": made(trial(0.6, 1000, start=True), trial(0.9, 1000)),
+        "search 1": made(trial(0.8, 1000)),
+        "search 2": made(trial(0.7, 1000)),
         "random 0": made(trial(0.6, 1000), worst, seconds=11.0),
         "random 1": made(trial(0.65, 1000), seconds=11.0),
         "random 2": made(trial(0.9, 1000, milliseconds=0.2), seconds=11.0),
@@ -78,8 +78,8 @@ def test_a_peer_is_asked_in_a_process_of_its_own():
 
 def test_fronts_are_compared_by_quality_and_bytes_and_beside_it_by_time():
     found = search.volumes(runs(), timed=False)
-    assert found["tpe 1"] / found["rules"] == pytest.approx(3.0, rel=1e-3)
-    assert found["random 2"] == pytest.approx(found["tpe 0"])
+    assert found["search 1"] / found["rules"] == pytest.approx(3.0, rel=1e-3)
+    assert found["random 2"] == pytest.approx(found["search 0"])
     assert search.over_random(runs()) == pytest.approx(2.0, rel=1e-3), "0.3 of the median over 0.15"
     timed = search.volumes(runs(), timed=True)
     assert timed["random 2"] < timed["random 0"], "it is the slowest"

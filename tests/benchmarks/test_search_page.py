@@ -25,7 +25,7 @@ def searched(search, chance):
             "status": "met",
         }
 
-    return {"runs": {"tpe 0": run(search), "random 0": run(0.0, chance)}, "effort": 0.25, "date": "2026-01-02"}
+    return {"runs": {"search 0": run(search), "random 0": run(0.0, chance)}, "effort": 0.25, "date": "2026-01-02"}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_every_peer_that_fits_counts():
 @pytest.mark.parametrize("run", [{"status": "missed"}, {"status": "missed", "test": None, "chosen": None}])
 def test_a_search_that_missed_its_budget_beats_nobody(run):
     case = searched(0.9, 0.4)
-    case["runs"]["tpe 0"] = {**case["runs"]["tpe 0"], **run}
+    case["runs"]["search 0"] = {**case["runs"]["search 0"], **run}
     lines = beside_peers({"news 2MB": case}, {"news 2MB": {"one": {"accuracy": 0.1, "size_bytes": 10}, "other": None}})
     assert "| news | 2MB | missed | 10.0% (10 B) | - |" in lines
     assert "0 of 1 (bar all: missed)" in lines[-1]

@@ -231,7 +231,7 @@ def searched() -> dict[str, Any]:
     result = full()
     chosen = result["chosen"]["name"]
     result["search"] = {
-        "sampler": "tpe", "seed": 0, "importance": {"quantize.bits": 0.7, "distill.rate": 0.3},
+        "sampler": "gp", "seed": 0, "importance": {"quantize.bits": 0.7, "distill.rate": 0.3},
         "decided": {"family": 0.8, "size": 0.2}, "bytes_error": {"median": 0.04, "worst": 0.21},
         "trials": [
             trial(0, "bag", 0.9, 0.0, **{"size": 50_000, "quantize.bits": 4, "distill.rate": 1e-3}),

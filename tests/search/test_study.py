@@ -340,8 +340,8 @@ def test_nothing_is_tried_twice_by_several():
     _, outcomes, made = explore(world, Plan(trials=25), width=6)
     keys = [str(one.recipe.to_json()) for one in outcomes]
     assert len(set(keys)) == len(keys) == 25
-    halves = [one.user_attrs["key"] for one in made.study.get_trials() if "half" in one.user_attrs]
-    assert halves and len(set(halves)) == len(halves), "what is being tried is not asked for again"
+    moved = [one.user_attrs["key"] for one in made.study.get_trials() if "moved" in one.user_attrs]
+    assert moved and len(set(moved)) == len(moved), "what is being tried is not asked for again"
     assert len(world.ran) == sum(one.status == "measured" for one in outcomes)
     assert not made.pending
 
@@ -351,26 +351,13 @@ def test_clocks_are_believed_to_two_digits(value, said):
     assert rounded(value) == pytest.approx(said)
 
 
-def test_what_is_good_is_tried_at_half_its_bytes():
-    _, _, made = explore(World(), Plan(trials=len(SPACE.starts) + 4))
-    marked = ["half" in one.user_attrs for one in made.study.get_trials()][len(SPACE.starts) :]
-    assert marked[0] and any(not one for one in marked)
-    assert not any(one and other for one, other in zip(marked, marked[1:], strict=False)), "every other time at most"
-    chance = explore(World(), Plan(trials=8, sampler="random"))[2]
-    assert not any("half" in one.user_attrs for one in chance.study.get_trials())
-
-
-def test_the_search_steps_beside_what_is_good():
+def test_the_search_moves_on_from_what_is_known():
     _, _, made = explore(World(), Plan(trials=len(SPACE.starts) + 8))
-    trials = made.study.get_trials()[len(SPACE.starts) :]
-    marks = ["half" if "half" in one.user_attrs else "beside" if "beside" in one.user_attrs else "" for one in trials]
-    assert set(marks) == {"half", "beside", ""}
-    assert "beside" not in [one for one, other in zip(marks, marks[1:], strict=False) if other == "beside"]
-    best = max(made.study.get_trials(), key=lambda one: one.values[0] if one.values else 0)
-    near = [one for one in trials if "beside" in one.user_attrs]
-    assert any(one.user_attrs["family"] == best.user_attrs["family"] for one in near)
+    # but what is gone on with
+    marked = ["moved" in one.user_attrs for one in made.study.get_trials() if "again" not in one.user_attrs]
+    assert not any(marked[: len(SPACE.starts)]) and all(marked[len(SPACE.starts) :])
     chance = explore(World(), Plan(trials=8, sampler="random"))[2]
-    assert not any("beside" in one.user_attrs for one in chance.study.get_trials())
+    assert not any("moved" in one.user_attrs for one in chance.study.get_trials())
 
 
 def test_a_study_goes_on_where_a_family_has_no_room_any_more(tmp_path):

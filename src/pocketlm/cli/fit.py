@@ -111,7 +111,7 @@ def command(
     resume: Annotated[
         bool | None, option("Go on with the search that was begun before, and say so where there is none.", "--resume")
     ] = None,
-    sampler: Annotated[str | None, option("What asks for recipes: tpe, or random to compare with.")] = None,
+    sampler: Annotated[str | None, option("What asks for recipes: gp, or random to compare with.")] = None,
     storage: Annotated[
         str | None, option("Database URL where the study of the search is kept, such as postgresql://...")
     ] = None,

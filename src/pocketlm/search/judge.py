@@ -34,6 +34,11 @@ class Outcome:
         """Whether it was measured and meets the budget."""
         return self.verdict is not None and self.verdict.met
 
+    @property
+    def over(self) -> float:
+        """By which share of a limit it misses the one that it misses most, or below 0 is within the one it nears."""
+        return max((limit.over for limit in self.verdict.limits), default=0.0) if self.verdict is not None else 0.0
+
 
 @dataclass(frozen=True)
 class Judge:

@@ -1,12 +1,16 @@
-"""Moves from what is known to be good: to half its bytes, where a front of few recipes has most to gain, and beside it.
+"""Moves from what is known: to the recipe that the front of quality and bytes is expected to gain most by.
 
-A step beside the best is as in an evolution of one (Beyer and Schwefel 2002, doi:10.1023/A:1015059928466): where few
-recipes are tried it finds more than what a model of all settings asks for.
+The expected hypervolume improvement (Emmerich et al. 2006, doi:10.1109/TEVC.2005.859463), where the bytes of a recipe
+are known before it is trained and its quality is guessed by a Gaussian process, times the chance that it keeps every
+limit (Gardner et al. 2014, Bayesian optimization with inequality constraints).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,62 +18,133 @@ import numpy as np
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.family import Candidate
 from pocketlm.search.space import Space
+from pocketlm.search.surrogate import Places, Surrogate
 
-# Steps that are drawn before it is said that there is none.
-DRAWN = 40
+# Recipes that a move is the best of. Such a share of them are some steps from one of the front, most of these of any
+# bytes; of the others some are rules of thumb of any bytes, and the rest is any recipe.
+POOL, NEAR, STEPS, RESIZED, USUAL = 150, 0.6, 2, 0.7, 0.3
+# The best of all counts as if so many times the bytes were allowed: it is what is chosen where they are limited.
+BEYOND = 4.0
+# Beyond such a share of a limit it is no matter by how much it was missed.
+FAR = 0.5
+NORMAL = NormalDist()
 
 
 class Known(NamedTuple):
-    """A recipe that was measured: its family, its settings in the study, its figure on dev, and its bytes."""
+    """A recipe that was measured: its family, its settings in the study, its figure on dev, and its bytes.
+
+    over: by which share of a limit it missed the budget, 0 or below where it keeps it.
+    """
 
     family: str
     params: Mapping[str, Any]
     quality: float
     size: int
+    over: float = 0.0
 
 
-def halved(
-    space: Space, known: Sequence[Known], untried: Callable[[Recipe], bool], hopeless: Callable[[Candidate], Any]
-) -> dict[str, Any] | None:
-    """The settings of a known recipe's rule of thumb for half its bytes, where most may be gained; None where nothing.
+def promising(
+    space: Space, known: Sequence[Known], pending: Sequence[Candidate], untried: Callable[[Recipe], bool],
+    hopeless: Callable[[Candidate], Any], random: np.random.Generator,
+) -> dict[str, Any] | None:  # fmt: skip
+    """The settings of the recipe by which the front may gain most; None where nothing is known, or all was tried.
 
-    A student of half the bytes is about as good at best: the front may gain as much as that is above the best that was
-    found in at most so many bytes. hopeless: what of a candidate says that it is not to be tried.
+    pending: what is being tried, which is believed to reach what is expected of it (Ginsbourger et al. 2010). hopeless:
+    what of a candidate says that it is not to be tried.
     """
-
-    def gain(one: Known) -> float:
-        return one.quality - max((other.quality for other in known if other.size <= one.size // 2), default=0.0)
-
-    for one in sorted(known, key=gain, reverse=True):
-        params = space.usual(one.family, one.size // 2, one.params, hopeless) if gain(one) > 0 else None
-        made = None if params is None else space.asked(params)
-        if made is not None and untried(made.recipe):
-            return params
-    return None
-
-
-def beside(
-    space: Space,
-    known: Sequence[Known],
-    untried: Callable[[Recipe], bool],
-    hopeless: Callable[[Candidate], Any],
-    random: np.random.Generator,
-) -> dict[str, Any] | None:
-    """The settings of a recipe beside the best one, or as often beside another of the front; None where nothing is.
-
-    The front is of quality and bytes. hopeless: what of a candidate says that it is not to be tried.
-    """
-    front = [one for one in known if all(_apart(one, other) for other in known)]
-    if not front:
+    made = [(one, candidate) for one in known if (candidate := space.asked(one.params)) is not None]
+    if not made:
         return None
-    best = max(front, key=lambda one: one.quality)
-    for _ in range(DRAWN):
-        one = best if random.random() < 0.5 else front[random.integers(len(front))]
-        params = space.stepped(one.family, one.params, random)
-        made = space.asked(params)
-        if made is not None and untried(made.recipe) and not hopeless(made):
-            return params
-    return None
+    where = Places(space.knobs)
+    places, figures = [where.of(one) for _, one in made], [one.quality for one, _ in made]
+    good = [one.over <= 0 for one, _ in made]
+    good = good if any(good) else [True] * len(made)
+    larger = [one.size / candidate.expected_bytes for one, candidate in made]  # than was expected
+    guess = Surrogate(places, len(where.settings), figures)
+    points = [(float(one.size), one.quality) for (one, _), kept in zip(made, good, strict=True) if kept]
+    if pending:
+        believed = [where.of(one) for one in pending]
+        figures += guess.of(believed)[0].tolist()
+        points += zip([_bytes(one, places, larger, where) for one in pending], figures[len(made) :], strict=True)
+        guess = Surrogate([*places, *believed], len(where.settings), figures)
+    pool = _pool(space, [one for (one, _), kept in zip(made, good, strict=True) if kept], hopeless, random)
+    if not pool:
+        return None
+    asked = [where.of(one) for _, one in pool]
+    sizes = [_bytes(one, places, larger, where) for _, one in pool]
+    expected = zip(sizes, *(one.tolist() for one in guess.of(asked)), strict=True)
+    most = space.budget.max_size or max(*sizes, *(size for size, _ in points))
+    worst = BEYOND * most, min(figures)
+    gains = np.array([gain(points, one, worst) for one in expected])
+    if not all(good):
+        over = Surrogate(places, len(where.settings), [max(-FAR, min(FAR, one.over)) for one, _ in made])
+        gains *= [NORMAL.cdf(-mean / error) for mean, error in zip(*over.of(asked), strict=True)]
+    ranked = (pool[place] for place in np.argsort(-gains, kind="stable"))
+    return next((params for params, one in ranked if untried(one.recipe) and not hopeless(one)), None)
+
+
+def gain(
+    points: Sequence[tuple[float, float]], expected: tuple[float, float, float], worst: tuple[float, float]
+) -> float:
+    """The area over quality and the logarithm of bytes that the front is expected to gain by a recipe.
+
+    points: (bytes, quality) of what was measured. expected: bytes of the recipe, its quality and that one's standard
+    deviation. worst: (bytes, quality) beyond which nothing counts.
+    """
+    size, mean, error = expected
+    most, least = worst
+    steps = [size, *sorted({one for one, _ in points if size < one < most}), most]
+    found = 0.0
+    for low, high in pairwise(steps):
+        if high > low:
+            level = max((quality for one, quality in points if one <= low), default=least)
+            found += math.log(high / low) * _above(max(level, least), mean, error)
+    return found
+
+
+def _above(level: float, mean: float, error: float) -> float:
+    """By how much a figure is expected to be above a level: the expected improvement (Jones et al. 1998)."""
+    far = (mean - level) / error
+    return error * (far * NORMAL.cdf(far) + NORMAL.pdf(far))
+
+
+def _bytes(candidate: Candidate, places: Sequence[Sequence[float]], larger: Sequence[float], where: Places) -> float:
+    """What it is expected to take, as much more or less as the known recipe nearest to it took."""
+    apart = ((np.array(places) - np.array(where.of(candidate))) ** 2).sum(-1)
+    return candidate.expected_bytes * larger[int(apart.argmin())]
+
+
+def _pool(
+    space: Space, known: Sequence[Known], hopeless: Callable[[Candidate], Any], random: np.random.Generator
+) -> list[tuple[dict[str, Any], Candidate]]:
+    """Recipes near to the front and anywhere, each with its settings in the study."""
+    front = [one for one in known if all(_apart(one, other) for other in known)]
+    found = []
+    for _ in range(POOL):
+        one = front[random.integers(len(front))]
+        params: dict[str, Any] | None
+        if random.random() < NEAR:
+            params = _near(space, one, random)
+        elif random.random() < USUAL:
+            size = int(space.knobs[one.family]["size"].drawn(random))
+            params = space.usual(one.family, size, one.params, hopeless)
+        else:
+            params = space.drawn(random)
+        made = None if params is None else space.asked(params)
+        if params is not None and made is not None:
+            found.append((params, made))
+    return found
+
+
+def _near(space: Space, one: Known, random: np.random.Generator) -> dict[str, Any]:
+    """Some steps from a recipe, and mostly of any bytes."""
+    params = dict(one.params)
+    for _ in range(random.integers(STEPS + 1)):
+        params = space.stepped(one.family, params, random)
+    size = f"{one.family}/size"
+    if size in params and random.random() < RESIZED:
+        params[size] = space.knobs[one.family]["size"].drawn(random)
+    return params
 
 
 def _apart(one: Known, other: Known) -> bool:

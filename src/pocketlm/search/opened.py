@@ -19,7 +19,7 @@ from pocketlm.search.warm import best_params, nearest
 # Quality, bytes, milliseconds, and bytes of memory.
 DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize", "minimize")
 # What a study writes down of its trials.
-STUDY_VERSION = 5
+STUDY_VERSION = 6
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Plan:
     """trials: in all, with the rules of thumb; None for a few more than these. more: than were tried before.
 
     storage: where the study is kept, a URL as SQLAlchemy has them; None for memory. name: of the study there. sampler:
-    "tpe", or "random" to compare with, which knows no rules of thumb. job: what of it says which other jobs are alike,
+    "gp", or "random" to compare with, which knows no rules of thumb. job: what of it says which other jobs are alike,
     see `search.warm`. resume: the study has to be there already. work: the locked folder of the process that searches,
     where other processes can reach the storage; else None.
     """
@@ -37,7 +37,7 @@ class Plan:
     storage: str | None = None
     name: str = "study"
     seed: int = 0
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Literal["gp", "random"] = "gp"
     job: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = False
     work: Path | None = None
@@ -74,7 +74,7 @@ def _begin(
     if "families" not in study.user_attrs:
         study.set_user_attr("families", list(space.knobs))
     space.asks_of(study.user_attrs["families"])
-    if "begun" not in study.user_attrs and plan.sampler == "tpe":
+    if "begun" not in study.user_attrs and plan.sampler == "gp":
         study.set_user_attr("job", plan.job)
         rules = starts()
         rules = sorted(rules, key=lambda one: one.expected_bytes) if smallest_first else rules

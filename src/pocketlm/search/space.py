@@ -243,6 +243,14 @@ class Space:
             found[name] = knobs[name].moved(found[name], random)
         return found
 
+    def drawn(self, random: Generator) -> dict[str, Any]:
+        """Parameters of any recipe."""
+        family = self.named[int(random.integers(len(self.named)))]
+        if family not in self.knobs:
+            return {}
+        found = {f"{family}/{name}": knob.drawn(random) for name, knob in self.knobs[family].items() if _varies(knob)}
+        return {"family": family, **found} if len(self.named) > 1 else found
+
     def suggested(self, trial: Trial) -> Candidate | None:
         """The candidate that a study's trial asks for, or None where it has no room."""
         family = trial.suggest_categorical("family", self.named) if len(self.named) > 1 else self.named[0]

@@ -1,10 +1,9 @@
 """The search: recipes asked of Optuna, trained a little, and wholly where they promise much, and measured.
 
-Rules of thumb come first; what they were measured to reach and to cost tells a sampler where to look on (a
-tree-structured Parzen estimator of several figures at once, Ozaki et al. 2022, doi:10.1613/jair.1.13188, which keeps to
-the budget's limits). A third of its training shows of most students whether they are worth the rest, as in successive
-halving (Li et al. 2020, arXiv:1810.05934); those that are left then can be gone on with. The study is written down
-trial by trial: whoever opens it again goes on where it was.
+Rules of thumb come first; what they were measured to reach tells where the front may gain most, and there the search
+looks on (see `search.moves`). A third of its training shows of most students whether they are worth the rest, as in
+successive halving (Li et al. 2020, arXiv:1810.05934); those that are left then can be gone on with. The study is
+written down trial by trial: whoever opens it again goes on where it was.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +27,7 @@ from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.attempt import Attempt, Crew, Gate
 from pocketlm.search.family import Candidate
 from pocketlm.search.judge import MEETS, Judge, Outcome
-from pocketlm.search.moves import Known, beside, halved
+from pocketlm.search.moves import Known, promising
 from pocketlm.search.opened import Plan, opened
 from pocketlm.search.space import Space
 from pocketlm.search.story import story
@@ -44,8 +42,8 @@ optuna.logging.disable_default_handler()
 # read an epoch: of more texts each takes minutes, and fewer are tried, or none. For each of them dev has so many rows
 # at least: of many that few rows judge one seems better by chance.
 AROUND, AROUND_TEXTS, AROUND_DEV = 6, 60_000, 40
-# What a trial is marked with that is a known recipe at half its bytes, or one beside it.
-HALF, BESIDE = "half", "beside"
+# What a trial is marked with that is a move from what is known.
+MOVED = "moved"
 # Why what is larger is not tried where only a floor was asked for.
 SMALLER = "a smaller one reaches the quality"
 # So many times the trials that are wanted may be asked for: some have no room, and some were tried before.
@@ -187,7 +185,7 @@ class Exploration:
                 if again is not None:
                     self._ask_for(again)
                 elif move := self._moved():
-                    self._ask_for(*move)
+                    self._ask_for(move, MOVED)
                 self._ask(progress)
             elif self.pending and (self.crew.at_once or not over):
                 self._tell(self.pending.popleft(), progress, wanted)
@@ -222,29 +220,26 @@ class Exploration:
     def _gate(self, size: int, always: bool = False) -> Gate:
         return Gate(size, tuple(self.rungs), always)
 
-    def _moved(self) -> tuple[dict[str, Any], str] | None:
-        """The settings of a move from what is known, and its mark: half the bytes, a step beside, then the sampler."""
-        trials = self.study.get_trials(deepcopy=False)
-        waiting = any(one.state == TrialState.WAITING for one in trials)
-        last = trials[-1].user_attrs if trials else {}
-        if waiting or self.plan.sampler == "random" or BESIDE in last:
+    def _moved(self) -> dict[str, Any] | None:
+        """The settings of a move from what is known; None where the sampler asks."""
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if waiting or self.plan.sampler == "random":
             return None
-        known, seen = self._known(trials), {*self.outcomes, *(_key(one.candidate.recipe) for one in self.pending)}
-        given = self.space, known, lambda recipe: _key(recipe) not in seen, self.hopeless
-        if HALF not in last and (half := halved(*given)):
-            return half, HALF
-        step = beside(*given, np.random.default_rng((self.plan.seed, len(trials))))
-        return None if step is None else (step, BESIDE)
+        trials, begun = self.study.get_trials(deepcopy=False), [one.candidate for one in self.pending]
+        seen = {*self.outcomes, *(_key(one.recipe) for one in begun)}
+        random = np.random.default_rng((self.plan.seed, len(trials)))
+        return promising(
+            self.space, self._known(trials), begun, lambda recipe: _key(recipe) not in seen, self.hopeless, random
+        )
 
     def _known(self, trials: Sequence[optuna.trial.FrozenTrial]) -> list[Known]:
-        """What was measured and meets the budget, or all that was measured where nothing does."""
+        """What was measured."""
         over = [one for one in trials if one.state == TrialState.COMPLETE]
         measured = [one for one in over if one.user_attrs.get("status") == "measured"]
-        met = [one for one in measured if (told := self.outcomes.get(one.user_attrs["key"])) and told.met]
         return [
-            Known(one.user_attrs["family"], one.params, one.values[0], int(one.values[1]))
-            for one in met or measured
-            if one.user_attrs["family"] in self.space.knobs
+            Known(one.user_attrs["family"], one.params, one.values[0], int(one.values[1]), told.over)
+            for one in measured
+            if one.user_attrs["family"] in self.space.knobs and (told := self.outcomes.get(one.user_attrs["key"]))
         ]
 
     def _ask_for(self, params: dict[str, Any], why: str = "again") -> None:
@@ -336,7 +331,7 @@ class Exploration:
         self.study.tell(trial, values)
 
     def _refuse(self, trial: optuna.Trial, why: str, over: Mapping[str, float]) -> None:
-        """Tell the study that a trial was not tried since it is over a limit, so that it asks for fewer like it."""
+        """Tell the study that a trial was not tried since it is over a limit."""
         trial.set_user_attr("status", "skipped")
         trial.set_user_attr("why", why)
         for name, by in over.items():
@@ -349,17 +344,10 @@ class Exploration:
         self.study.tell(trial, state=TrialState.FAIL)
 
     def _sampler(self) -> optuna.samplers.BaseSampler:
-        """A fresh one for each trial, so that a study that goes on asks as one that never stopped."""
+        """Chance, where nothing tells more; one a trial: a study that goes on asks as one that never stopped."""
         told = sum("status" in one.user_attrs for one in self.study.get_trials(deepcopy=False))
         seed = self.plan.seed * 1_000_003 + told + len(self.pending)
-        if self.plan.sampler == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.TPESampler(
-                seed=seed, multivariate=True, group=True, n_startup_trials=max(1, len(self.starts)),
-                constant_liar=self.crew.width > 1,
-            )  # fmt: skip
+        return optuna.samplers.RandomSampler(seed=seed)
 
     def story(self, chosen: Recipe | None) -> dict[str, Any]:
         """The study as a report tells it; see `search.story`. chosen: the recipe that was."""
