@@ -44,7 +44,9 @@ class Whole:
 
     def drawn(self, random: Generator) -> int:
         """Any value."""
-        return self.nearest(_at(random.random(), self.low, self.high, self.log))
+        if self.log:
+            return self.nearest(self.low * (self.high / self.low) ** random.random())
+        return self.low + self.step * int(random.integers((self.high - self.low) // self.step + 1))
 
     def place(self, value: Any) -> float:
         """How far up the range a value is, from 0 to 1."""
@@ -88,7 +90,10 @@ class Real:
 
     def drawn(self, random: Generator) -> float:
         """Any value."""
-        return self.nearest(_at(random.random(), self.low, self.high, self.log))
+        share = random.random()
+        if self.log:
+            return self.nearest(self.low * (self.high / self.low) ** share)
+        return self.nearest(self.low + share * (self.high - self.low))
 
     def place(self, value: Any) -> float:
         """How far up the range a value is, from 0 to 1."""
@@ -159,11 +164,6 @@ class Choice:
 Knob = Whole | Real | Choice
 # What a setting may be by someone's wish: some values, or from one to another.
 Wanted = tuple[Any, ...] | slice
-
-
-def _at(share: float, low: float, high: float, log: bool) -> float:
-    """So far up a range."""
-    return low * (high / low) ** share if log else low + share * (high - low)
 
 
 def _place(value: float, low: float, high: float, log: bool) -> float:

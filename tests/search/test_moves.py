@@ -82,8 +82,9 @@ def test_what_cannot_keep_the_limits_is_not_sought():
     assert sum(one.family == "static" for one in moves(within)) >= 6
 
 
-def test_where_nothing_keeps_the_limits_all_of_it_is_gone_on_from():
-    assert moves([one._replace(over=0.2) for one in (LARGE, SMALL)])
+def test_where_nothing_keeps_the_limits_what_may_is_sought():
+    found = moves([LARGE._replace(over=0.05), SMALL._replace(over=0.4), sized("bag", 800_000, 0.85, over=0.2)])
+    assert len(found) == 12 and np.median([one.expected_bytes for one in found]) > 900_000
 
 
 def test_what_is_being_tried_is_not_sought_again():

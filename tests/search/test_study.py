@@ -15,7 +15,7 @@ from pocketlm.progress import Deadline
 from pocketlm.search.attempt import Gate, Here, attempt
 from pocketlm.search.opened import Plan
 from pocketlm.search.space import Space
-from pocketlm.search.study import rounded
+from pocketlm.search.study import SMALLER, rounded
 from pocketlm.search.trial import Trial
 from pocketlm.search.untrained import Miss
 
@@ -358,6 +358,12 @@ def test_the_search_moves_on_from_what_is_known():
     assert not any(marked[: len(SPACE.starts)]) and all(marked[len(SPACE.starts) :])
     chance = explore(World(), Plan(trials=8, sampler="random"))[2]
     assert not any("moved" in one.user_attrs for one in chance.study.get_trials())
+
+
+def test_where_a_floor_alone_is_asked_for_moves_go_to_what_is_smaller():
+    _, _, made = explore(World(), Plan(trials=len(SPACE.starts) + 8), Budget.parse(min_quality="accuracy>=0.7"))
+    larger = [one for one in made.study.get_trials() if one.user_attrs.get("why") == SMALLER]
+    assert not [one for one in larger if "moved" in one.user_attrs]
 
 
 def test_a_study_goes_on_where_a_family_has_no_room_any_more(tmp_path):

@@ -91,3 +91,5 @@ def test_values_are_drawn_evenly_from_the_range(knob):
     drawn = [knob.drawn(random) for _ in range(2_000)]
     assert all(knob.nearest(one) == one for one in drawn)
     assert np.mean([knob.place(one) for one in drawn]) == pytest.approx(0.5, abs=0.03)
+    if isinstance(knob, Whole) and not knob.log:
+        assert np.bincount(drawn)[:: knob.step].min() > 300, "the ends as often as the rest"

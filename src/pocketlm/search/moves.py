@@ -57,17 +57,17 @@ def promising(
         return None
     where = Places(space.knobs)
     places, figures = [where.of(one) for _, one in made], [one.quality for one, _ in made]
-    good = [one.over <= 0 for one, _ in made]
-    good = good if any(good) else [True] * len(made)
+    kept = [one.over <= 0 for one, _ in made]
+    good = [held or not any(kept) for held in kept]
     larger = [one.size / candidate.expected_bytes for one, candidate in made]  # than was expected
     guess = Surrogate(places, len(where.settings), figures)
-    points = [(float(one.size), one.quality) for (one, _), kept in zip(made, good, strict=True) if kept]
+    points = [(float(one.size), one.quality) for (one, _), own in zip(made, good, strict=True) if own]
     if pending:
         believed = [where.of(one) for one in pending]
         figures += guess.of(believed)[0].tolist()
         points += zip([_bytes(one, places, larger, where) for one in pending], figures[len(made) :], strict=True)
         guess = Surrogate([*places, *believed], len(where.settings), figures)
-    pool = _pool(space, [one for (one, _), kept in zip(made, good, strict=True) if kept], hopeless, random)
+    pool = _pool(space, [one for (one, _), own in zip(made, good, strict=True) if own], hopeless, random)
     if not pool:
         return None
     asked = [where.of(one) for _, one in pool]
@@ -75,10 +75,11 @@ def promising(
     expected = zip(sizes, *(one.tolist() for one in guess.of(asked)), strict=True)
     most = space.budget.max_size or max(*sizes, *(size for size, _ in points))
     worst = BEYOND * most, min(figures)
-    gains = np.array([gain(points, one, worst) for one in expected])
-    if not all(good):
+    gains = np.array([gain(points, one, worst) if one[0] <= most else 0.0 for one in expected])
+    if not all(kept):
         over = Surrogate(places, len(where.settings), [max(-FAR, min(FAR, one.over)) for one, _ in made])
-        gains *= [NORMAL.cdf(-mean / error) for mean, error in zip(*over.of(asked), strict=True)]
+        chances = np.array([NORMAL.cdf(-mean / error) for mean, error in zip(*over.of(asked), strict=True)])
+        gains = chances * gains if any(kept) else chances  # where nothing keeps the limits, what may is sought
     ranked = (pool[place] for place in np.argsort(-gains, kind="stable"))
     return next((params for params, one in ranked if untried(one.recipe) and not hopeless(one)), None)
 

@@ -229,8 +229,9 @@ class Exploration:
         seen = {*self.outcomes, *(_key(one.recipe) for one in begun)}
         random = np.random.default_rng((self.plan.seed, len(trials)))
         return promising(
-            self.space, self._known(trials), begun, lambda recipe: _key(recipe) not in seen, self.hopeless, random
-        )
+            self.space, self._known(trials), begun, lambda recipe: _key(recipe) not in seen,
+            lambda one: self._useless(one) or self.hopeless(one), random,
+        )  # fmt: skip
 
     def _known(self, trials: Sequence[optuna.trial.FrozenTrial]) -> list[Known]:
         """What was measured."""
