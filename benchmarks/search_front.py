@@ -42,7 +42,7 @@ from pocketlm.errors import BudgetMissed
 from pocketlm.job import Job
 from pocketlm.measure.machine import describe
 from pocketlm.model.encoder import find_teacher
-from pocketlm.search.opened import Plan
+from pocketlm.search.opened import STUDY_VERSION, Plan
 from pocketlm.tasks.prepare import prepare
 from pocketlm.units import parse_size
 
@@ -142,7 +142,8 @@ def run(case: str, settings: dict[str, Any], size: str, given: argparse.Namespac
                 "test": chosen and chosen["test"]["metrics"][result["main_metric"]],
                 "teacher": result["teacher"] and result["teacher"]["quality"]["test"][result["main_metric"]],
             }  # fmt: skip
-    return {"runs": found, "effort": given.effort, "case": told, "date": datetime.date.today().isoformat()}
+    about = {"effort": given.effort, "study": STUDY_VERSION, "date": datetime.date.today().isoformat()}
+    return {"runs": found, **about, "case": told}
 
 
 def volumes(runs: dict[str, Any], *, timed: bool) -> dict[str, float]:

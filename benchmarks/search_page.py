@@ -19,6 +19,7 @@ from low_resource_page import taken
 from tasks_page import held
 
 from pocketlm.advice.evidence import scored
+from pocketlm.search.opened import STUDY_VERSION
 from pocketlm.units import format_size
 
 PAGE = Path(__file__).parents[1] / "docs" / "search-benchmarks.md"
@@ -50,6 +51,9 @@ def front(found: dict[str, Any]) -> list[str]:
         f"- at least {OVER_RANDOM} over random search: {over} of {len(ratios)} cases (bar all of {FRONTS}: "
         f"{bar(over == len(ratios) >= FRONTS)}); {statistics.median(ratios):.2f} in their median.",
     ]  # fmt: skip
+    older = sum(one.get("study") != STUDY_VERSION for one in cases.values())
+    if older:
+        lines.append(f"- {older} of {len(cases)} cases are of an earlier way of asking and have to be run again.")
     return [*lines, *beside_peers(cases, done["peers"]), ""]
 
 

@@ -25,7 +25,8 @@ def searched(search, chance):
             "status": "met",
         }
 
-    return {"runs": {"search 0": run(search), "random 0": run(0.0, chance)}, "effort": 0.25, "date": "2026-01-02"}
+    runs = {"search 0": run(search), "random 0": run(0.0, chance)}
+    return {"runs": runs, "effort": 0.25, "study": search_page.STUDY_VERSION, "date": "2026-01-02"}
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,9 @@ def test_the_front_is_held_against_chance(search, word):
     }
     made = page({"search_front": done})
     assert word in made and "## Twenty budgets" not in made and "peers" not in made
+    assert "an earlier way of asking" not in made
+    del done["cases"]["banking77 3MB"]["study"]
+    assert "- 1 of 20 cases are of an earlier way of asking" in page({"search_front": done})
 
 
 def test_every_peer_that_fits_counts():
