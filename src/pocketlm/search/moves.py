@@ -67,7 +67,7 @@ def promising(
         figures += guess.of(believed)[0].tolist()
         points += zip([_bytes(one, places, larger, where) for one in pending], figures[len(made) :], strict=True)
         guess = Surrogate([*places, *believed], len(where.settings), figures)
-    pool = _pool(space, [one for (one, _), own in zip(made, good, strict=True) if own], hopeless, random)
+    pool = _pool(space, [one for (one, _), own in zip(made, good, strict=True) if own], random)
     if not pool:
         return None
     asked = [where.of(one) for _, one in pool]
@@ -115,9 +115,7 @@ def _bytes(candidate: Candidate, places: Sequence[Sequence[float]], larger: Sequ
     return candidate.expected_bytes * larger[int(apart.argmin())]
 
 
-def _pool(
-    space: Space, known: Sequence[Known], hopeless: Callable[[Candidate], Any], random: np.random.Generator
-) -> list[tuple[dict[str, Any], Candidate]]:
+def _pool(space: Space, known: Sequence[Known], random: np.random.Generator) -> list[tuple[dict[str, Any], Candidate]]:
     """Recipes near to the front and anywhere, each with its settings in the study."""
     front = [one for one in known if all(_apart(one, other) for other in known)]
     found = []
@@ -128,13 +126,17 @@ def _pool(
             params = _near(space, one, random)
         elif random.random() < USUAL:
             size = int(space.knobs[one.family]["size"].drawn(random))
-            params = space.usual(one.family, size, one.params, hopeless)
+            params = space.usual(one.family, size, one.params, _able)
         else:
             params = space.drawn(random)
         made = None if params is None else space.asked(params)
         if params is not None and made is not None:
             found.append((params, made))
     return found
+
+
+def _able(_: Candidate) -> None:
+    """Nothing is hopeless yet: what that takes to find out is spent on the most promising alone."""
 
 
 def _near(space: Space, one: Known, random: np.random.Generator) -> dict[str, Any]:
