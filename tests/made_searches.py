@@ -51,7 +51,7 @@ class World:
 
 
 def explore(
-    world, plan, budget=BUDGET, deadline=NEVER, hopeless=lambda one: None, space=SPACE, own=(), width=1, crew=None,
+    world, plan, budget=BUDGET, deadline=NEVER, hopeless=lambda one: "", space=SPACE, own=(), width=1, crew=None,
     dev_rows=100_000, known=lambda recipe: True,
 ):  # fmt: skip
     judge = Judge(budget, "accuracy", None, dev_rows)

@@ -9,10 +9,9 @@ written down trial by trial: whoever opens it again goes on where it was.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -31,7 +30,6 @@ from pocketlm.search.moves import Known, promising
 from pocketlm.search.opened import Plan, opened
 from pocketlm.search.space import Space
 from pocketlm.search.story import story
-from pocketlm.search.untrained import Miss
 from pocketlm.units import format_latency, format_size
 
 logger = logging.getLogger(__name__)
@@ -62,8 +60,8 @@ class _Asked:
 class Exploration:
     """A study of one job.
 
-    crew: tries recipes, and remembers those it tried. hopeless: the limit that a student would miss by far, before it
-    is trained, or None. starts: candidates by rules of thumb, asked for where the study is new. own: recipes that
+    crew: tries recipes, and remembers those it tried. hopeless: why a student would miss a limit by far, before it is
+    trained, or "". starts: candidates by rules of thumb, asked for where the study is new. own: recipes that
     compete.
 
     So many recipes are asked for ahead as the crew tries at once, and what becomes of them is told in the order in
@@ -73,7 +71,7 @@ class Exploration:
 
     def __init__(
         self, space: Space, starts: Callable[[], Sequence[Candidate]], crew: Crew,
-        hopeless: Callable[[Candidate], Miss | None], judge: Judge, plan: Plan, own: Sequence[Recipe] = (),
+        hopeless: Callable[[Candidate], str], judge: Judge, plan: Plan, own: Sequence[Recipe] = (),
     ) -> None:  # fmt: skip
         self.space, self.crew, self.hopeless, self.judge, self.plan = space, crew, hopeless, judge, plan
         self.own = own
@@ -197,12 +195,13 @@ class Exploration:
         """How many recipes count as tried: not those that are only larger than what is good enough."""
         return sum(one.why != SMALLER for one in self.outcomes.values())
 
-    def _useless(self, candidate: Candidate) -> str:
-        """Why a candidate is not worth trying after all that was tried, or ""."""
-        if not self.judge.budget.floor_alone:
-            return ""
-        met = [one.trial.measurement.size_bytes for one in self.outcomes.values() if one.met and one.trial is not None]
-        return SMALLER if met and candidate.expected_bytes >= min(met) else ""
+    def _pointless(self, candidate: Candidate) -> str:
+        """Why a candidate is not to be tried after all that was tried, or ""."""
+        if self.judge.budget.floor_alone:
+            met = [one.trial.measurement.size_bytes for one in self.outcomes.values() if one.met and one.trial]
+            if met and candidate.expected_bytes >= min(met):
+                return SMALLER
+        return self.hopeless(candidate)
 
     def _not_reached(self) -> list[Outcome]:
         """Rules of thumb that were not tried, and what was not made again."""
@@ -230,7 +229,7 @@ class Exploration:
         random = np.random.default_rng((self.plan.seed, len(trials)))
         return promising(
             self.space, self._known(trials), begun, lambda recipe: _key(recipe) not in seen,
-            lambda one: self._useless(one) or self.hopeless(one), random,
+            self._pointless, random,
         )  # fmt: skip
 
     def _known(self, trials: Sequence[optuna.trial.FrozenTrial]) -> list[Known]:
@@ -257,7 +256,7 @@ class Exploration:
         trial = self.study.ask()
         candidate = self.space.suggested(trial)
         if candidate is None:
-            self._refuse(trial, "there is no room for it", {"size": 1.0})
+            self._left(trial, "skipped", "there is no room for it")
             return
         key = _key(candidate.recipe)
         for name, value in (("key", key), ("family", candidate.family), ("recipe", candidate.recipe.name)):
@@ -269,13 +268,9 @@ class Exploration:
         if any(_key(one.candidate.recipe) == key for one in self.pending):
             self.pending.append(_Asked(trial, candidate, None))
             return
-        if miss := self.hopeless(candidate):
-            self._note(Outcome(candidate.recipe, "skipped", miss.why))
-            self._refuse(trial, miss.why, {miss.limit: 1.0})
-            return
-        if large := self._useless(candidate):
-            self._note(Outcome(candidate.recipe, "skipped", large))
-            self._refuse(trial, large, {"size": 1.0})
+        if why := self._pointless(candidate):
+            self._note(Outcome(candidate.recipe, "skipped", why))
+            self._left(trial, "skipped", why)
             return
         if self.crew.width > 1:
             progress.stage(f"beginning {candidate.recipe.name}")
@@ -326,18 +321,10 @@ class Exploration:
         for limit in outcome.verdict.limits:
             trial.set_constraint(limit.name, limit.over)
         values = (
-            self.judge.quality(outcome), measured.size_bytes, rounded(measured.latency_p50_ms),
-            rounded(measured.memory_bytes),
+            self.judge.quality(outcome), measured.size_bytes, measured.latency_p50_ms,
+            measured.memory_bytes,
         )  # fmt: skip
         self.study.tell(trial, values)
-
-    def _refuse(self, trial: optuna.Trial, why: str, over: Mapping[str, float]) -> None:
-        """Tell the study that a trial was not tried since it is over a limit."""
-        trial.set_user_attr("status", "skipped")
-        trial.set_user_attr("why", why)
-        for name, by in over.items():
-            trial.set_constraint(name, by)
-        self.study.tell(trial, (0.0, 0.0, 0.0, 0.0))
 
     def _left(self, trial: optuna.Trial, status: str, why: str) -> None:
         trial.set_user_attr("status", status)
@@ -383,8 +370,3 @@ def _key(recipe: Recipe) -> str:
 def _distinct(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each once, in the order in which they came."""
     return list({digest(one): one for one in found}.values())
-
-
-def rounded(value: float) -> float:
-    """To two significant digits: what a clock says beyond these is noise, which would lead a search astray."""
-    return 0.0 if value <= 0 else round(value, 1 - math.floor(math.log10(value)))

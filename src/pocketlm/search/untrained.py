@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from pocketlm.budget import Budget
 from pocketlm.export.pocket import untrained_latency
@@ -23,13 +23,6 @@ from pocketlm.units import format_size
 DOUBT = 2.0
 # An untrained student this much slower than allowed is not worth training.
 HOPELESS = 1.25
-
-
-class Miss(NamedTuple):
-    """The limit that a student would miss, and why."""
-
-    limit: str
-    why: str
 
 
 def untrained(run: Runner, forecast: Forecast) -> Timed:
@@ -85,21 +78,20 @@ def slowness(budget: Budget, forecast: Forecast | None, timed: Timed | None) -> 
 
 def hopelessness(
     budget: Budget, forecast: Forecast | None, slower: Callable[[Recipe, float], str]
-) -> Callable[[Candidate], Miss | None]:
-    """What says which limit a student would miss so far that it is not worth training; None where it may keep to it.
+) -> Callable[[Candidate], str]:
+    """What says why a student would miss a limit so far that it is not worth training; "" where it may keep to all.
 
     budget: with what the machine has. slower: of `slowness`. Only of graphs: n-grams take little to train, and where
     nothing keeps to the limits they are the nearest miss.
     """
 
-    def miss(candidate: Candidate) -> Miss | None:
+    def miss(candidate: Candidate) -> str:
         if forecast is None or not candidate.recipe.has_graph:
-            return None
+            return ""
         least = forecast.memory(candidate.recipe, candidate.expected_bytes)
         if budget.max_memory is not None and least > budget.max_memory:
             told = f"it takes {format_size(least)} of memory at least, with the runtime"
-            return Miss("memory", f"{told}, over {format_size(budget.max_memory)}")
-        slow = slower(candidate.recipe, HOPELESS)
-        return Miss("latency", slow) if slow else None
+            return f"{told}, over {format_size(budget.max_memory)}"
+        return slower(candidate.recipe, HOPELESS)
 
     return miss
