@@ -142,8 +142,8 @@ class Choice:
         return self.values[int(random.integers(len(self.values)))]
 
     def place(self, value: Any) -> float:
-        """How far along the values one of them is, from 0 to 1."""
-        return self.values.index(value) / max(1, len(self.values) - 1)
+        """How far along the values one of them is, from 0 to 1; the only one is in the middle."""
+        return _place(self.values.index(value), 0, len(self.values) - 1, False)
 
     def narrowed(self, values: Sequence[Any]) -> Choice:
         """Only these. Raises ValueError for one that is none of them."""
@@ -168,7 +168,7 @@ Wanted = tuple[Any, ...] | slice
 
 def _place(value: float, low: float, high: float, log: bool) -> float:
     if high <= low:
-        return 0.0
+        return 0.5  # where settings are that other kinds of students have not
     return math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
 
 

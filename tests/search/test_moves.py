@@ -8,7 +8,7 @@ from made_searches import SPACE
 
 from pocketlm.budget import Budget
 from pocketlm.search.facts import Facts
-from pocketlm.search.moves import Known, gain, promising
+from pocketlm.search.moves import Known, _Seen, gain, promising
 from pocketlm.search.space import Space
 
 WORST = (1_000, 0.5)
@@ -91,6 +91,33 @@ def test_what_is_being_tried_is_not_sought_again():
     first = moves([LARGE, SMALL], seeds=1)[0]
     second = moves([LARGE, SMALL], pending=[first], seeds=1)[0]
     assert abs(math.log(second.expected_bytes / first.expected_bytes)) > 0.05 or second.family != first.family
+
+
+def test_what_was_left_teaches_and_is_no_part_of_the_front():
+    known = [LARGE, SMALL, sized("static", 1_600_000, 0.88)]
+    left = [sized("static", size, 0.3)._replace(whole=False) for size in (300_000, 600_000, 1_200_000)]
+    before, after = (sum(one.family == "static" for one in moves(some)) for some in (known, [*known, *left]))
+    assert before > after
+    high = [one._replace(quality=0.99) for one in left]
+    assert _Seen(SPACE, [*known, *high]).points == _Seen(SPACE, known).points
+    assert moves(left) == [], "nothing was measured"
+
+
+def test_what_is_being_tried_is_believed_to_miss_the_limits_where_that_is_likely():
+    known = [LARGE, SMALL, *(sized("static", size, 0.97, over=0.4) for size in (300_000, 700_000, 1_500_000))]
+    for family, more in (("static", 0), ("bag", 1)):
+        seen = _Seen(SPACE, known)
+        points = len(seen.points)
+        seen.believe([SPACE.asked(sized(family, 800_000, 0.9).params)])
+        assert len(seen.points) == points + more
+
+
+def test_bytes_are_expected_as_of_the_nearest_of_the_same_kind():
+    large, small = LARGE._replace(size=2 * LARGE.size), SMALL._replace(size=3 * SMALL.size)
+    seen = _Seen(SPACE, [large, small])
+    for family, size, times in (("bag", 1_500_000, 2), ("bag", 420_000, 3), ("static", 1_500_000, 1)):
+        asked = SPACE.asked(sized(family, size, 0.9).params)
+        assert seen.bytes(asked) == pytest.approx(times * asked.expected_bytes)
 
 
 def test_what_was_tried_or_may_not_be_asked_for_is_left():

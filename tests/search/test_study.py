@@ -203,8 +203,13 @@ def test_a_student_goes_on_where_few_others_of_its_size_are_better():
 
 def test_students_that_were_left_go_on_once_they_promise_much(tmp_path, monkeypatch):
     storage = f"sqlite:///{tmp_path}/study.db"
-    _, outcomes, _ = explore(World(), Plan(trials=25, storage=storage))
+    monkeypatch.setattr(Gate, "promising", lambda self, figure: self.always)
+    _, outcomes, made = explore(World(), Plan(trials=25, storage=storage))
     left = [one.recipe for one in outcomes if one.status == "paused"]
+    guessed = [one for one in made._known(made.study.get_trials()) if not one.whole]
+    assert sorted(made.space.asked(one.params).recipe.name for one in guessed) == sorted(one.name for one in left)
+    figures = {made.space.asked(one.params).recipe.name: one.quality for one in guessed}
+    assert figures == {one.name: pytest.approx(World().figure(one)) for one in left}, "a third is the whole here"
     assert left and all("third of its training" in one.why for one in outcomes if one.status == "paused")
     world = World()
     monkeypatch.setattr(Gate, "promising", lambda self, figure: True)
@@ -227,6 +232,7 @@ def test_they_go_on_within_a_search_too(width, monkeypatch):
 
 def test_a_student_that_dies_while_it_goes_on_goes_on_again(tmp_path, monkeypatch):
     storage = f"sqlite:///{tmp_path}/study.db"
+    monkeypatch.setattr(Gate, "promising", lambda self, figure: self.always)
     _, outcomes, _ = explore(World(), Plan(trials=25, storage=storage))
     left = {one.recipe.name for one in outcomes if one.status == "paused"}
     known = sum(one.status == "measured" for one in outcomes)

@@ -18,7 +18,7 @@ import numpy as np
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.family import Candidate
 from pocketlm.search.space import Space
-from pocketlm.search.surrogate import Places, Surrogate
+from pocketlm.search.surrogate import Floats, Places, Surrogate
 
 # Recipes that a move is the best of. Such a share of them are some steps from one of the front, most of these of any
 # bytes; of the others some are rules of thumb of any bytes, and the rest is any recipe.
@@ -31,9 +31,10 @@ NORMAL = NormalDist()
 
 
 class Known(NamedTuple):
-    """A recipe that was measured: its family, its settings in the study, its figure on dev, and its bytes.
+    """A recipe that was tried: its family, its settings in the study, its figure on dev, and its bytes.
 
-    over: by which share of a limit it missed the budget, 0 or below where it keeps it.
+    over: by which share of a limit it missed the budget, 0 or below where it keeps it. whole: else it was left after a
+    part of its training, and all of its figures are guesses.
     """
 
     family: str
@@ -41,6 +42,7 @@ class Known(NamedTuple):
     quality: float
     size: int
     over: float = 0.0
+    whole: bool = True
 
 
 def promising(
@@ -52,36 +54,69 @@ def promising(
     pending: what is being tried, which is believed to reach what is expected of it (Ginsbourger et al. 2010). hopeless:
     what of a candidate says that it is not to be tried.
     """
-    made = [(one, candidate) for one in known if (candidate := space.asked(one.params)) is not None]
-    if not made:
+    seen = _Seen(space, known)
+    if not seen.measured:
         return None
-    where = Places(space.knobs)
-    places, figures = [where.of(one) for _, one in made], [one.quality for one, _ in made]
-    kept = [one.over <= 0 for one, _ in made]
-    good = [held or not any(kept) for held in kept]
-    larger = [one.size / candidate.expected_bytes for one, candidate in made]  # than was expected
-    guess = Surrogate(places, len(where.settings), figures)
-    points = [(float(one.size), one.quality) for (one, _), own in zip(made, good, strict=True) if own]
     if pending:
-        believed = [where.of(one) for one in pending]
-        figures += guess.of(believed)[0].tolist()
-        points += zip([_bytes(one, places, larger, where) for one in pending], figures[len(made) :], strict=True)
-        guess = Surrogate([*places, *believed], len(where.settings), figures)
-    pool = _pool(space, [one for (one, _), own in zip(made, good, strict=True) if own], random)
+        seen.believe(pending)
+    pool = _pool(space, seen.good, random)
     if not pool:
         return None
-    asked = [where.of(one) for _, one in pool]
-    sizes = [_bytes(one, places, larger, where) for _, one in pool]
-    expected = zip(sizes, *(one.tolist() for one in guess.of(asked)), strict=True)
-    most = space.budget.max_size or max(*sizes, *(size for size, _ in points))
-    worst = BEYOND * most, min(figures)
-    gains = np.array([gain(points, one, worst) if one[0] <= most else 0.0 for one in expected])
-    if not all(kept):
-        over = Surrogate(places, len(where.settings), [max(-FAR, min(FAR, one.over)) for one, _ in made])
-        chances = np.array([NORMAL.cdf(-mean / error) for mean, error in zip(*over.of(asked), strict=True)])
-        gains = chances * gains if any(kept) else chances  # where nothing keeps the limits, what may is sought
+    gains = seen.gains([one for _, one in pool])
     ranked = (pool[place] for place in np.argsort(-gains, kind="stable"))
     return next((params for params, one in ranked if untried(one.recipe) and not hopeless(one)), None)
+
+
+class _Seen:
+    """What the recipes that were tried tell of others.
+
+    measured: those that were, each with its candidate. good: those of them that keep the limits; all where none does.
+    """
+
+    def __init__(self, space: Space, known: Sequence[Known]) -> None:
+        made = [(one, candidate) for one in known if (candidate := space.asked(one.params)) is not None]
+        self.space, self.where = space, Places(space.knobs)
+        self.measured = [(one, candidate) for one, candidate in made if one.whole]
+        self.kept = [one for one, _ in self.measured if one.over <= 0]
+        self.good = self.kept or [one for one, _ in self.measured]
+        self.points = [(float(one.size), one.quality) for one in self.good]
+        self._quality = [(self.where.of(candidate), one.quality) for one, candidate in made]
+        self._over = [(self.where.of(candidate), max(-FAR, min(FAR, one.over))) for one, candidate in self.measured]
+
+    def believe(self, pending: Sequence[Candidate]) -> None:
+        """Take what is being tried for what is expected of it."""
+        places = [self.where.of(one) for one in pending]
+        quality, over = self._guess(self._quality).of(places)[0], self._guess(self._over).of(places)[0]
+        for one, place, figure, missed in zip(pending, places, quality.tolist(), over.tolist(), strict=True):
+            if missed <= 0 or not self.kept:
+                self.points.append((self.bytes(one), figure))
+            self._quality.append((place, figure))
+            self._over.append((place, missed))
+
+    def gains(self, asked: Sequence[Candidate]) -> Floats:
+        """What the front is expected to gain by each; where nothing keeps the limits, its chance to."""
+        places, sizes = [self.where.of(one) for one in asked], [self.bytes(one) for one in asked]
+        expected = zip(sizes, *(one.tolist() for one in self._guess(self._quality).of(places)), strict=True)
+        most = self.space.budget.max_size or max(*sizes, *(size for size, _ in self.points))
+        worst = BEYOND * most, min(figure for _, figure in self._quality)
+        gains = np.array([gain(self.points, one, worst) if one[0] <= most else 0.0 for one in expected])
+        if len(self.kept) == len(self.measured):
+            return gains
+        over = zip(*self._guess(self._over).of(places), strict=True)
+        chances = np.array([NORMAL.cdf(-mean / error) for mean, error in over])
+        return chances * gains if self.kept else chances
+
+    def bytes(self, candidate: Candidate) -> float:
+        """What it is expected to take, as much more or less as the known one of its kind nearest to it took."""
+        alike = [(one, own) for one, own in self.measured if own.family == candidate.family]
+        if not alike:
+            return candidate.expected_bytes
+        place = self.where.of(candidate)
+        one, own = min(alike, key=lambda known: math.dist(self.where.of(known[1]), place))
+        return candidate.expected_bytes * one.size / own.expected_bytes
+
+    def _guess(self, figures: Sequence[tuple[Sequence[float], float]]) -> Surrogate:
+        return Surrogate([place for place, _ in figures], len(self.where.settings), [figure for _, figure in figures])
 
 
 def gain(
@@ -107,12 +142,6 @@ def _above(level: float, mean: float, error: float) -> float:
     """By how much a figure is expected to be above a level: the expected improvement (Jones et al. 1998)."""
     far = (mean - level) / error
     return error * (far * NORMAL.cdf(far) + NORMAL.pdf(far))
-
-
-def _bytes(candidate: Candidate, places: Sequence[Sequence[float]], larger: Sequence[float], where: Places) -> float:
-    """What it is expected to take, as much more or less as the known recipe nearest to it took."""
-    apart = ((np.array(places) - np.array(where.of(candidate))) ** 2).sum(-1)
-    return candidate.expected_bytes * larger[int(apart.argmin())]
 
 
 def _pool(space: Space, known: Sequence[Known], random: np.random.Generator) -> list[tuple[dict[str, Any], Candidate]]:

@@ -9,6 +9,7 @@ written down trial by trial: whoever opens it again goes on where it was.
 from __future__ import annotations
 
 import logging
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -233,14 +234,20 @@ class Exploration:
         )  # fmt: skip
 
     def _known(self, trials: Sequence[optuna.trial.FrozenTrial]) -> list[Known]:
-        """What was measured."""
-        over = [one for one in trials if one.state == TrialState.COMPLETE]
-        measured = [one for one in over if one.user_attrs.get("status") == "measured"]
-        return [
-            Known(one.user_attrs["family"], one.params, one.values[0], int(one.values[1]), told.over)
-            for one in measured
-            if one.user_attrs["family"] in self.space.knobs and (told := self.outcomes.get(one.user_attrs["key"]))
-        ]
+        """What was measured; and what was left, as if the rest of its training brought as much as that of others."""
+        own = [one for one in trials if one.user_attrs.get("family") in self.space.knobs]
+        found, rest = [], []
+        for one in own:
+            about = one.user_attrs
+            if about.get("status") == "measured" and (told := self.outcomes.get(about["key"])) is not None:
+                found.append(Known(about["family"], one.params, one.values[0], int(one.values[1]), told.over))
+                rest += [one.values[0] - about["rung"]] if "rung" in about else []
+        more = statistics.median(rest) if rest else 0.0
+        for params, about in {one.user_attrs["key"]: (one.params, one.user_attrs) for one in own}.values():
+            told = self.outcomes.get(about["key"])
+            if told is not None and told.status == "paused" and "rung" in about:
+                found.append(Known(about["family"], params, about["rung"] + more, about["bytes"], whole=False))
+        return found
 
     def _ask_for(self, params: dict[str, Any], why: str = "again") -> None:
         """Ask for these settings next, unless they are waiting to be asked for already."""

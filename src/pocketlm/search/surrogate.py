@@ -65,8 +65,8 @@ class Surrogate:
                 likely = -len(given) / 2 * math.log(variance) - float(np.log(np.diag(root)).sum()) - KEPT / 2 * far
                 if likely > best:
                     best = likely
-                    self._lengths, self._root, self._mean, self._rest, self._variance = (
-                        lengths, root, mean, rest, variance,
+                    self._lengths, self._root, self._ones, self._mean, self._rest, self._variance = (
+                        lengths, root, ones, mean, rest, variance,
                     )  # fmt: skip
 
     def _near(self, others: Floats, lengths: Sequence[float]) -> Floats:
@@ -80,7 +80,8 @@ class Surrogate:
         return found
 
     def of(self, places: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
-        """The figures expected at some places, and their standard deviations."""
+        """The figures expected at some places, and their standard deviations, with that of the mean itself."""
         seen = np.linalg.solve(self._root, self._near(np.array(places, np.float64), self._lengths))
-        left = np.maximum(1e-12, 1 - (seen**2).sum(0))
+        unsure = (1 - self._ones @ seen) ** 2 / (self._ones @ self._ones)
+        left = np.maximum(1e-12, 1 - (seen**2).sum(0) + unsure)
         return self._mean + seen.T @ self._rest, np.sqrt(self._variance * left)
