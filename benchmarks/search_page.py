@@ -1,7 +1,7 @@
 """The figures of the search as docs/search-benchmarks.md: search_page.py FOLDER.
 
-FOLDER holds what default_fit.py, search_front.py, budgets.py, advice.py and costs.py wrote, in files of these names; a
-part whose file is missing is left out.
+FOLDER holds what default_fit.py, search_front.py, search_simulated.py, budgets.py, advice.py and costs.py wrote, in
+files of these names; a part whose file is missing is left out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import advice
 import costs
 import search_front
+import search_simulated
 from low_resource_page import taken
 from tasks_page import held
 
@@ -96,6 +97,19 @@ def _peer(one: dict[str, Any] | None) -> str:
     if one and "failed" in one:
         return f"failed: {one['failed']}"
     return f"{one['accuracy']:.1%} ({format_size(one['size_bytes'])})" if one else "-"
+
+
+def simulated(found: dict[str, Any]) -> list[str]:
+    """search_simulated.py."""
+    done = found["search_simulated"]
+    return [
+        "## The same on surrogates", "", taken(done["machine"], "search_simulated.py", [done["date"]]), "",
+        "A Gaussian process of all recipes that were measured on a data set, and its noise, in the place of training: "
+        f"{done['trials']} recipes as above, with {done['seeds']} seeds, and with how many recipes chance comes to "
+        "what the search has. This is what the search was developed by; it proves nothing of its own.", "",
+        *search_simulated.table(done["cases"]).splitlines()[:-1], "",
+        f"- {search_simulated.table(done['cases']).splitlines()[-1]}.", "",
+    ]  # fmt: skip
 
 
 def budgets(found: dict[str, Any]) -> list[str]:
@@ -181,7 +195,8 @@ def default(found: dict[str, Any]) -> list[str]:
 # The bars of default_fit.py in words.
 DEFAULT = {"minutes": "30", "of_teacher": "99.8 %", "p50_ms": "1 ms", "size_bytes": "8 MB", "exit": "0"}
 PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
-    "default_fit": default, "search_front": front, "budgets": budgets, "advice": advised, "costs": grown,
+    "default_fit": default, "search_front": front, "search_simulated": simulated, "budgets": budgets,
+    "advice": advised, "costs": grown,
 }  # fmt: skip
 
 

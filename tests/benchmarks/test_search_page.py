@@ -47,6 +47,13 @@ def test_the_front_is_held_against_chance(search, word):
     assert "- 1 of 20 cases are of an earlier way of asking" in page({"search_front": done})
 
 
+def test_searches_on_surrogates_are_told():
+    case = {"search": [3.0], "random": {"12": [2.0], "18": [3.0]}}
+    done = {"machine": MACHINE, "date": "2026-01-02", "trials": 12, "seeds": 1, "cases": {"news 2MB": case}}
+    made = page({"search_simulated": done})
+    assert "news | 2MB | 1.50 | 18" in made and "- geometric mean over random: 1.50; least 1.50." in made
+
+
 def test_every_peer_that_fits_counts():
     cases = {f"banking77 {size}": searched(0.9, 0.4) for size in ("100kB", "2MB")}
     peers = {
