@@ -10,6 +10,7 @@ from pocketlm.budget import Budget
 from pocketlm.search.facts import Facts
 from pocketlm.search.moves import Known, _Seen, gain, promising
 from pocketlm.search.space import Space
+from pocketlm.search.surrogate import Surrogate
 
 WORST = (1_000, 0.5)
 SURE = 1e-9
@@ -93,14 +94,20 @@ def test_what_is_being_tried_is_not_sought_again():
     assert abs(math.log(second.expected_bytes / first.expected_bytes)) > 0.05 or second.family != first.family
 
 
-def test_what_was_left_teaches_and_is_no_part_of_the_front():
+def test_what_was_left_teaches_and_is_no_part_of_the_front(monkeypatch):
     known = [LARGE, SMALL, sized("static", 1_600_000, 0.88)]
     left = [sized("static", size, 0.3)._replace(whole=False) for size in (300_000, 600_000, 1_200_000)]
     before, after = (sum(one.family == "static" for one in moves(some)) for some in (known, [*known, *left]))
     assert before > after
-    high = [one._replace(quality=0.99) for one in left]
-    assert _Seen(SPACE, [*known, *high]).points == _Seen(SPACE, known).points
     assert moves(left) == [], "nothing was measured"
+    high = [one._replace(quality=0.99) for one in left]
+    asked = [SPACE.asked(one.params) for one in (LARGE, SMALL)]
+    assert _Seen(SPACE, [*known, *high]).points == _Seen(SPACE, known).points
+    sure = Surrogate.of
+    monkeypatch.setattr(
+        Surrogate, "of", lambda self, places: (np.full(len(places), 0.5), sure(self, places)[1] * 0 + 1e-9)
+    )
+    assert _Seen(SPACE, [*known, *left]).gains(asked) == pytest.approx(0, abs=1e-7), "as good as what was left is none"
 
 
 def test_what_is_being_tried_is_believed_to_miss_the_limits_where_that_is_likely():

@@ -8,15 +8,17 @@ from pathlib import Path
 import optuna
 import pytest
 from made_searches import BUDGET, FACTS, SPACE, World, explore, names
+from optuna.trial import TrialState
 
 from pocketlm.budget import Budget, Measurement
 from pocketlm.errors import PocketLMError, RecipeError
-from pocketlm.progress import Deadline
+from pocketlm.progress import Deadline, Silent
 from pocketlm.search.attempt import Gate, Here, attempt
 from pocketlm.search.opened import Plan
 from pocketlm.search.space import Space
 from pocketlm.search.study import SMALLER
 from pocketlm.search.trial import Trial
+from pocketlm.train.loop import Paused
 
 
 def test_rules_of_thumb_come_first_and_others_follow():
@@ -204,17 +206,44 @@ def test_a_student_goes_on_where_few_others_of_its_size_are_better():
 def test_students_that_were_left_go_on_once_they_promise_much(tmp_path, monkeypatch):
     storage = f"sqlite:///{tmp_path}/study.db"
     monkeypatch.setattr(Gate, "promising", lambda self, figure: self.always)
-    _, outcomes, made = explore(World(), Plan(trials=25, storage=storage))
+    _, outcomes, _ = explore(World(), Plan(trials=25, storage=storage))
     left = [one.recipe for one in outcomes if one.status == "paused"]
-    guessed = [one for one in made._known(made.study.get_trials()) if not one.whole]
-    assert sorted(made.space.asked(one.params).recipe.name for one in guessed) == sorted(one.name for one in left)
-    figures = {made.space.asked(one.params).recipe.name: one.quality for one in guessed}
-    assert figures == {one.name: pytest.approx(World().figure(one)) for one in left}, "a third is the whole here"
     assert left and all("third of its training" in one.why for one in outcomes if one.status == "paused")
     world = World()
     monkeypatch.setattr(Gate, "promising", lambda self, figure: True)
     explore(world, Plan(trials=1, storage=storage))
     assert {one.name for one in left} <= set(world.ran)
+
+
+class Learning(World):
+    """A third of a training leaves a tenth to be learnt."""
+
+    def __call__(self, recipe, pace):
+        if pace is not None and not pace(2, 6, self.figure(recipe) - 0.1):
+            raise Paused(self.figure(recipe) - 0.1)
+        return super().__call__(recipe, None)
+
+
+def test_what_was_left_is_expected_to_learn_as_much_more_as_others_did(monkeypatch):
+    monkeypatch.setattr(Gate, "promising", lambda self, figure: self.always)
+    _, outcomes, made = explore(Learning(), Plan(trials=25))
+    known = made._known(made.study.get_trials())
+    guessed = {made.space.asked(one.params).recipe.name: one.quality for one in known if not one.whole}
+    left = [one.recipe for one in outcomes if one.status == "paused"]
+    assert left and guessed == {one.name: pytest.approx(World().figure(one)) for one in left}
+    monkeypatch.setattr(Gate, "promising", lambda self, figure: True)
+    made.plan = Plan(trials=25)
+    made.outcomes_of(Silent(), Deadline())
+    assert all(one.whole for one in made._known(made.study.get_trials()))
+
+
+def test_a_student_that_died_before_the_study_was_told_is_not_taken_for_measured():
+    _, _, made = explore(World(), Plan(trials=8))
+    told = next(one for one in made.study.get_trials() if one.user_attrs.get("status") == "measured")
+    died = optuna.trial.create_trial(
+        state=TrialState.RUNNING, params=told.params, distributions=told.distributions, user_attrs=told.user_attrs
+    )
+    assert len(made._known([told])) == 1 and made._known([died]) == []
 
 
 @pytest.mark.parametrize("width", [1, 3])

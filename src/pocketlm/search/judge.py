@@ -39,10 +39,10 @@ class Outcome:
     def over(self) -> float:
         """By which share of a limit it misses the one that it misses most, or below 0 is within the one it nears.
 
-        That of milliseconds in tenths, rounded up: clocks differ from run to run, and a search asks by this.
+        That of milliseconds and memory in tenths, rounded up: they differ from run to run, and a search asks by this.
         """
         limits = () if self.verdict is None else self.verdict.limits
-        over = (math.ceil(10 * one.over) / 10 if one.name == "latency" else one.over for one in limits)
+        over = (math.ceil(10 * one.over) / 10 if one.name in ("latency", "memory") else one.over for one in limits)
         return max(over, default=0.0)
 
 

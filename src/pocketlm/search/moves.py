@@ -98,7 +98,7 @@ class _Seen:
         places, sizes = [self.where.of(one) for one in asked], [self.bytes(one) for one in asked]
         expected = zip(sizes, *(one.tolist() for one in self._guess(self._quality).of(places)), strict=True)
         most = self.space.budget.max_size or max(*sizes, *(size for size, _ in self.points))
-        worst = BEYOND * most, min(figure for _, figure in self._quality)
+        worst = BEYOND * most, min(one.quality for one, _ in self.measured)
         gains = np.array([gain(self.points, one, worst) if one[0] <= most else 0.0 for one in expected])
         if len(self.kept) == len(self.measured):
             return gains

@@ -235,18 +235,19 @@ class Exploration:
 
     def _known(self, trials: Sequence[optuna.trial.FrozenTrial]) -> list[Known]:
         """What was measured; and what was left, as if the rest of its training brought as much as that of others."""
-        own = [one for one in trials if one.user_attrs.get("family") in self.space.knobs]
+        over = [one for one in trials if one.state == TrialState.COMPLETE]
+        measured = [one for one in over if one.user_attrs.get("status") == "measured"]
         found, rest = [], []
-        for one in own:
-            about = one.user_attrs
-            if about.get("status") == "measured" and (told := self.outcomes.get(about["key"])) is not None:
-                found.append(Known(about["family"], one.params, one.values[0], int(one.values[1]), told.over))
-                rest += [one.values[0] - about["rung"]] if "rung" in about else []
+        for one in measured:
+            family, key = one.user_attrs["family"], one.user_attrs["key"]
+            if family in self.space.knobs and (told := self.outcomes.get(key)):
+                found.append(Known(family, one.params, one.values[0], int(one.values[1]), told.over))
+                reached = self.left[key][2] if key in self.left else one.user_attrs.get("rung")
+                rest += [] if reached is None else [one.values[0] - reached]
         more = statistics.median(rest) if rest else 0.0
-        for params, about in {one.user_attrs["key"]: (one.params, one.user_attrs) for one in own}.values():
-            told = self.outcomes.get(about["key"])
-            if told is not None and told.status == "paused" and "rung" in about:
-                found.append(Known(about["family"], params, about["rung"] + more, about["bytes"], whole=False))
+        for key, (params, size, reached) in self.left.items():
+            if self.outcomes[key].status == "paused" and (made := self.space.asked(params)) is not None:
+                found.append(Known(made.family, params, reached + more, size, whole=False))
         return found
 
     def _ask_for(self, params: dict[str, Any], why: str = "again") -> None:
