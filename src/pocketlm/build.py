@@ -317,6 +317,7 @@ def _runner(
         "max_length": job.max_length, "frozen": context.frozen, "lexicon": LEXICON_VERSION,
         "focus": job.focus, "pocketlm": __version__, "head": head,
         **({"further": FURTHER_VERSION} if context.trained else {}),
+        **({"states": True} if context.lesson.taught is not None and context.lesson.taught.hidden else {}),
     }  # fmt: skip
 
     allowed = job.budget.max_latency if job.device == "host" else None

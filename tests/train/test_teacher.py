@@ -56,3 +56,22 @@ def test_a_text_that_comes_many_times_is_asked_about_once(classroom, teacher_fol
     np.testing.assert_array_equal(logits[3], logits[6])
     assert not np.array_equal(logits[0], logits[1])
     np.testing.assert_array_equal(taught.taught.hidden[1], taught.taught.hidden[5])
+
+
+def test_hidden_states_stay_in_their_file_and_are_asked_for_again_where_it_is_gone(
+    classroom, teacher_folder, monkeypatch
+):
+    room = classroom(False)
+    teacher = prepare_teacher(room, load_pretrained(str(teacher_folder)))
+    first = taught_lesson(room, teacher, room.train, []).taught
+    (kept,) = room.work.path.glob("taught-*/hidden.npy")
+    asked = teach.ask(teacher.model, [one.text for one in room.train], hidden=True)
+    for own, other in zip(first.hidden, asked.hidden, strict=True):
+        np.testing.assert_array_equal(own, other)
+    assert sum(len(one) for one in first.hidden) == len(np.load(kept)) and not first.hidden[0].flags.owndata
+    kept.unlink()
+    again = taught_lesson(room, teacher, room.train, []).taught
+    assert kept.is_file()
+    np.testing.assert_array_equal(again.hidden[3], asked.hidden[3])
+    monkeypatch.setattr(teach, "HIDDEN_BYTES", 10)
+    assert taught_lesson(room, teacher, room.train, []).taught.hidden == (), "they are worth no such room"

@@ -32,7 +32,8 @@ from pocketlm.train.losses import Objective
 from pocketlm.train.questions import found_spans, with_threshold
 
 # Teacher states kept for hidden losses, float16; beyond this they cost more than they teach.
-HIDDEN_BYTES = 600_000_000
+HIDDEN_BYTES = 1_200_000_000
+OUTPUTS, HIDDEN = "outputs.npz", "hidden.npy"
 # Epochs of fine-tuning for fewer than so many texts: some 1,000 to 2,000 steps.
 EPOCHS = ((1_000, 20), (3_000, 10), (8_000, 5), (30_000, 6), (sys.maxsize, 3))
 
@@ -200,28 +201,34 @@ def keeps_hidden(texts: int, pieces: float, width: int) -> bool:
     return texts * pieces * width * 2 <= HIDDEN_BYTES
 
 
-def save_taught(taught: Taught, path: Path) -> None:
-    """Write a teacher's outputs to one .npz file, whole or not at all."""
+def save_taught(taught: Taught, folder: Path) -> None:
+    """Write a teacher's outputs to files in a folder, the one that tells that all are there at last."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for name, rows in taught.logits.items():
         arrays[f"logits.{name}"] = np.concatenate([np.atleast_2d(row) for row in rows])
         arrays[f"sizes.{name}"] = np.array([len(row) if row.ndim == 2 else -1 for row in rows])
     if taught.hidden:
-        arrays["hidden"] = np.concatenate(list(taught.hidden))
-        arrays["hidden.sizes"] = np.array([len(row) for row in taught.hidden])
-    partial = path.with_suffix(".partial.npz")
+        sizes = [len(row) for row in taught.hidden]
+        arrays["hidden.sizes"] = np.array(sizes)
+        shape = sum(sizes), taught.hidden[0].shape[1]
+        states = np.lib.format.open_memmap(folder / HIDDEN, "w+", np.float16, shape)  # a second copy of all is too much
+        for row, end in zip(taught.hidden, np.cumsum(sizes), strict=True):
+            states[end - len(row) : end] = row
+        states.flush()
+    partial = folder / "outputs.partial.npz"
     np.savez(partial, **arrays)  # type: ignore[arg-type]
-    os.replace(partial, path)
+    os.replace(partial, folder / OUTPUTS)
 
 
-def load_taught(path: Path) -> Taught:
-    """What `save_taught` wrote."""
-    with np.load(path, allow_pickle=False) as stored:
+def load_taught(folder: Path) -> Taught:
+    """What `save_taught` wrote; hidden states stay in their file, and are read as they are asked for."""
+    with np.load(folder / OUTPUTS, allow_pickle=False) as stored:
         names = [key.removeprefix("logits.") for key in stored if key.startswith("logits.")]
         logits = {name: _unstack(stored[f"logits.{name}"], stored[f"sizes.{name}"]) for name in names}
         hidden: Sequence[NDArray[np.float16]] = ()
-        if "hidden" in stored:
-            hidden = np.split(stored["hidden"], np.cumsum(stored["hidden.sizes"])[:-1])
+        if "hidden.sizes" in stored:
+            states = np.asarray(np.load(folder / HIDDEN, mmap_mode="r", allow_pickle=False))
+            hidden = np.split(states, np.cumsum(stored["hidden.sizes"])[:-1])
     return Taught(logits, hidden)
 
 

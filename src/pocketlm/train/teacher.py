@@ -26,6 +26,8 @@ from pocketlm.train.lesson import Lesson, Taught, lesson, unlabelled_labels
 from pocketlm.train.loop import History, gains_from_bf16
 from pocketlm.train.neighbours import neighbours
 from pocketlm.train.teach import (
+    HIDDEN,
+    OUTPUTS,
     ask,
     judge,
     keeps_hidden,
@@ -202,24 +204,30 @@ def taught_lesson(room: Classroom, teacher: Teacher, examples: Sequence[Example]
     if room.frozen:
         return whole
     distinct = list(dict.fromkeys(whole.texts))  # rows of rare sources come many times
-    step = room.work.step("taught", {"teacher": teacher.key, "distinct": digest(distinct), "version": VERSION})
-    path = step.folder / "outputs.npz"
-    if step.result is None or not path.is_file():
+    module, hidden = teacher.model.module, False
+    if isinstance(module, EncoderModule):
+        width = int(module.backbone.config.hidden_size)
+        hidden = keeps_hidden(len(distinct), _mean_pieces(teacher.model, distinct), width)
+    key = {
+        "teacher": teacher.key,
+        "distinct": digest(distinct),
+        "version": VERSION,
+        **({"hidden": True} if hidden else {}),
+    }
+    step = room.work.step("taught", key)
+    files = [step.folder / OUTPUTS, *([step.folder / HIDDEN] if hidden else [])]
+    if step.result is None or not all(path.is_file() for path in files):
         room.progress.stage(f"asking the teacher about {len(distinct):,} texts")
-        module, hidden = teacher.model.module, False
-        if isinstance(module, EncoderModule):
-            width = int(module.backbone.config.hidden_size)
-            hidden = keeps_hidden(len(distinct), _mean_pieces(teacher.model, distinct), width)
         autocast = gains_from_bf16()
         if room.helpers is not None:
             taught = room.helpers.ask(teacher.model, distinct, hidden, autocast)
         else:
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
                 taught = ask(teacher.model, distinct, hidden=hidden, progress=room.progress)
-        save_taught(taught, path)
+        save_taught(taught, step.folder)
         step.finish({"texts": len(distinct), "hidden": hidden})
     places = {text: place for place, text in enumerate(distinct)}
-    return whole.with_teacher(load_taught(path).at([places[text] for text in whole.texts]))
+    return whole.with_teacher(load_taught(step.folder).at([places[text] for text in whole.texts]))
 
 
 def _fits(model: TaskModel, text: Text) -> bool:
