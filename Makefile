@@ -87,7 +87,7 @@ bench-tasks: $(VENV)/dev
 	$(BIN)/python benchmarks/tasks_page.py $(RESULTS)
 
 # make bench-search DATA=folder MODELS=folder: a fit by default, what the search finds beside chance and rules of thumb, how budgets end, the
-# studies that advice knows, and what a fit costs, in docs/search-benchmarks.md; days, and all go on where they stopped
+# studies that advice knows, and what a fit costs, in docs/search-benchmarks.md; days, and all but the surrogates go on where they stopped
 bench-search: $(VENV)/dev
 	$(PIP) -e '.[bench]'
 	$(BIN)/python benchmarks/default_fit.py --data "$(DATA)" --out $(RESULTS)/default_fit.json

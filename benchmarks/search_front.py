@@ -218,16 +218,16 @@ def _answer(peer: Callable[[Lot], Said | None], lot: Lot, sender: Connection) ->
 def over_random(runs: dict[str, Any], *, timed: bool = False) -> float:
     """The search's volume to that of chance, of medians over seeds."""
     found = volumes(runs, timed=timed)
-    return _ratio(median(found, "search"), median(found, "random"))
+    return ratio(median(found, "search"), median(found, "random"))
 
 
 def over_rules(runs: dict[str, Any]) -> float:
     """The search's median volume to that of the rules of thumb alone."""
     found = volumes(runs, timed=False)
-    return _ratio(median(found, "search"), found["rules"])
+    return ratio(median(found, "search"), found["rules"])
 
 
-def _ratio(search: float, other: float) -> float:
+def ratio(search: float, other: float) -> float:
     """Of two volumes; 0 where neither is any."""
     return search / other if other else math.inf if search else 0.0
 

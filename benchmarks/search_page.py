@@ -105,8 +105,9 @@ def simulated(found: dict[str, Any]) -> list[str]:
     return [
         "## The same on surrogates", "", taken(done["machine"], "search_simulated.py", [done["date"]]), "",
         "A Gaussian process of all recipes that were measured on a data set, and its noise, in the place of training: "
-        f"{done['trials']} recipes as above, with {done['seeds']} seeds, and with how many recipes chance comes to "
-        "what the search has. This is what the search was developed by; it proves nothing of its own.", "",
+        f"{done['trials']} recipes as above, with {done['seeds']} seeds, and with how many recipes at most "
+        "chance comes to what the search has. This is what the search was developed by; it proves nothing of its "
+        "own.", "",
         *search_simulated.table(done["cases"]).splitlines()[:-1], "",
         f"- {search_simulated.table(done['cases']).splitlines()[-1]}.", "",
     ]  # fmt: skip

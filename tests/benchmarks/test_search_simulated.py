@@ -46,11 +46,26 @@ def test_as_many_recipes_are_tried_and_dev_tells_shares_of_its_rows(who):
     assert simulated.searched(Larger(), FACTS, 100, "200kB", who, 1, 8) != found or who == "search"
 
 
+def test_the_facts_of_a_job_are_those_that_advice_is_given_by():
+    facts, rows = simulated.facts_of({"job": "smart-home:eu"}, 0.25)
+    assert facts.effort == 0.25 and facts.tagging and facts.texts > 2 * rows > 200
+
+
+def test_chance_gets_more_recipes_until_it_is_as_good(monkeypatch):
+    monkeypatch.setattr(simulated, "TIMES", (1, 2, 4))
+    given = SimpleNamespace(seeds=2)
+    found = simulated.simulated(Larger(), FACTS, 100, "200kB", (0.5, -math.log(200_000), -0.1), given, 6)
+    assert len(found["search"]) == 2 and next(iter(found["random"])) == "6" and all(found["search"])
+    last = np.median(list(found["random"].values())[-1])
+    assert last >= np.median(found["search"]) or list(found["random"]) == ["6", "12", "24"]
+
+
 def test_a_search_is_worth_recipes_of_chance():
     one = {"search": [2.0, 3.0, 9.0], "random": {"12": [1.0, 2.0, 9.0], "18": [3.0, 3.0, 3.0]}}
     assert simulated.over_random(one) == 1.5 and simulated.worth(one) == "18"
     other = {"search": [4.0], "random": {"12": [1.0], "24": [3.0]}}
     assert simulated.worth(other) == "more than 24"
+    assert simulated.over_random({"search": [0.0], "random": {"12": [0.0]}}) == 0
     lines = simulated.table({"news 2MB": one, "bank 8MB": other}).splitlines()
     assert lines[2:] == ["news | 2MB | 1.50 | 18", "bank | 8MB | 4.00 | more than 24",
                          "geometric mean over random: 2.45; least 1.50"]  # fmt: skip
