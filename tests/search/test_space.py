@@ -295,9 +295,11 @@ def test_a_proposal_of_most_of_its_teacher_sees_each_of_very_many_texts_once(lim
         for size in (own.size, 1_500_000):
             made = space.asked({**space.params(own), "allocated/size": size})
             epochs[made.recipe.steps[0].layers] = made.recipe.steps[1].epochs
+            assert made.recipe.steps[0].dropout == 0, "no text is read often"
     assert epochs == {"0:12x1536 3:12x1536 5:12x1536": 1, "0:2x64": 2}
-    pinned = Space(facts, Budget.parse(limit), ["distill.epochs=5"])
-    assert {one.recipe.steps[1].epochs for one in pinned.starts if one.family == "allocated"} == {5}
+    for given, told in (("distill.epochs=5", (5, 0.1)), ("small-transformer.dropout=0.2", (1, 0.2))):
+        starts = [one for one in Space(facts, Budget.parse(limit), [given]).starts if one.family == "allocated"]
+        assert (starts[-1].recipe.steps[1].epochs, starts[-1].recipe.steps[0].dropout) == told
 
 
 def test_what_no_student_can_be_is_refused():

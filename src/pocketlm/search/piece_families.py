@@ -26,7 +26,8 @@ from pocketlm.students.transformer import SmallTransformer
 STATIC_TEXTS, STATIC_VECTOR_TEXTS, STATIC_VECTOR_BATCH = 300_000, 500_000, 256
 ENCODER_TEXTS, ENCODER_VECTOR_TEXTS, ENCODER_VECTOR_BATCH = 290_000, 120_000, 64
 # A proposal begins as a part of its fine-tuned teacher; one of at least this share of it has learnt most before.
-ALLOCATED_TEXTS, MOST_OF_IT = 150_000, 0.4
+# One that reads each text so many times at most has nothing to learn by heart, and dropout would only blur it.
+ALLOCATED_TEXTS, MOST_OF_IT, SELDOM = 150_000, 0.4, 2
 # Of transformers that differ in size alone the largest that is fast enough is tried.
 LADDER = "transformer"
 # A reader has nearly all of its teacher and less to learn, which a higher rate would undo.
@@ -225,6 +226,8 @@ def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | 
     most = _share(student, facts) >= MOST_OF_IT
     epochs = facts.epochs_within(ALLOCATED_TEXTS) if most else facts.epochs(ALLOCATED_TEXTS)
     taught = replace(steps[1], epochs=facts.pinned.get("distill.epochs", epochs))
+    if taught.epochs <= SELDOM:
+        student = replace(student, dropout=facts.pinned.get("small-transformer.dropout", 0.0))
     heads, units = (sum(one) for one in zip(*student.sizes, strict=True))
     name = f"transformer allocated {found.depth} layers, {heads} heads, {units:,} units, rank {found.rank}"
     around = FRAME + GRAPH + facts.labels * (facts.width + 18)
