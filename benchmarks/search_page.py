@@ -108,8 +108,8 @@ def simulated(found: dict[str, Any]) -> list[str]:
         f"{done['trials']} recipes as above, with {done['seeds']} seeds, and with how many recipes at most "
         "chance comes to what the search has. This is what the search was developed by; it proves nothing of its "
         "own.", "",
-        *search_simulated.table(done["cases"]).splitlines()[:-1], "",
-        f"- {search_simulated.table(done['cases']).splitlines()[-1]}.", "",
+        *search_simulated.table(done["cases"]).splitlines(), "",
+        f"- {search_simulated.summed_up(done['cases'])}.", "",
     ]  # fmt: skip
 
 

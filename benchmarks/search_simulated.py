@@ -218,10 +218,14 @@ def table(done: dict[str, Any]) -> str:
     for key, one in done.items():
         case, size = key.rsplit(" ", 1)
         lines.append(f"{case} | {size} | {over_random(one):.2f} | {worth(one)}")
-    ratios = [over_random(one) for one in done.values() if over_random(one)]
-    if ratios:
-        lines.append(f"geometric mean over random: {statistics.geometric_mean(ratios):.2f}; least {min(ratios):.2f}")
     return "\n".join(lines)
+
+
+def summed_up(done: dict[str, Any]) -> str:
+    """All cases in a line."""
+    ratios = [over_random(one) for one in done.values()]
+    mean = statistics.geometric_mean(ratios) if min(ratios, default=0.0) > 0 else 0.0
+    return f"geometric mean over random: {mean:.2f}; least {min(ratios, default=0.0):.2f}"
 
 
 def main() -> None:
@@ -258,12 +262,9 @@ def main() -> None:
             worst = worst_of(one["runs"])
             found = simulated(surrogate, facts, rows, size, worst, given, fronts["trials"])
             done["cases"][f"{case} {size}"] = found
-            print(
-                f"{case} {size}: {over_random(found):.2f} of chance, as {worth(found)} of its recipes at most",
-                flush=True,
-            )
+            print(f"{case} {size}: {over_random(found):.2f} of chance", flush=True)
     keep(done, given.out)
-    print(table(done["cases"]))
+    print(f"{table(done['cases'])}\n{summed_up(done['cases'])}")
 
 
 if __name__ == "__main__":

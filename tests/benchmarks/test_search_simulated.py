@@ -66,6 +66,8 @@ def test_a_search_is_worth_recipes_of_chance():
     other = {"search": [4.0], "random": {"12": [1.0], "24": [3.0]}}
     assert simulated.worth(other) == "more than 24"
     assert simulated.over_random({"search": [0.0], "random": {"12": [0.0]}}) == 0
-    lines = simulated.table({"news 2MB": one, "bank 8MB": other}).splitlines()
-    assert lines[2:] == ["news | 2MB | 1.50 | 18", "bank | 8MB | 4.00 | more than 24",
-                         "geometric mean over random: 2.45; least 1.50"]  # fmt: skip
+    done = {"news 2MB": one, "bank 8MB": other}
+    assert simulated.table(done).splitlines()[2:] == ["news | 2MB | 1.50 | 18", "bank | 8MB | 4.00 | more than 24"]
+    assert simulated.summed_up(done) == "geometric mean over random: 2.45; least 1.50"
+    lost = {**done, "news 8MB": {"search": [0.0], "random": {"12": [1.0]}}}
+    assert simulated.summed_up(lost) == "geometric mean over random: 0.00; least 0.00", "it is not left out"

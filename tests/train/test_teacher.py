@@ -70,6 +70,17 @@ def test_hidden_states_stay_in_their_file_and_are_asked_for_again_where_it_is_go
         np.testing.assert_array_equal(own, other)
     assert sum(len(one) for one in first.hidden) == len(np.load(kept)) and not first.hidden[0].flags.owndata
     kept.unlink()
+    begin = np.lib.format.open_memmap
+
+    def begun(*given):
+        begin(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr("numpy.lib.format.open_memmap", begun)
+        with pytest.raises(KeyboardInterrupt):
+            taught_lesson(room, teacher, room.train, [])
+    assert not kept.exists(), "what is half written is not taken for whole"
     again = taught_lesson(room, teacher, room.train, []).taught
     assert kept.is_file()
     np.testing.assert_array_equal(again.hidden[3], asked.hidden[3])

@@ -202,7 +202,7 @@ def keeps_hidden(texts: int, pieces: float, width: int) -> bool:
 
 
 def save_taught(taught: Taught, folder: Path) -> None:
-    """Write a teacher's outputs to files in a folder, the one that tells that all are there at last."""
+    """Write a teacher's outputs to files in a folder, each whole or not at all."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for name, rows in taught.logits.items():
         arrays[f"logits.{name}"] = np.concatenate([np.atleast_2d(row) for row in rows])
@@ -211,10 +211,12 @@ def save_taught(taught: Taught, folder: Path) -> None:
         sizes = [len(row) for row in taught.hidden]
         arrays["hidden.sizes"] = np.array(sizes)
         shape = sum(sizes), taught.hidden[0].shape[1]
-        states = np.lib.format.open_memmap(folder / HIDDEN, "w+", np.float16, shape)  # a second copy of all is too much
+        written = folder / "hidden.partial.npy"
+        states = np.lib.format.open_memmap(written, "w+", np.float16, shape)  # a second copy of all is too much
         for row, end in zip(taught.hidden, np.cumsum(sizes), strict=True):
             states[end - len(row) : end] = row
         states.flush()
+        os.replace(written, folder / HIDDEN)
     partial = folder / "outputs.partial.npz"
     np.savez(partial, **arrays)  # type: ignore[arg-type]
     os.replace(partial, folder / OUTPUTS)
