@@ -9,10 +9,11 @@ from pocketlm.budget import Budget
 from pocketlm.measure.calibrate import described
 from pocketlm.measure.device import Device
 from pocketlm.progress import Deadline
-from pocketlm.search.allocator import LARGEST, NEAR, ROOM, allocator, around_layers
+from pocketlm.search.allocator import LARGEST, NEAR, ROOM, allocator, around_layers, limits_of
 from pocketlm.search.facts import Facts
+from pocketlm.search.piece_families import LITERAL_BYTES, LITERAL_ROWS, LITERAL_SHARE
 from pocketlm.search.space import Space, fast_enough
-from pocketlm.search.work import TextSize, work_of
+from pocketlm.search.work import TextSize, linear_work, work_of
 from pocketlm.students.allocation import BITS, Layer, Sensitivity
 
 FACTS = Facts(10_000, 77, False, 2_500, 384, 6, 12, 1536, single=True, taught=True, encoder=True)
@@ -38,7 +39,7 @@ def test_when_time_is_up_nothing_is_proposed(monkeypatch):
 
 
 def whole(found):
-    return found.milliseconds + around_layers(FACTS, HOST, TEXT)
+    return found.milliseconds + around_layers(FACTS, HOST, TEXT, 0.5)
 
 
 def test_a_student_that_takes_longer_than_expected_makes_all_proposals_smaller(monkeypatch):
@@ -69,6 +70,36 @@ def test_proposals_become_smaller_until_one_is_fast_enough(monkeypatch):
 
     assert proposals(monkeypatch, ("20MB", f"{limit}ms"), timed)(20_000_000, BITS) is not None
     assert len(asked) == 3 and asked[1] > LARGEST * limit >= asked[2]
+
+
+@pytest.mark.parametrize("size", ["1MB", "2MB", "20MB"])
+def test_linear_ngrams_stand_beside_a_proposal_where_texts_have_one_label(size, monkeypatch):
+    facts, budget = replace(FACTS, allocator=proposals(monkeypatch, (size, None))), Budget.parse(size)
+    (both,) = [one for one in Space(facts, budget).starts if one.family == "allocated"]
+    names = [step.name for step in both.recipe.steps]
+    assert names[2:] == ["beside-ngrams", "solve", "prune-rows", "solve", "weigh", "quantize"]
+    assert both.expected_bytes <= budget.max_size and "beside linear n-grams" in both.recipe.name
+    rows, bits = both.recipe.steps[4].rows, both.recipe.steps[-1].bits
+    own = rows * (0.95 * 77 * bits / 8 + 3.1) + 16 * 77
+    assert own <= LITERAL_SHARE * budget.max_size and rows <= max(LITERAL_ROWS, LITERAL_BYTES / (77 * bits / 8))
+    tagged = replace(facts, single=False)
+    (alone,) = [one for one in Space(tagged, budget).starts if one.family == "allocated"]
+    assert [step.name for step in alone.recipe.steps] == ["small-transformer", "distill", "quantize"]
+    little = Budget.parse("700kB")
+    (small,) = [one for one in Space(facts, little).starts if one.family == "allocated"]
+    assert len(small.recipe.steps) == 3, "where both have no room the part of the teacher has it all"
+    pinned = Space(facts, budget, ("prune-rows.rows=200", "search.family=allocated")).starts
+    assert pinned[0].recipe.steps[4].rows == 200
+
+
+def test_ngrams_beside_a_proposal_take_their_part_of_the_time(monkeypatch):
+    long = TextSize(words=300, grams=20, cut=400, pieces=64)
+    alone, both = (
+        limits_of(replace(FACTS, single=single, words=300.0), None, 5.0, HOST, long).milliseconds
+        for single in (False, True)
+    )
+    read = linear_work(48, FACTS, long)
+    assert alone - both == pytest.approx(HOST.milliseconds(read) - HOST.milliseconds({"call": 1.0}))
 
 
 @pytest.mark.parametrize("budget", [("20MB", None), ("1MB", "50ms")])

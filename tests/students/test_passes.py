@@ -30,6 +30,7 @@ SETTINGS = {
     "beside-ngrams": {"buckets": 2**12},
     "prune-rows": {"rows": 40},
     "solve": {"penalties": (0.1, 1.0)},
+    "weigh": {"encoder": (0.5, 1.0), "ngrams": (0.5,)},
     "quantize": {"bits": 4, "epochs": 1},
 }
 STUDENTS = ["hashed-ngrams", "static-embeddings", "small-convnet", "small-transformer"]
@@ -65,6 +66,8 @@ LINEAR = {"buckets": 2**12, "width": 0, "hidden": False, "min_texts": 1, "dropou
 def before(step, context):
     if step.name in ("imitate", "beside-ngrams"):
         return make("small-transformer")(None, context)
+    if step.name == "weigh":
+        return make("beside-ngrams")(make("small-transformer")(None, context), context)
     if step.name == "solve":
         return HashedNgrams(**LINEAR)(None, context)
     return None if step.name in STUDENTS else HashedNgrams(**SETTINGS["hashed-ngrams"])(None, context)
@@ -77,7 +80,7 @@ def test_every_pass_is_in_this_suite():
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_the_same_twice_finite_and_right_shapes(name, context, labelled, taught):
     step = make(name)
-    context = {"solve": labelled, "beside-ngrams": taught}.get(name, context)  # which tag no words
+    context = {"solve": labelled, "beside-ngrams": taught, "weigh": taught}.get(name, context)  # which tag no words
     said = []
     for _ in range(2):
         model = step(before(step, context), context)

@@ -11,7 +11,8 @@ from pocketlm.measure.device import Device
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.facts import Allocator, Facts
 from pocketlm.search.family import A_PIECE, FRAME, GRAPH
-from pocketlm.search.work import ATTENTION_NODES, NODES, TextSize
+from pocketlm.search.piece_families import literal_steps
+from pocketlm.search.work import ATTENTION_NODES, NODES, TextSize, linear_work
 from pocketlm.students.allocation import Allocation, Limits, Sensitivity, allocate, sensitivity
 from pocketlm.students.pieces import Pieces
 from pocketlm.students.transformer import SmallTransformer
@@ -61,12 +62,13 @@ def allocator(
         limit = budget.max_latency
         if timed is None or device is None or limit is None:
             return 1.0
-        around = around_layers(facts, device, text)
+        around = around_layers(facts, device, text, budget.max_latency)
+        beside = literal_steps(budget.max_latency, facts)[:2] if facts.literal else ()
         return _slower(
             limit,
             lambda latency: proposal(budget.max_size, latency, bits),
             lambda found: found.milliseconds + around,
-            lambda found: timed(Recipe((SmallTransformer(layers=found.layers, rank=found.rank, pieces=facts.pieces),))),
+            lambda found: timed(Recipe((_cut(found, facts), *beside))),
         )
 
     @cache
@@ -74,6 +76,11 @@ def allocator(
         return proposal(size, None if budget.max_latency is None else budget.max_latency / slowness(bits), bits)
 
     return propose
+
+
+def _cut(found: Allocation, facts: Facts) -> SmallTransformer:
+    """The student that a proposal is, with all pieces."""
+    return SmallTransformer(layers=found.layers, rank=found.rank, pieces=facts.pieces)
 
 
 def _slower(
@@ -98,11 +105,13 @@ def _slower(
     return times
 
 
-def around_layers(facts: Facts, device: Device, text: TextSize) -> float:
-    """Milliseconds of a text that no layer takes."""
-    return device.milliseconds(
-        {"call": 1.0, "piece": text.cut, "node": float(NODES), "int8": facts.labels * facts.width}
-    )
+def around_layers(facts: Facts, device: Device, text: TextSize, latency: float | None) -> float:
+    """Milliseconds of a text that no layer takes, those of n-grams beside them included. latency: as is allowed."""
+    work = {"call": 1.0, "piece": text.cut, "node": float(NODES), "int8": float(facts.labels * facts.width)}
+    if facts.literal:
+        read = literal_steps(latency, facts)[0].max_words
+        work = {**linear_work(min(text.words, read), facts, text), **work}
+    return device.milliseconds(work)
 
 
 def limits_of(facts: Facts, size: int | None, latency: float | None, device: Device | None, text: TextSize) -> Limits:
@@ -115,7 +124,7 @@ def limits_of(facts: Facts, size: int | None, latency: float | None, device: Dev
         work = {"int8": weights * pieces, "streamed": weights, "float32": attended, "node": nodes}
         return device.milliseconds(work)
 
-    left = max(1e-6, ROOM * latency - around_layers(facts, device, text))
+    left = max(1e-6, ROOM * latency - around_layers(facts, device, text, latency))
     return Limits(
         size, left, facts.pieces, A_PIECE, cost(0, nodes=ATTENTION_NODES), cost(4 * width * head, 2 * pieces**2 * head),
         cost(2 * width), cost(width),

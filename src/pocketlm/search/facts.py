@@ -60,6 +60,11 @@ class Facts:
     effort: float = 1.0
     graph_room: int | None = None
 
+    @property
+    def literal(self) -> bool:
+        """Whether linear n-grams may stand beside a part of the teacher: where every output is one label of several."""
+        return self.single and self.taught and self.encoder
+
     @classmethod
     def of(cls, context: FitContext, pieces: int, effort: float = 1.0) -> Facts:
         """The facts of a job."""

@@ -10,7 +10,7 @@ from pocketlm.budget import Budget
 from pocketlm.knobs import Knob, Whole
 from pocketlm.search.facts import Facts
 from pocketlm.search.family import A_PIECE, FRAME, GRAPH, Family, Filled, Start, Steps, unheard
-from pocketlm.search.ngram_families import LINEAR_WEIGHTS, heads_bytes, words_knob
+from pocketlm.search.ngram_families import A_PLACE, LEAST_ROWS, LINEAR_WEIGHTS, READ, heads_bytes, words_knob
 from pocketlm.students.allocation import BITS
 from pocketlm.students.beside import BesideNgrams
 from pocketlm.students.convnet import SmallConvnet
@@ -21,6 +21,7 @@ from pocketlm.students.quantize import Quantize
 from pocketlm.students.solve import Solve
 from pocketlm.students.static import StaticEmbeddings
 from pocketlm.students.transformer import SmallTransformer
+from pocketlm.students.weigh import Weigh
 
 # Texts a student sees in all, epochs times rows; and one that gives vectors, in batches of so many.
 STATIC_TEXTS, STATIC_VECTOR_TEXTS, STATIC_VECTOR_BATCH = 300_000, 500_000, 256
@@ -35,6 +36,9 @@ READER_TEXTS = 100_000
 READING_RATE = 2e-4
 # Softer shares teach which label is like which; of two places of a text none is like the other.
 READING_TEMPERATURE = 2.0
+# Beside a proposal linear n-grams take this share of the bytes allowed, at most so many rows of them, or bytes where
+# these are more rows: of Banking77's 9,000 texts more rows say nothing more.
+LITERAL_SHARE, LITERAL_ROWS, LITERAL_BYTES = 0.2, 10_000, 400_000
 # Texts that a student of vectors sees in all, buckets of the n-grams beside it, their share of the bytes allowed, and
 # what they take where many are allowed.
 IMITATED_TEXTS = 120_000
@@ -197,7 +201,10 @@ PROPOSED = (1_500_000, 5_000_000)
 
 
 def _allocated_starts(facts: Facts, budget: Budget) -> list[Start]:
-    """What one sensitivity pass over the teacher proposes for the bytes and the time allowed."""
+    """What one sensitivity pass over the teacher proposes for the bytes and the time allowed.
+
+    With linear n-grams beside it where these have room.
+    """
     if facts.allocator is None:
         return []
     pinned = facts.pinned.get("quantize.bits")
@@ -206,8 +213,41 @@ def _allocated_starts(facts: Facts, budget: Budget) -> list[Start]:
         found = facts.allocator(size, BITS if pinned is None else (pinned,))
         if found is not None:
             *steps, stored = _encoder(SmallTransformer(), facts, facts.epochs(ALLOCATED_TEXTS))
-            made.append(Start((*steps, replace(stored, bits=found.bits)), size, ladder))
+            stored = replace(stored, bits=found.bits)
+            both = *steps, *literal_steps(budget.max_latency, facts), stored
+            beside = facts.literal and _allocated_filled(both, facts, size)
+            made.append(Start(both if beside else (*steps, stored), size, ladder))
     return made
+
+
+def literal_steps(latency: float | None, facts: Facts) -> Steps:
+    """Linear n-grams beside a part of the teacher, which learn the labels by themselves; latency: as is allowed.
+
+    Of long texts they read as little as may be where time is short, which the encoder makes better use of.
+    """
+    read = READ[0] if latency is not None and facts.words > READ[0] else READ[-1]
+    solve = Solve(heads=False)
+    again = replace(solve, rarities=(), leads=())
+    return BesideNgrams(BESIDE_BUCKETS, max_words=read), solve, PruneRows(), again, Weigh()
+
+
+def _row_bytes(facts: Facts, bits: int) -> float:
+    """What a row of linear n-grams takes: a weight a label, and its place."""
+    return 0.95 * facts.labels * bits / 8 + A_PLACE
+
+
+def _with_rows(beside: Steps, rows: int, facts: Facts) -> Steps:
+    """N-grams beside an encoder, pruned to so many rows of as many as can be solved for."""
+    most = min(beside[0].buckets, LINEAR_WEIGHTS // facts.labels)
+    begun = facts.pinned.get("beside-ngrams.rows", max(rows, most))
+    return replace(beside[0], rows=begun), beside[1], replace(beside[2], rows=rows), *beside[3:]
+
+
+def _literal_rows(facts: Facts, size: int | None, bits: int) -> int:
+    """Rows of the n-grams beside a proposal of so many bytes."""
+    most = max(LITERAL_BYTES, LITERAL_ROWS * _row_bytes(facts, bits))
+    own = most if size is None else min(most, LITERAL_SHARE * size)
+    return int(facts.pinned.get("prune-rows.rows", (own - 16 * facts.labels) / _row_bytes(facts, bits)))
 
 
 def _share(student: SmallTransformer, facts: Facts) -> float:
@@ -218,27 +258,35 @@ def _share(student: SmallTransformer, facts: Facts) -> float:
 
 
 def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
-    found = None if facts.allocator is None else facts.allocator(size, (steps[-1].bits,))
+    student, taught, *beside, stored = steps
+    rows = _literal_rows(facts, size, stored.bits) if beside else 0
+    own = round(rows * _row_bytes(facts, stored.bits) + 16 * facts.labels) if beside else 0
+    if facts.allocator is None or (beside and rows < LEAST_ROWS):
+        return None
+    found = facts.allocator(None if size is None else size - own, (stored.bits,))
     if found is None:
         return None
     pieces = min(facts.pieces, facts.pinned.get("small-transformer.pieces", facts.pieces))
-    student = replace(steps[0], layers=found.layers, rank=found.rank, pieces=pieces)
+    student = replace(student, layers=found.layers, rank=found.rank, pieces=pieces)
     most = _share(student, facts) >= MOST_OF_IT
     epochs = facts.epochs_within(ALLOCATED_TEXTS) if most else facts.epochs(ALLOCATED_TEXTS)
-    taught = replace(steps[1], epochs=facts.pinned.get("distill.epochs", epochs))
+    taught = replace(taught, epochs=facts.pinned.get("distill.epochs", epochs))
     if taught.epochs <= SELDOM:
         student = replace(student, dropout=facts.pinned.get("small-transformer.dropout", 0.0))
     heads, units = (sum(one) for one in zip(*student.sizes, strict=True))
     name = f"transformer allocated {found.depth} layers, {heads} heads, {units:,} units, rank {found.rank}"
     around = FRAME + GRAPH + facts.labels * (facts.width + 18)
     name += f", {found.bits} bit" if found.bits < 8 else ""
-    return Filled((student, taught, *steps[2:]), around + found.bytes, name)
+    if beside:
+        name += f" beside linear n-grams ≤ {rows:,}"
+        beside = [*_with_rows(tuple(beside), rows, facts)]
+    return Filled((student, taught, *beside, stored), around + found.bytes + own, name)
 
 
 def _allocated_knobs(facts: Facts) -> Mapping[str, Knob | None]:
     chosen = ("depth", "heads", "ffn", "rank")
     own: dict[str, Knob | None] = {f"small-transformer.{name}": None for name in chosen}
-    return {**own, **_untaught(facts)}
+    return {**own, **_untaught(facts), "solve.words": None, "beside-ngrams.max_words": words_knob(facts)}
 
 
 def _convnet_knobs(facts: Facts) -> Mapping[str, Knob | None]:
@@ -263,25 +311,16 @@ def _stack(student: SmallTransformer, facts: Facts) -> Steps:
 
 
 def _stack_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
-    student, taught, beside, solve, pruned, again, stored = steps
+    student, taught, *beside, stored = steps
     own = BESIDE_BYTES if size is None else min(BESIDE_BYTES, round(BESIDE_SHARE * size))
-    a_row = 0.95 * facts.labels + 3.1
+    a_row = _row_bytes(facts, 8)
     pinned = facts.pinned.get("prune-rows.rows")
     own = own if pinned is None else round(pinned * a_row + facts.labels * 16)
     inner = _transformer_filled((student, stored), facts, None if size is None else size - own)
     if inner is None:
         return None
-    rows = pinned or max(64, int((own - facts.labels * 16) / a_row))
-    most = min(beside.buckets, LINEAR_WEIGHTS // facts.labels)
-    filled = (
-        inner.steps[0],
-        taught,
-        replace(beside, rows=facts.pinned.get("beside-ngrams.rows", max(rows, most))),
-        solve,
-        replace(pruned, rows=rows),
-        again,
-        stored,
-    )
+    rows = pinned or max(LEAST_ROWS, int((own - facts.labels * 16) / a_row))
+    filled = inner.steps[0], taught, *_with_rows(tuple(beside), rows, facts), stored
     return Filled(filled, inner.expected_bytes + own, f"{inner.name} beside linear n-grams ≤ {rows:,}")
 
 
@@ -292,6 +331,7 @@ def _stack_knobs(facts: Facts) -> Mapping[str, Knob | None]:
 
 CUT = (SmallTransformer, Distill, Quantize)
 BESIDE = (SmallTransformer, Imitate, BesideNgrams, Solve, PruneRows, Quantize)
+ALLOTTED = (SmallTransformer, Distill, BesideNgrams, Solve, PruneRows, Weigh, Quantize)
 # Of these a proposal has its own.
 PROPOSAL = frozenset(f"small-transformer.{name}" for name in ("depth", "heads", "ffn", "rank", "layers", "width"))
 STATIC = Family(
@@ -301,6 +341,6 @@ STATIC = Family(
 CONVNET = Family("convnet", _convnet_starts, _convnet_filled, _convnet_knobs, 1, (SmallConvnet, Distill, Quantize))
 TRANSFORMER = Family("transformer", _transformer_starts, _transformer_filled, _transformer_knobs, 2, CUT)
 ALLOCATED = Family(
-    "allocated", _allocated_starts, _allocated_filled, _allocated_knobs, 3, CUT, chosen=PROPOSAL
+    "allocated", _allocated_starts, _allocated_filled, _allocated_knobs, 3, ALLOTTED, chosen=PROPOSAL
 )  # fmt: skip
 STACK = Family("stack", _stack_starts, _stack_filled, _stack_knobs, 2, BESIDE)

@@ -72,8 +72,12 @@ def work_of(recipe: Recipe, facts: Facts, text: TextSize) -> dict[str, float]:
     beside = next((step for step in recipe.steps if isinstance(step, BesideNgrams)), None)
     if beside is None:
         return found
-    linear = _bag(HashedNgrams(width=0, hidden=False), text.words, text.grams, facts)
-    return _sum((found, linear)) | {"call": 1.0}
+    return _sum((found, linear_work(min(text.words, beside.max_words), facts, text))) | {"call": 1.0}
+
+
+def linear_work(words: float, facts: Facts, text: TextSize) -> dict[str, float]:
+    """What linear n-grams of so many words of a text cost."""
+    return _bag(HashedNgrams(width=0, hidden=False), words, text.grams, facts)
 
 
 def _bag(student: HashedNgrams, words: float, grams: float, facts: Facts) -> dict[str, float]:

@@ -1,8 +1,12 @@
-"""Put linear n-grams beside an encoder: what texts literally say, beside what they mean."""
+"""Put linear n-grams beside an encoder: what texts literally say, beside what they mean.
+
+Solved together they learn the labels from what the encoder sees and the n-grams (`solve`); or the n-grams are solved
+alone and both are weighed (`solve` with heads=False, then `weigh`), as with an encoder that has learnt its heads.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from pocketlm.errors import RecipeError
@@ -12,13 +16,15 @@ from pocketlm.model.task_model import TaskModel
 from pocketlm.model.transformer import SmallEncoder
 from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.train.context import FitContext
+from pocketlm.train.lesson import with_labels
 
 
 @dataclass(frozen=True)
 class BesideNgrams:
     """The encoder and hashed n-grams whose logits are added; `solve` finds what both say.
 
-    buckets: a power of two. rows: at most so many of them, the ones in most texts. max_words: read of a long text.
+    buckets: a power of two. rows: at most so many of them, the ones in most texts that have labels: others teach
+    n-grams nothing. max_words: read of a long text.
     """
 
     name: ClassVar[str] = "beside-ngrams"
@@ -38,4 +44,5 @@ class BesideNgrams:
         """The stack of both. Raises RecipeError where the model is no encoder."""
         if model is None or not isinstance(model.module, SmallEncoder):
             raise RecipeError("beside-ngrams stands beside an encoder; put it after imitate or distill")
-        return stack(model, self._ngrams()(None, context))
+        own = replace(context, lesson=with_labels(context.lesson, context.outputs))
+        return stack(model, self._ngrams()(None, own))

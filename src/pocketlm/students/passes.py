@@ -34,6 +34,7 @@ STUDENT_PASSES = Table(
         "beside-ngrams": "pocketlm.students.beside:BesideNgrams",
         "distill": "pocketlm.students.distill:Distill",
         "solve": "pocketlm.students.solve:Solve",
+        "weigh": "pocketlm.students.weigh:Weigh",
         "prune-rows": "pocketlm.students.prune_rows:PruneRows",
         "quantize": "pocketlm.students.quantize:Quantize",
     },

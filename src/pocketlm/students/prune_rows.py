@@ -22,6 +22,7 @@ from pocketlm.model.stack import StackModule, unstack
 from pocketlm.model.task_model import TaskModel
 from pocketlm.runtime.inputs import BagInputs
 from pocketlm.train.context import FitContext
+from pocketlm.train.lesson import Lesson, with_labels
 
 
 def row_energy(table: Tensor, reads: Tensor) -> Tensor:
@@ -70,7 +71,9 @@ class PruneRows:
         module, inputs = bag.module, bag.inputs
         if len(module.table) <= self.rows:
             return model
-        reads = torch.from_numpy(_reads(inputs, context, len(module.table)))
+        # beside an encoder n-grams have learnt from texts with labels alone
+        read = context.lesson if bag is model else with_labels(context.lesson, context.outputs)
+        reads = torch.from_numpy(_reads(inputs, read, len(module.table)))
         score = CRITERIA[self.criterion](module.stored_table().detach(), reads)
         kept = torch.sort(score.topk(self.rows).indices).values
         assert inputs.lookup is not None
@@ -82,10 +85,10 @@ class PruneRows:
         return model
 
 
-def _reads(inputs: BagInputs, context: FitContext, rows: int) -> np.ndarray:
-    """Sum of squared weights each row is read with, over texts and words of the training texts."""
+def _reads(inputs: BagInputs, read: Lesson, rows: int) -> np.ndarray:
+    """Sum of squared weights each row is read with, over texts and words of these texts."""
     total = np.zeros(rows, np.float32)
-    for one in inputs.encode(context.lesson.texts):
+    for one in inputs.encode(read.texts):
         np.add.at(total, one.arrays[0], one.arrays[1] ** 2)
         if inputs.tagging:
             np.add.at(total, one.arrays[2], one.arrays[3] ** 2)

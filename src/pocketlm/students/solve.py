@@ -53,7 +53,8 @@ class Solve:
     words: so many of the lesson's, which with its texts teach n-grams what they mean to the teacher as it was
     pretrained (`students.lexicon`); 0 for none, and a stack has none. shares: of a stack,
     or with words, mean squared lengths of the vectors where that of n-grams is 1; the one is taken that says dev's
-    labels best, since what was learnt from is seen better than other texts. A stack's encoder stays as it is.
+    labels best, since what was learnt from is seen better than other texts. A stack's encoder stays as it is but for
+    its heads. heads: whether they are solved, too; else n-grams are solved as if they stood alone (see `weigh`).
     """
 
     name: ClassVar[str] = "solve"
@@ -64,6 +65,7 @@ class Solve:
     leads: tuple[int, ...] = (0, 16, 32)
     words: int = knob(0, Choice((0, 20_000)))
     shares: tuple[float, ...] = (0.03, 0.1, 0.3)
+    heads: bool = True
 
     def __post_init__(self) -> None:
         if not self.shares or min(self.shares) <= 0:
@@ -100,9 +102,9 @@ class Solve:
         rows, labels, weights = rows[first], {name: own[first] for name, own in labels.items()}, np.sqrt(counts)
         given = [rarity(rows) ** np.float32(power) for power in self.rarities] or [module.importance.numpy()]
         sight: _Sight | _Meaning | None = None
-        if encoder is not None:
+        if encoder is not None and self.heads:
             sight = _Sight.of(encoder, [texts[place] for place in first])
-        elif self.words:
+        elif self.words and encoder is None:
             sight = _Meaning.of(bag, rows, self.words, context)
         vectors = np.zeros((len(first), 0), np.float32) if sight is None else sight.vectors
         few = rows.shape[0] <= MOST_ROWS

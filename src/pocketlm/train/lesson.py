@@ -127,6 +127,12 @@ def have_labels(given: Lesson, outputs: Sequence[Output]) -> NDArray[np.bool_]:
     return found
 
 
+def with_labels(given: Lesson, outputs: Sequence[Output]) -> Lesson:
+    """The texts that have every label; all where none has."""
+    told = np.flatnonzero(have_labels(given, outputs))
+    return given.at(told.tolist()) if 0 < len(told) < len(given) else given
+
+
 def unlabelled_labels(texts: int, output: Output) -> list[NDArray[np.float32] | NDArray[np.int64] | int]:
     """The labels of so many texts without any."""
     nothing = np.zeros(0, np.int64) if output.kind == "span" else _number(Example(""), output)
