@@ -59,8 +59,8 @@ ABOUT = {
     "(Shen et al. 2018)",
     "convnet": "a few convolutions over word pieces: word order, at a fraction of a transformer's time (Kim 2014)",
     "transformer": "some layers of the teacher, or those of its heads and units that matter most, distilled, with "
-    "linear n-grams beside these where texts have one label: the most quality where bytes and time allow (Turc et al. 2019; "
-    "Jiao et al. 2020; Kurtic et al. 2023; Wolpert 1992)",
+    "linear n-grams beside these where texts have one label: the most quality where bytes and time allow (Turc et al. "
+    "2019; Jiao et al. 2020; Kurtic et al. 2023; Wolpert 1992)",
     "stack": "a small encoder that sees as the teacher does, and n-grams beside it, solved together: for few rows and "
     "much text without labels (Reimers and Gurevych 2020)",
 }

@@ -228,7 +228,12 @@ def literal_steps(latency: float | None, facts: Facts) -> Steps:
     read = READ[0] if latency is not None and facts.words > READ[0] else READ[-1]
     solve = Solve(heads=False)
     again = replace(solve, rarities=(), leads=())
-    return BesideNgrams(BESIDE_BUCKETS, max_words=read), solve, PruneRows(), again, Weigh()
+    return BesideNgrams(BESIDE_BUCKETS, _most_rows(facts), read), solve, PruneRows(), again, Weigh()
+
+
+def _most_rows(facts: Facts) -> int:
+    """As many rows as can be solved for."""
+    return min(BESIDE_BUCKETS, LINEAR_WEIGHTS // facts.labels)
 
 
 def _row_bytes(facts: Facts, bits: int) -> float:
@@ -238,8 +243,7 @@ def _row_bytes(facts: Facts, bits: int) -> float:
 
 def _with_rows(beside: Steps, rows: int, facts: Facts) -> Steps:
     """N-grams beside an encoder, pruned to so many rows of as many as can be solved for."""
-    most = min(beside[0].buckets, LINEAR_WEIGHTS // facts.labels)
-    begun = facts.pinned.get("beside-ngrams.rows", max(rows, most))
+    begun = facts.pinned.get("beside-ngrams.rows", max(rows, _most_rows(facts)))
     return replace(beside[0], rows=begun), beside[1], replace(beside[2], rows=rows), *beside[3:]
 
 

@@ -17,6 +17,7 @@ from pocketlm.search.forecast import Forecast
 from pocketlm.search.runner import Runner
 from pocketlm.students.beside import BesideNgrams
 from pocketlm.students.solve import Solve
+from pocketlm.students.transformer import SmallTransformer
 from pocketlm.units import format_size
 
 # So many times that an expectation is over what is allowed, it cannot be wrong about it.
@@ -49,8 +50,11 @@ def untrained(run: Runner, forecast: Forecast) -> Timed:
 
 def _parts(recipe: Recipe) -> tuple[Any, list[BesideNgrams], int]:
     """What of a recipe its untrained student depends on: the student, n-grams beside it, and words that these read."""
+    student: Any = recipe.steps[0]
+    if isinstance(student, SmallTransformer):
+        student = replace(student, dropout=0.0)
     leads = [max((0, *step.leads)) for step in recipe.steps if isinstance(step, Solve)]
-    return recipe.steps[0], [step for step in recipe.steps if isinstance(step, BesideNgrams)][:1], max((0, *leads[:1]))
+    return student, [step for step in recipe.steps if isinstance(step, BesideNgrams)][:1], max((0, *leads[:1]))
 
 
 def slowness(budget: Budget, forecast: Forecast | None, timed: Timed | None) -> Callable[[Recipe, float], str]:
