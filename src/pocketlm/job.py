@@ -17,6 +17,9 @@ from pocketlm.units import parse_duration, parse_share
 PIECES_READ = {"question-answering": 384, "translation": 256, "generation": 256, "": 64}
 # Variants of each text that the teacher labels. Contexts are long: the same time is better spent on them as they are.
 VARIANTS = {"question-answering": 0, "": 8}
+# Of more texts than these, variants included, each row has fewer variants, but one: a teacher takes long to ask, and
+# many rows are various themselves.
+VARIED = 65_000
 # Ways to teach with few labelled rows, beside plain fine-tuning (train.few_shot), in the order they are tried.
 FEW_SHOT = ("frozen", "contrastive", "self-training")
 
@@ -146,10 +149,12 @@ class Job:
         if not self.output.endswith(".pocket"):
             raise RecipeError(f"the output {self.output!r} must end in .pocket")
 
-    def for_task(self, task: str) -> Job:
-        """The job with what suits the task where it says nothing."""
+    def for_task(self, task: str, rows: int = 0) -> Job:
+        """The job with what suits the task where it says nothing. rows: to train on."""
         length = PIECES_READ.get(task, PIECES_READ[""]) if self.max_length is None else self.max_length
-        variants = VARIANTS.get(task, VARIANTS[""]) if self.variants is None else self.variants
+        variants = self.variants
+        if variants is None:
+            variants = min(VARIANTS.get(task, VARIANTS[""]), max(1, VARIED // max(1, rows) - 1))
         return replace(self, max_length=length, variants=variants)
 
     @property

@@ -59,6 +59,13 @@ def test_pieces_read_are_those_of_the_task_or_of_the_job(task, read):
     assert Job("x", max_length=99).for_task(task).max_length == 99
 
 
+@pytest.mark.parametrize(("rows", "variants"), [(100, 8), (7_000, 8), (9_002, 6), (30_000, 1), (1_000_000, 1)])
+def test_of_many_rows_fewer_variants_are_made(rows, variants):
+    assert Job("x").for_task("classification", rows).variants == variants
+    assert Job("x", variants=3).for_task("classification", rows).variants == 3
+    assert Job("x").for_task("question-answering", rows).variants == 0
+
+
 def test_texts_in_another_language_than_is_said_are_noted(tmp_path):
     rows = [f"{row['text']},{row['intent']}" for row in smart_home("de").splits["train"] if "," not in row["text"]]
     path = tmp_path / "rows.csv"

@@ -26,9 +26,10 @@ from pocketlm.students.weigh import Weigh
 # Texts a student sees in all, epochs times rows; and one that gives vectors, in batches of so many.
 STATIC_TEXTS, STATIC_VECTOR_TEXTS, STATIC_VECTOR_BATCH = 300_000, 500_000, 256
 ENCODER_TEXTS, ENCODER_VECTOR_TEXTS, ENCODER_VECTOR_BATCH = 290_000, 120_000, 64
-# A proposal begins as a part of its fine-tuned teacher; one of at least this share of it has learnt most before.
-# One that reads each text so many times at most has nothing to learn by heart, and dropout would only blur it.
-ALLOCATED_TEXTS, MOST_OF_IT, SELDOM = 150_000, 0.4, 2
+# A proposal begins as a part of its fine-tuned teacher; one of at least this share of it has learnt most before, and
+# sees fewer texts. One that reads each so many times at most has nothing to learn by heart, and dropout would only
+# blur it.
+ALLOCATED_TEXTS, MOST_OF_IT, LEARNT_TEXTS, SELDOM = 150_000, 0.4, 100_000, 2
 # Of transformers that differ in size alone the largest that is fast enough is tried.
 LADDER = "transformer"
 # A reader has nearly all of its teacher and less to learn, which a higher rate would undo.
@@ -273,7 +274,7 @@ def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | 
     pieces = min(facts.pieces, facts.pinned.get("small-transformer.pieces", facts.pieces))
     student = replace(student, layers=found.layers, rank=found.rank, pieces=pieces)
     most = _share(student, facts) >= MOST_OF_IT
-    epochs = facts.epochs_within(ALLOCATED_TEXTS) if most else facts.epochs(ALLOCATED_TEXTS)
+    epochs = facts.epochs_within(LEARNT_TEXTS) if most else facts.epochs(ALLOCATED_TEXTS)
     taught = replace(taught, epochs=facts.pinned.get("distill.epochs", epochs))
     if taught.epochs <= SELDOM:
         student = replace(student, dropout=facts.pinned.get("small-transformer.dropout", 0.0))
