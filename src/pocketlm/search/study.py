@@ -40,7 +40,7 @@ optuna.logging.disable_default_handler()
 # Recipes that are tried around the rules of thumb where nobody says how many, and texts that all of them together may
 # read an epoch: of more texts each takes minutes, and fewer are tried, or none. For each of them dev has so many rows
 # at least: of many that few rows judge one seems better by chance.
-AROUND, AROUND_TEXTS, AROUND_DEV = 6, 60_000, 40
+AROUND, AROUND_TEXTS, AROUND_DEV = 6, 50_000, 40
 # What a trial is marked with that is a move from what is known.
 MOVED = "moved"
 # Why what is larger is not tried where only a floor was asked for.
