@@ -29,7 +29,7 @@ ENCODER_TEXTS, ENCODER_VECTOR_TEXTS, ENCODER_VECTOR_BATCH = 290_000, 120_000, 64
 # A proposal begins as a part of its fine-tuned teacher; one of at least this share of it has learnt most before, and
 # sees fewer texts. One that reads each so many times at most has nothing to learn by heart, and dropout would only
 # blur it.
-ALLOCATED_TEXTS, MOST_OF_IT, LEARNT_TEXTS, SELDOM = 150_000, 0.4, 100_000, 2
+ALLOCATED_TEXTS, MUCH_OF_IT, LEARNT_TEXTS, SELDOM = 150_000, 0.25, 120_000, 2
 # Of transformers that differ in size alone the largest that is fast enough is tried.
 LADDER = "transformer"
 # A reader has nearly all of its teacher and less to learn, which a higher rate would undo.
@@ -273,8 +273,8 @@ def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | 
         return None
     pieces = min(facts.pieces, facts.pinned.get("small-transformer.pieces", facts.pieces))
     student = replace(student, layers=found.layers, rank=found.rank, pieces=pieces)
-    most = _share(student, facts) >= MOST_OF_IT
-    epochs = facts.epochs_within(LEARNT_TEXTS) if most else facts.epochs(ALLOCATED_TEXTS)
+    much = _share(student, facts) >= MUCH_OF_IT
+    epochs = facts.epochs_within(LEARNT_TEXTS) if much else facts.epochs(ALLOCATED_TEXTS)
     taught = replace(taught, epochs=facts.pinned.get("distill.epochs", epochs))
     if taught.epochs <= SELDOM:
         student = replace(student, dropout=facts.pinned.get("small-transformer.dropout", 0.0))
