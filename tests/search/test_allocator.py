@@ -90,6 +90,8 @@ def test_linear_ngrams_stand_beside_a_proposal_where_texts_have_one_label(size, 
     assert len(small.recipe.steps) == 3, "where both have no room the part of the teacher has it all"
     pinned = Space(facts, budget, ("prune-rows.rows=200", "search.family=allocated")).starts
     assert pinned[0].recipe.steps[4].rows == 200
+    worded = Space(facts, budget, ("solve.words=20000", "search.family=allocated")).starts
+    assert worded[0].recipe.steps[3] == both.recipe.steps[3], "what words mean is of n-grams that stand alone"
 
 
 def test_ngrams_beside_a_proposal_take_their_part_of_the_time(monkeypatch):

@@ -106,5 +106,7 @@ def test_it_weighs_nothing_else(context, taught):
         Weigh()(taught, context)
     with pytest.raises(ValueError, match="ngrams holds weights above 0"):
         Weigh(ngrams=(0.0,))
+    with pytest.raises(ValueError, match="words teach n-grams that stand alone"):
+        Solve(words=10, heads=False)
     with pytest.raises(ValueError, match="encoder holds weights above 0"):
         Weigh(encoder=())

@@ -85,9 +85,9 @@ def _linear_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | Non
     student, solve, pruned, _again, stored = steps
     size = LARGEST_LINEAR if size is None else size
     rest = FRAME + facts.labels * (facts.labels + 16)
-    a_row = 0.95 * facts.labels * stored.bits / 8 + A_PLACE
-    rows = facts.pinned.get("prune-rows.rows", max(64, int((size * 0.97 - rest) / a_row)))
-    most = min(student.buckets, LINEAR_WEIGHTS // facts.labels)
+    a_row = linear_row(facts, stored.bits)
+    rows = facts.pinned.get("prune-rows.rows", max(LEAST_ROWS, int((size * 0.97 - rest) / a_row)))
+    most = solvable_rows(student.buckets, facts)
     filled = (
         replace(student, rows=facts.pinned.get("hashed-ngrams.rows", max(rows, most))), solve,
         replace(pruned, rows=rows), replace(solve, rarities=(), leads=()), stored,
@@ -96,6 +96,16 @@ def _linear_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | Non
     name += f", {student.max_words} words read" if student.max_words < READ[-1] else ""
     expected = round(rows * a_row + rest)
     return Filled(filled, expected if "prune-rows.rows" in facts.pinned else min(expected, size), name)
+
+
+def linear_row(facts: Facts, bits: int) -> float:
+    """Bytes of a row of linear n-grams: a weight a label, and its place."""
+    return 0.95 * facts.labels * bits / 8 + A_PLACE
+
+
+def solvable_rows(buckets: int, facts: Facts) -> int:
+    """As many rows of so many buckets as can be solved for."""
+    return min(buckets, LINEAR_WEIGHTS // facts.labels)
 
 
 def _linear_knobs(facts: Facts) -> Mapping[str, Knob | None]:

@@ -10,7 +10,7 @@ from pocketlm.budget import Budget
 from pocketlm.knobs import Knob, Whole
 from pocketlm.search.facts import Facts
 from pocketlm.search.family import A_PIECE, FRAME, GRAPH, Family, Filled, Start, Steps, unheard
-from pocketlm.search.ngram_families import A_PLACE, LEAST_ROWS, LINEAR_WEIGHTS, READ, heads_bytes, words_knob
+from pocketlm.search.ngram_families import LEAST_ROWS, READ, heads_bytes, linear_row, solvable_rows, words_knob
 from pocketlm.students.allocation import BITS
 from pocketlm.students.beside import BesideNgrams
 from pocketlm.students.convnet import SmallConvnet
@@ -229,30 +229,20 @@ def literal_steps(latency: float | None, facts: Facts) -> Steps:
     read = READ[0] if latency is not None and facts.words > READ[0] else READ[-1]
     solve = Solve(heads=False)
     again = replace(solve, rarities=(), leads=())
-    return BesideNgrams(BESIDE_BUCKETS, _most_rows(facts), read), solve, PruneRows(), again, Weigh()
-
-
-def _most_rows(facts: Facts) -> int:
-    """As many rows as can be solved for."""
-    return min(BESIDE_BUCKETS, LINEAR_WEIGHTS // facts.labels)
-
-
-def _row_bytes(facts: Facts, bits: int) -> float:
-    """What a row of linear n-grams takes: a weight a label, and its place."""
-    return 0.95 * facts.labels * bits / 8 + A_PLACE
+    return BesideNgrams(BESIDE_BUCKETS, solvable_rows(BESIDE_BUCKETS, facts), read), solve, PruneRows(), again, Weigh()
 
 
 def _with_rows(beside: Steps, rows: int, facts: Facts) -> Steps:
     """N-grams beside an encoder, pruned to so many rows of as many as can be solved for."""
-    begun = facts.pinned.get("beside-ngrams.rows", max(rows, _most_rows(facts)))
+    begun = facts.pinned.get("beside-ngrams.rows", max(rows, solvable_rows(beside[0].buckets, facts)))
     return replace(beside[0], rows=begun), beside[1], replace(beside[2], rows=rows), *beside[3:]
 
 
 def _literal_rows(facts: Facts, size: int | None, bits: int) -> int:
     """Rows of the n-grams beside a proposal of so many bytes."""
-    most = max(LITERAL_BYTES, LITERAL_ROWS * _row_bytes(facts, bits))
+    most = max(LITERAL_BYTES, LITERAL_ROWS * linear_row(facts, bits))
     own = most if size is None else min(most, LITERAL_SHARE * size)
-    return int(facts.pinned.get("prune-rows.rows", (own - 16 * facts.labels) / _row_bytes(facts, bits)))
+    return int(facts.pinned.get("prune-rows.rows", (own - 16 * facts.labels) / linear_row(facts, bits)))
 
 
 def _share(student: SmallTransformer, facts: Facts) -> float:
@@ -265,7 +255,7 @@ def _share(student: SmallTransformer, facts: Facts) -> float:
 def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
     student, taught, *beside, stored = steps
     rows = _literal_rows(facts, size, stored.bits) if beside else 0
-    own = round(rows * _row_bytes(facts, stored.bits) + 16 * facts.labels) if beside else 0
+    own = round(rows * linear_row(facts, stored.bits) + 16 * facts.labels) if beside else 0
     if facts.allocator is None or (beside and rows < LEAST_ROWS):
         return None
     found = facts.allocator(None if size is None else size - own, (stored.bits,))
@@ -318,7 +308,7 @@ def _stack(student: SmallTransformer, facts: Facts) -> Steps:
 def _stack_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
     student, taught, *beside, stored = steps
     own = BESIDE_BYTES if size is None else min(BESIDE_BYTES, round(BESIDE_SHARE * size))
-    a_row = _row_bytes(facts, 8)
+    a_row = linear_row(facts, 8)
     pinned = facts.pinned.get("prune-rows.rows")
     own = own if pinned is None else round(pinned * a_row + facts.labels * 16)
     inner = _transformer_filled((student, stored), facts, None if size is None else size - own)
@@ -346,6 +336,7 @@ STATIC = Family(
 CONVNET = Family("convnet", _convnet_starts, _convnet_filled, _convnet_knobs, 1, (SmallConvnet, Distill, Quantize))
 TRANSFORMER = Family("transformer", _transformer_starts, _transformer_filled, _transformer_knobs, 2, CUT)
 ALLOCATED = Family(
-    "allocated", _allocated_starts, _allocated_filled, _allocated_knobs, 3, ALLOTTED, chosen=PROPOSAL
+    "allocated", _allocated_starts, _allocated_filled, _allocated_knobs, 3, ALLOTTED, chosen=PROPOSAL,
+    without=frozenset(("solve.words", "solve.heads")),
 )  # fmt: skip
 STACK = Family("stack", _stack_starts, _stack_filled, _stack_knobs, 2, BESIDE)

@@ -76,6 +76,8 @@ class Solve:
             raise ValueError("balances holds at least one exponent, such as 0")
         if self.words < 0:
             raise ValueError(f"words is a number of words, at least 0, got {self.words}")
+        if self.words and not self.heads:
+            raise ValueError("words teach n-grams that stand alone: beside an encoder that keeps its heads it is 0")
         if any(lead < 0 for lead in self.leads):
             raise ValueError(f"leads are numbers of words, at least 0, got {self.leads}")
 
@@ -104,7 +106,7 @@ class Solve:
         sight: _Sight | _Meaning | None = None
         if encoder is not None and self.heads:
             sight = _Sight.of(encoder, [texts[place] for place in first])
-        elif self.words and encoder is None:
+        elif self.words:
             sight = _Meaning.of(bag, rows, self.words, context)
         vectors = np.zeros((len(first), 0), np.float32) if sight is None else sight.vectors
         few = rows.shape[0] <= MOST_ROWS
