@@ -53,7 +53,7 @@ try:
     from pocketlm.students.pieces import student_pieces
     from pocketlm.train.context import FitContext
     from pocketlm.train.embedder import prepare_embedder, with_teachers_pairs
-    from pocketlm.train.few_shot import FROZEN
+    from pocketlm.train.few_shot import DECISIVE_ROWS, FROZEN
     from pocketlm.train.frozen import SEEN_VERSION, Seen
     from pocketlm.train.keras_teacher import is_keras
     from pocketlm.train.lesson import join, lesson
@@ -245,6 +245,7 @@ def _search(
     device = there or (forecast.here if forecast is not None else None)
     timed = None if forecast is None else untrained(run, forecast)
     room = None if forecast is None else forecast.room(judged.allowed.max_memory)
+    facts = replace(facts, decisive=not prepared.zero_shot and len(prepared.dev) >= DECISIVE_ROWS)
     facts = replace(facts, allocator=allocator(context, pieces, facts, budget, device, text, timed), graph_room=room)
     space = Space(facts, budget, job.set)
 

@@ -45,8 +45,9 @@ class Job:
     for what can be resumed (default: beside the output). variants: unlabelled variants a training text, labelled by the
     teacher. refit: train the chosen recipe again on train and dev rows before the test rows are read. max_length:
     pieces read of a text, of each side of a pair to translate, of a question and its context at once, or of a window of
-    text to model. Without variants and max_length these are what suits the task. focus: pieces read of a question and a
-    longer context in all, for answers in less time. keep_best: write the nearest miss too. force: replace files.
+    text to model. Without variants and max_length these are what suits the task and its rows. focus: pieces read of a
+    question and a longer context in all, for answers in less time. keep_best: write the nearest miss too. force:
+    replace files.
     augment: methods by name whose rows are added to training, "auto" for those whose gain on held-out rows is sure, or
     "none". language: the rows', where a method needs to know it. few_shot: ways by name that the teacher is trained by
     beside plain fine-tuning, "auto" for those that may help so few rows, or "none"; dev chooses. abstain: the largest

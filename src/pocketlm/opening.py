@@ -35,7 +35,7 @@ def with_data(job: Job, progress: Progress) -> tuple[Job, Prepared]:
         prepared.about["notes"].append(grave)
         progress.stage(grave)
     _check_unsure(job, prepared.outputs)
-    return job.for_task(prepared.task.name, len(prepared.train)), prepared
+    return job.for_task(prepared.task.name, prepared.rows_learnt), prepared
 
 
 def _check_unsure(job: Job, outputs: tuple[Output, ...]) -> None:

@@ -88,6 +88,13 @@ def test_linear_ngrams_stand_beside_a_proposal_where_texts_have_one_label(size, 
     little = Budget.parse("700kB")
     (small,) = [one for one in Space(facts, little).starts if one.family == "allocated"]
     assert len(small.recipe.steps) == 3, "where both have no room the part of the teacher has it all"
+    space = Space(facts, budget)
+    asked = space.asked({**space.params(both), "allocated/size": 700_000})
+    assert len(asked.recipe.steps) == 3, "so has it where the search asks for so few bytes"
+    assert asked.expected_bytes <= 700_000
+    few = replace(facts, decisive=False)
+    (alone,) = [one for one in Space(few, budget).starts if one.family == "allocated"]
+    assert len(alone.recipe.steps) == 3, "some dev rows cannot say what each is worth"
     pinned = Space(facts, budget, ("prune-rows.rows=200", "search.family=allocated")).starts
     assert pinned[0].recipe.steps[4].rows == 200
     worded = Space(facts, budget, ("solve.words=20000", "search.family=allocated")).starts

@@ -302,6 +302,12 @@ def test_a_proposal_of_most_of_its_teacher_sees_each_of_very_many_texts_once(lim
         assert (starts[-1].recipe.steps[1].epochs, starts[-1].recipe.steps[0].dropout) == told
 
 
+def test_heads_that_are_not_solved_are_set_for_no_family_that_solves_them():
+    usual, narrowed = (Space(TAUGHT, Budget.parse("2MB"), given).starts for given in ((), ("solve.heads=false",)))
+    assert {"linear", "stack"} <= {one.family for one in usual}
+    assert [one.recipe for one in narrowed] == [one.recipe for one in usual]
+
+
 def test_what_no_student_can_be_is_refused():
     with pytest.raises(RecipeError, match="small-transformer.depth: no student that is tried here"):
         Space(replace(TAUGHT, layers=4), Budget(), ["small-transformer.depth=12", "search.family=transformer"])

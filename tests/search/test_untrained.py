@@ -12,8 +12,10 @@ from pocketlm.runtime.inputs import BagInputs
 from pocketlm.runtime.ngrams import Ngrams
 from pocketlm.search.family import Candidate
 from pocketlm.search.untrained import DOUBT, HOPELESS, hopelessness, slowness, untrained
+from pocketlm.students.beside import BesideNgrams
 from pocketlm.students.distill import Distill
 from pocketlm.students.ngrams import HashedNgrams
+from pocketlm.students.prune_rows import PruneRows
 from pocketlm.students.solve import Solve
 from pocketlm.students.transformer import SmallTransformer
 
@@ -49,6 +51,22 @@ def test_what_an_untrained_student_takes_is_remembered(clock):
     assert untrained(run, HERE)(recipe()) == 0.5, "by a search that goes on, too"
     assert timed(recipe(width=32)) == 1.0 and timed(recipe(leads=(0, 16, 8))) == 1.5
     assert made == [0, 0, 16], "the most words that it may come to read"
+
+
+def test_ngrams_beside_an_encoder_are_timed_with_the_rows_they_will_keep(clock, monkeypatch):
+    run, _ = clock
+    begun = []
+
+    def beside(self, model, context):
+        begun.append(self.rows)
+        return model
+
+    monkeypatch.setattr(SmallTransformer, "__call__", HashedNgrams.__call__)
+    monkeypatch.setattr(BesideNgrams, "__call__", beside)
+    steps = SmallTransformer(), BesideNgrams(rows=30_000), Solve(), PruneRows(5_000), Solve()
+    untrained(run, HERE)(Recipe(steps))
+    untrained(run, HERE)(Recipe(steps[:2]))
+    assert begun == [5_000, 30_000]
 
 
 def test_only_what_may_be_fast_enough_is_timed(clock):

@@ -16,7 +16,7 @@ from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.prune_rows import PruneRows
 from pocketlm.students.quantize import Quantize
 from pocketlm.students.solve import Solve, features, labelled, rarity, sharpness, unit_rows
-from pocketlm.train.lesson import lesson
+from pocketlm.train.lesson import join, lesson
 from pocketlm.train.teach import ask
 
 LINEAR = {"buckets": 2**12, "width": 0, "hidden": False, "min_texts": 1, "dropout": 0.0}
@@ -43,6 +43,26 @@ def test_many_rows_come_to_what_few_rows_come_to(context, monkeypatch):
     many = step(HashedNgrams(**LINEAR)(None, context), context)
     cosine = torch.nn.functional.cosine_similarity(few.module.table.flatten(), many.module.table.flatten(), dim=0)
     assert cosine > 0.999
+
+
+def test_scores_are_as_sure_as_of_texts_that_none_of_them_learnt_from(context, monkeypatch):
+    monkeypatch.setattr(solve, "MOST_ROWS", 1)
+    step, prior, rng = Solve(penalties=(0.03,), rarities=(1.0,), balances=(0.0,)), 0.5, np.random.default_rng(0)
+    # of labels that texts do not tell, only those learnt by heart are known
+    labels = {"label": rng.permutation(context.lesson.labels["label"]).tolist()}
+    told = rng.permutation(len(context.dev))
+    dev = [replace(one, labels=context.dev[at].labels) for one, at in zip(context.dev, told, strict=True)]
+    context = replace(context, lesson=replace(context.lesson, labels=labels), dev=dev)
+    more = join(context.lesson, lesson(dev, context.outputs))
+
+    def sure(given):
+        bias = step(HashedNgrams(**LINEAR)(None, given), given).module.heads["label"].bias.detach().numpy()
+        share = np.bincount(given.lesson.labels["label"], minlength=len(bias)) / len(given.lesson)
+        return float(np.median(bias / (prior * share)))
+
+    first, again = sure(context), sure(replace(context, lesson=more, searched=context))
+    assert again == pytest.approx(first, rel=0.25), "dev's texts are new to what says how sure the scores are"
+    assert sure(replace(context, lesson=more)) > 1.5 * again, "and seem easy to what has learnt from them"
 
 
 def test_rows_that_repeat_weigh_more_and_are_held_out_together(context):

@@ -58,9 +58,9 @@ ABOUT = {
     "static": "the teacher's word pieces without their context: microseconds, and words of like meaning are alike "
     "(Shen et al. 2018)",
     "convnet": "a few convolutions over word pieces: word order, at a fraction of a transformer's time (Kim 2014)",
-    "transformer": "some layers of the teacher, or those of its heads and units that matter most, distilled, with "
-    "linear n-grams beside these where texts have one label: the most quality where bytes and time allow (Turc et al. "
-    "2019; Jiao et al. 2020; Kurtic et al. 2023; Wolpert 1992)",
+    "transformer": "some layers of the teacher, or those of its heads and units that matter most, distilled: the most "
+    "quality where bytes and time allow (Turc et al. 2019; Jiao et al. 2020; Kurtic et al. 2023); in a search "
+    "these have linear n-grams beside them where texts have one label (Wolpert 1992)",
     "stack": "a small encoder that sees as the teacher does, and n-grams beside it, solved together: for few rows and "
     "much text without labels (Reimers and Gurevych 2020)",
 }

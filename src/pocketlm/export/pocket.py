@@ -181,9 +181,11 @@ def untrained_latency(model: TaskModel, context: FitContext) -> float:
     outputs = model.spec.outputs
     encoder, bag = unstack(model) if isinstance(model.module, StackModule) else (model, None)
     bag = model if isinstance(model.module, BagModule) else bag
+    if bag is not None:
+        bag = replace(bag, spec=replace(bag.spec, bits={"table": 8, "linear": 8}))
     counted = None if bag is None else BagModel(*bag_members(bag), outputs)
     runnable: RunnableModel
-    if counted is not None and bag is model:
+    if counted is not None and not isinstance(model.module, StackModule):
         runnable = counted
     else:
         data = to_bytes(dynamic_int8(store_tables(trace(encoder), 8)))

@@ -11,7 +11,7 @@ from pocketlm.measure.device import Device
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.facts import Allocator, Facts
 from pocketlm.search.family import A_PIECE, FRAME, GRAPH
-from pocketlm.search.piece_families import literal_steps
+from pocketlm.search.piece_families import literal_filled, literal_steps
 from pocketlm.search.work import ATTENTION_NODES, NODES, TextSize, linear_work
 from pocketlm.students.allocation import Allocation, Limits, Sensitivity, allocate, sensitivity
 from pocketlm.students.pieces import Pieces
@@ -63,7 +63,7 @@ def allocator(
         if timed is None or device is None or limit is None:
             return 1.0
         around = around_layers(facts, device, text, budget.max_latency)
-        beside = literal_steps(budget.max_latency, facts)[:2] if facts.literal else ()
+        beside = literal_filled(limit, facts, budget.max_size, max(bits)) if facts.literal else ()
         return _slower(
             limit,
             lambda latency: proposal(budget.max_size, latency, bits),

@@ -35,7 +35,7 @@ class Facts:
     pinned: settings that have one value, "pass.setting", where the job says so. allocator: says what a student of so
     many bytes, with embeddings of one of these bits, keeps of the teacher, see `search.allocator`; None where that
     cannot be said. graph_room: bytes that the memory allowed leaves for a graph's file; None for any. effort: how much
-    training students get, 1 being the usual.
+    training students get, 1 being the usual. decisive: whether dev has rows enough, of what is judged, to weigh by.
     """
 
     texts: int
@@ -59,11 +59,15 @@ class Facts:
     pinned: Mapping[str, Any] = field(default_factory=dict)
     effort: float = 1.0
     graph_room: int | None = None
+    decisive: bool = True
 
     @property
     def literal(self) -> bool:
-        """Whether linear n-grams may stand beside a part of the teacher: where every output is one label of several."""
-        return self.single and self.taught and self.encoder
+        """Whether linear n-grams may stand beside a part of the teacher, both weighed by dev's labels.
+
+        Where every output is one label of several, and dev tells how much each is worth.
+        """
+        return self.single and self.taught and self.encoder and self.decisive
 
     @classmethod
     def of(cls, context: FitContext, pieces: int, effort: float = 1.0) -> Facts:

@@ -41,7 +41,7 @@ LEAST_ROWS = 64
 NARROW, FEWEST_ROWS = (32, 16), 256
 # Texts that a bag sees in all, epochs times rows; one with room beside it for students of an encoder; and one that
 # gives vectors, in batches of so many.
-BAG_TEXTS, ROOMY_BAG_TEXTS, TABLE_TEXTS, TABLE_BATCH = 1_200_000, 600_000, 500_000, 256
+BAG_TEXTS, ROOMY_BAG_TEXTS, TABLE_TEXTS, TABLE_BATCH = 1_200_000, 400_000, 500_000, 256
 # A bag begins with so many times the rows it will keep, as far as the texts fill them, and keeps so many at most.
 ROWS_BEFORE_PRUNING, MOST_ROWS = 5, 60_000
 TABLE_ROWS_BEFORE, MOST_TABLE_ROWS = 2, 40_000
@@ -205,9 +205,15 @@ def _bag_knobs(facts: Facts) -> Mapping[str, Knob | None]:
 
 
 LINEAR = Family(
-    "linear", _linear_starts, _linear_filled, _linear_knobs, 0, (HashedNgrams, Solve, PruneRows, Quantize),
-    without=frozenset(("hashed-ngrams.width", "hashed-ngrams.hidden", "hashed-ngrams.dropout")), brimful=False,
-)  # fmt: skip
+    "linear",
+    _linear_starts,
+    _linear_filled,
+    _linear_knobs,
+    0,
+    (HashedNgrams, Solve, PruneRows, Quantize),
+    without=frozenset(("hashed-ngrams.width", "hashed-ngrams.hidden", "hashed-ngrams.dropout", "solve.heads")),
+    brimful=False,
+)
 BAG = Family(
     "bag", _bag_starts, _bag_filled, _bag_knobs, 0, (HashedNgrams, Distill, PruneRows, Quantize),
     without=frozenset(("distill.beta",)), brimful=False,

@@ -214,10 +214,8 @@ def _allocated_starts(facts: Facts, budget: Budget) -> list[Start]:
         found = facts.allocator(size, BITS if pinned is None else (pinned,))
         if found is not None:
             *steps, stored = _encoder(SmallTransformer(), facts, facts.epochs(ALLOCATED_TEXTS))
-            stored = replace(stored, bits=found.bits)
-            both = *steps, *literal_steps(budget.max_latency, facts), stored
-            beside = facts.literal and _allocated_filled(both, facts, size)
-            made.append(Start(both if beside else (*steps, stored), size, ladder))
+            beside = literal_steps(budget.max_latency, facts) if facts.literal else ()
+            made.append(Start((*steps, *beside, replace(stored, bits=found.bits)), size, ladder))
     return made
 
 
@@ -230,6 +228,11 @@ def literal_steps(latency: float | None, facts: Facts) -> Steps:
     solve = Solve(heads=False)
     again = replace(solve, rarities=(), leads=())
     return BesideNgrams(BESIDE_BUCKETS, solvable_rows(BESIDE_BUCKETS, facts), read), solve, PruneRows(), again, Weigh()
+
+
+def literal_filled(latency: float | None, facts: Facts, size: int | None, bits: int) -> Steps:
+    """Those of a proposal of so many bytes, with as many rows as it has."""
+    return _with_rows(literal_steps(latency, facts), _literal_rows(facts, size, bits), facts)
 
 
 def _with_rows(beside: Steps, rows: int, facts: Facts) -> Steps:
@@ -253,12 +256,15 @@ def _share(student: SmallTransformer, facts: Facts) -> float:
 
 
 def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
+    """With n-grams beside it where both have room, else without."""
     student, taught, *beside, stored = steps
     rows = _literal_rows(facts, size, stored.bits) if beside else 0
     own = round(rows * linear_row(facts, stored.bits) + 16 * facts.labels) if beside else 0
-    if facts.allocator is None or (beside and rows < LEAST_ROWS):
+    if facts.allocator is None:
         return None
     found = facts.allocator(None if size is None else size - own, (stored.bits,))
+    if beside and (rows < LEAST_ROWS or found is None):
+        return _allocated_filled((student, taught, stored), facts, size)
     if found is None:
         return None
     pieces = min(facts.pieces, facts.pinned.get("small-transformer.pieces", facts.pieces))
@@ -281,7 +287,8 @@ def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | 
 def _allocated_knobs(facts: Facts) -> Mapping[str, Knob | None]:
     chosen = ("depth", "heads", "ffn", "rank")
     own: dict[str, Knob | None] = {f"small-transformer.{name}": None for name in chosen}
-    return {**own, **_untaught(facts), "solve.words": None, "beside-ngrams.max_words": words_knob(facts)}
+    # the time of a proposal's n-grams is that of as many words as `literal_steps` lets them read
+    return {**own, **_untaught(facts), "beside-ngrams.max_words": None}
 
 
 def _convnet_knobs(facts: Facts) -> Mapping[str, Knob | None]:
@@ -320,7 +327,7 @@ def _stack_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None
 
 
 def _stack_knobs(facts: Facts) -> Mapping[str, Knob | None]:
-    own = {"solve.words": None, "quantize.bits": None, "beside-ngrams.max_words": words_knob(facts)}
+    own = {"quantize.bits": None, "beside-ngrams.max_words": words_knob(facts)}
     return {**_transformer_knobs(facts), **own}
 
 
@@ -339,4 +346,6 @@ ALLOCATED = Family(
     "allocated", _allocated_starts, _allocated_filled, _allocated_knobs, 3, ALLOTTED, chosen=PROPOSAL,
     without=frozenset(("solve.words", "solve.heads")),
 )  # fmt: skip
-STACK = Family("stack", _stack_starts, _stack_filled, _stack_knobs, 2, BESIDE)
+STACK = Family(
+    "stack", _stack_starts, _stack_filled, _stack_knobs, 2, BESIDE, without=frozenset(("solve.words", "solve.heads"))
+)

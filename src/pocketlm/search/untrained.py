@@ -16,6 +16,7 @@ from pocketlm.search.family import Candidate
 from pocketlm.search.forecast import Forecast
 from pocketlm.search.runner import Runner
 from pocketlm.students.beside import BesideNgrams
+from pocketlm.students.prune_rows import PruneRows
 from pocketlm.students.solve import Solve
 from pocketlm.students.transformer import SmallTransformer
 from pocketlm.units import format_size
@@ -24,6 +25,8 @@ from pocketlm.units import format_size
 DOUBT = 2.0
 # An untrained student this much slower than allowed is not worth training.
 HOPELESS = 1.25
+# Of how they are timed.
+VERSION = 2
 
 
 def untrained(run: Runner, forecast: Forecast) -> Timed:
@@ -32,7 +35,7 @@ def untrained(run: Runner, forecast: Forecast) -> Timed:
     def timed(recipe: Recipe) -> float:
         student, beside, lead = _parts(recipe)
         parts = Recipe((student, *beside)).to_json()
-        step = run.work.step("untrained", {**run.depends, "parts": parts, "lead": lead})
+        step = run.work.step("untrained", {**run.depends, "parts": parts, "lead": lead, "version": VERSION})
         known = step.result
         if known is None:
             model: TaskModel = student(None, run.context)
@@ -54,7 +57,9 @@ def _parts(recipe: Recipe) -> tuple[Any, list[BesideNgrams], int]:
     if isinstance(student, SmallTransformer):
         student = replace(student, dropout=0.0)
     leads = [max((0, *step.leads)) for step in recipe.steps if isinstance(step, Solve)]
-    return student, [step for step in recipe.steps if isinstance(step, BesideNgrams)][:1], max((0, *leads[:1]))
+    kept = [step.rows for step in recipe.steps if isinstance(step, PruneRows)]
+    beside = [replace(step, rows=min((step.rows, *kept))) for step in recipe.steps if isinstance(step, BesideNgrams)]
+    return student, beside[:1], max((0, *leads[:1]))
 
 
 def slowness(budget: Budget, forecast: Forecast | None, timed: Timed | None) -> Callable[[Recipe, float], str]:

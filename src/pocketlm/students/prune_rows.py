@@ -1,5 +1,7 @@
 """Keep the table rows that matter, by what each adds to the text vectors of the training texts.
 
+Beside an encoder these are the texts with labels, from which alone n-grams learn there.
+
 By energy: Σ over texts of (weight · ‖row‖)², a row's share of the summed vectors' energy, which is magnitude weighted
 by how often a row is read, as in Wanda (Sun et al. 2023, arXiv:2306.11695). By magnitude: ‖row‖² alone (Han et al.
 2015, arXiv:1506.02626). By frequency: how often it is read, whatever it has learnt.

@@ -129,10 +129,8 @@ class Solve:
             # what an encoder has learnt it sees better than other texts: only those can say how much it tells
             best = min(found, key=lambda one: _loss(one.scores(*unseen) + one.bias, right, context.outputs))
             if not few:
-                targets, shares = _targets(labels, context.outputs)
-                whole = weighted(beside(unit_rows(rows, best.importance), vectors, best.share), weights)
-                table = whole.T @ solve_by_steps(whole, targets * weights[:, None], best.penalty)
-                best = self._judged(best, table, replace(best, table=table).scores(*unseen), right, shares)
+                others = first < len(labelled((context.searched or context).lesson, context.outputs)[0])
+                best = self._of_all(best, _Rows(rows, vectors, labels, weights), others, unseen, right, context.outputs)
         _store(module, best, rows)
         if sight is not None:
             sight.store(best.table[rows.shape[1] :] * np.float32(np.sqrt(best.share)))
@@ -171,6 +169,23 @@ class Solve:
         for penalty, one in zip(self.penalties, solved, strict=True):
             start = _Try(importance, share, penalty)
             yield self._judged(start, scaled.T @ one.duals, one.held_out / heavy, given.labels, shares)
+
+    def _of_all(
+        self, best: _Try, given: _Rows, others: NDArray[np.bool_], unseen: tuple[Sparse, Floats], right: Labels,
+        outputs: Sequence[Output],
+    ) -> _Try:  # fmt: skip
+        """The solution of all rows, scaled by what one of the `others`, which are not dev's, says of dev's texts.
+
+        Scores of texts that were learnt from are nearer to their labels than those of new ones will be.
+        """
+        targets, shares = _targets(given.labels, outputs)
+        read = beside(unit_rows(given.rows, best.importance), given.vectors, best.share)
+        whole, wanted = weighted(read, given.weights), targets * given.weights[:, None]
+        table = whole.T @ solve_by_steps(whole, wanted, best.penalty)
+        judging = table
+        if not others.all():
+            judging = whole[others].T @ solve_by_steps(whole[others], wanted[others], best.penalty)
+        return self._judged(best, table, replace(best, table=judging).scores(*unseen), right, shares)
 
     def _judged(
         self, start: _Try, table: Floats, held_out: Floats, labels: Labels, shares: Mapping[str, Floats]
