@@ -30,6 +30,18 @@ def test_a_difference_of_means_has_the_interval_that_its_rows_give():
     assert found.p_value == mcnemar(found.won, found.lost) and found.real
 
 
+def test_of_differences_told_together_each_is_less_sure():
+    right = np.ones((2, 400), bool)
+    right[1, :30], right[0, 30:45] = False, False
+    alone, among = (
+        difference("accuracy", 400, *(mean_of(one.astype(float)) for one in right), together=count) for count in (1, 5)
+    )
+    assert among.p_value == pytest.approx(5 * alone.p_value) and among.gain.value == alone.gain.value
+    apart = right[0].astype(float) - right[1]
+    assert among.gain.low == pytest.approx(apart.mean() - 2.576 * apart.std() / 20, abs=0.01)
+    assert alone.real and not among.real
+
+
 def test_a_figure_that_is_no_mean_is_counted_anew():
     right = np.random.default_rng(0).random((2, 60)) < np.array([[0.9], [0.4]])
 

@@ -79,7 +79,8 @@ def compare(pockets: Sequence[str], data: str, columns: tuple[Any, ...] = (None,
         taken = measure_pocket(Path(path), texts_for(model, examples))
         costs = {key: taken[key] for key in ("size_bytes", "latency_p50_ms", "latency_p95_ms", "memory_bytes")}
         systems.append(System(name, scores, **costs, recipe=_recipe(model)))
-    apart = [difference(task.main_metric, len(examples), judges[0], other, seed) for other in judges[1:]]
+    others = judges[1:]
+    apart = [difference(task.main_metric, len(examples), judges[0], one, seed, len(others)) for one in others]
     return Comparison(task.name, task.main_metric, data, len(examples), tuple(systems), tuple(apart), seed)
 
 
