@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from pocketlm.budget import SPREAD
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 # Times that a task is begun again where its process died.
 AGAIN = 3
-# Texts that one task asks a teacher about.
+# Texts that one task asks a teacher about, a number of its batches.
 ASKED_AT_ONCE = 2_048
 # Objects of the cluster that this worker process has read already: the same model serves many tasks.
 _READ: dict[str, Any] = {}
@@ -80,20 +81,28 @@ class Fleet:
         return Box(uuid.uuid4().hex, [ray.put(value)])
 
     def ask(self, model: TaskModel, texts: Sequence[Text], hidden: bool, autocast: bool) -> Taught:
-        """What a teacher says of texts, as `train.teach.ask` has it, asked by all workers."""
+        """What a teacher says of texts, as `train.teach.ask` has it and in its batches, asked by all workers."""
         import ray
 
         box = self.boxed(model)
         task = ray.remote(num_cpus=1, max_retries=AGAIN)(_ask)
-        parts = [texts[at : at + ASKED_AT_ONCE] for at in range(0, len(texts), ASKED_AT_ONCE)]
+        lengths = [one.length for one in model.inputs.encode(texts)]
+        order = sorted(range(len(texts)), key=lengths.__getitem__)
+        sets = [order[at : at + ASKED_AT_ONCE] for at in range(0, len(texts), ASKED_AT_ONCE)]
+        parts = [[texts[place] for place in places] for places in sets]
         try:
             said: list[Taught] = ray.get([task.remote(box, part, hidden, autocast) for part in parts])
         except ray.exceptions.RayTaskError:
             raise
         except ray.exceptions.RayError as error:
             raise PocketLMError(f"asking the teacher on the cluster failed: {type(error).__name__}") from error
-        logits = {name: [row for one in said for row in one.logits[name]] for name in said[0].logits}
-        return Taught(logits, [row for one in said for row in one.hidden])
+        again = np.argsort(order).tolist()
+
+        def in_order(rows: list[Any]) -> list[Any]:
+            return [rows[place] for place in again] if rows else []
+
+        logits = {name: in_order([row for one in said for row in one.logits[name]]) for name in said[0].logits}
+        return Taught(logits, in_order([row for one in said for row in one.hidden]))
 
     def fine_tune(
         self, model: TaskModel, train: Sequence[Example], dev: Sequence[Example], task: Task, seed: int, mixup: float,
