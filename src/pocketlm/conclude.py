@@ -15,6 +15,7 @@ from pocketlm.measure.quality import texts_for
 from pocketlm.measure.sureness import fit_sureness, sureness
 from pocketlm.outputs import texts_of
 from pocketlm.pocket.format import read_pocket, write_pocket
+from pocketlm.pocket.work import digest
 from pocketlm.report.commands import sample_words
 from pocketlm.runtime.load import Pocket, load
 from pocketlm.search.asked import Asked
@@ -147,6 +148,7 @@ def _candidate_json(outcome: Outcome, chosen: bool, front: bool) -> dict[str, An
     about: dict[str, Any] = {
         "name": outcome.recipe.name, "family": outcome.recipe.family, "status": outcome.status, "why": outcome.why,
         "met": outcome.met, "chosen": chosen, "recipe": outcome.recipe.to_json(),
+        "key": digest(outcome.recipe.to_json()),
     }  # fmt: skip
     if outcome.trial is not None:
         measured = outcome.trial.measurement

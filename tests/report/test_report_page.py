@@ -259,6 +259,20 @@ def test_tables_sort_by_figures_not_by_text():
     assert rows == ["61234.0"]
 
 
+def test_bars_and_lines_of_trials_lead_to_their_recipes():
+    result = searched()
+    trials = result["search"]["trials"]
+    for one, candidate in zip(trials, result["candidates"], strict=False):
+        one["key"] = candidate["key"] = f"key {one['number']}"
+    page = Page(render(result))
+    rows = [attributes["data-row"] for _, attributes in page.tags if attributes.get("data-row")]
+    known = {attributes.get("id") for tag, attributes in page.tags if tag == "tr"}
+    assert set(rows) <= known
+    measured = [one for one in trials if "figures" in one]
+    more = len(rows) - len([one for _, one in Page(render(searched())).tags if one.get("data-row")])
+    assert more >= len(measured), "a bar each, and lines"
+
+
 def test_the_search_is_drawn_and_what_is_estimated_says_so():
     page = Page(render(searched()))
     assert "3 recipes in 1m 00s: 2 measured, 1 paused; 2 of them by rules of thumb." in page.text

@@ -89,6 +89,7 @@ def test_expectations_follow_what_was_measured():
     assert [one["expected_ms"] / one["measured_ms"] for one in about["checked"]] == pytest.approx([1 / 3, 1 / 3, 1])
     assert about["median_error"] == pytest.approx(2 / 3)
     assert about["worst_error"] == pytest.approx(2 / 3)
+    assert about["memory"] == pytest.approx({"median": 80 / 60.02, "lowest": 80 / 60.02}), "of 60 MB and a file"
 
 
 def test_what_was_measured_is_moved_to_another_machine():

@@ -58,10 +58,12 @@ def _short(value: object) -> str:
     return f"{known:,.0f}" if known == round(known) else f"{known:.3g}"
 
 
-def coordinates(trials: Sequence[Mapping[str, Any]], knobs: Sequence[str], metric: str, estimated: bool) -> Markup:
+def coordinates(
+    trials: Sequence[Mapping[str, Any]], knobs: Sequence[str], metric: str, estimated: bool, recipes: Mapping[str, str]
+) -> Markup:
     """The measured trials of one family as inline SVG: blue lines, the better the stronger.
 
-    estimated: whether times are estimates for another machine.
+    estimated: whether times are estimates for another machine. recipes: ids of rows that unfold them, by trials' keys.
     """
     names = [name for name in knobs if len({str(one["knobs"].get(name)) for one in trials}) > 1][:MOST_KNOBS]
     scales = [(("knobs", name), scale_of(name, [one["knobs"].get(name) for one in trials], _short)) for name in names]
@@ -72,7 +74,10 @@ def coordinates(trials: Sequence[Mapping[str, Any]], knobs: Sequence[str], metri
         scales.append((("figures", key), scale_of(title, [one["figures"].get(key) for one in trials], write)))
     step = (WIDTH - LEFT - RIGHT) / max(1, len(scales) - 1)
     order = sorted(trials, key=lambda one: (bool(one.get("chosen")), one["figures"]["quality"]))
-    lines = [_line(one, scales, step, place / max(1, len(order) - 1)) for place, one in enumerate(order)]
+    lines = [
+        _line(one, scales, step, place / max(1, len(order) - 1), recipes.get(one.get("key", "")))
+        for place, one in enumerate(order)
+    ]
     axes = [_axis(scale, LEFT + step * place, place) for place, (_, scale) in enumerate(scales)]
     return element(
         "svg", *axes, *lines, class_="plot parallel", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="group",
@@ -92,7 +97,9 @@ def _axis(scale: Scale, x: float, place: int) -> Markup:
     )
 
 
-def _line(one: Mapping[str, Any], scales: Sequence[tuple[tuple[str, str], Scale]], step: float, rank: float) -> Markup:
+def _line(
+    one: Mapping[str, Any], scales: Sequence[tuple[tuple[str, str], Scale]], step: float, rank: float, row: str | None
+) -> Markup:
     points = []
     for place, ((part, key), scale) in enumerate(scales):
         at = scale.place(one[part].get(key))
@@ -109,4 +116,5 @@ def _line(one: Mapping[str, Any], scales: Sequence[tuple[tuple[str, str], Scale]
         ),
         class_="point", tabindex="0", role="img", aria_label=". ".join(tip),
         data_tip=json.dumps(tip, ensure_ascii=False),
+        data_row=row,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from pocketlm.report.figures import duration, figure, metric_name, part, percent
 from pocketlm.report.markup import Markup, data, element
 from pocketlm.report.parallel import coordinates
 from pocketlm.report.scatter import FAMILY_COLOURS
-from pocketlm.report.tables import facts
+from pocketlm.report.tables import facts, rows_of_trials
 
 WIDTH, LEFT, RIGHT, ROW, HEAD = 940, 8, 60, 16, 26
 # Lines of the time line at most: later trials share their line with others.
@@ -24,7 +24,7 @@ def section(result: Mapping[str, Any]) -> Markup:
     trials = [one for one in rows(told, "trials") if isinstance(one, Mapping)]
     if len(trials) < 2:
         return Markup("")
-    metric = str(result.get("main_metric", ""))
+    metric, recipes = str(result.get("main_metric", "")), rows_of_trials(result)
     parts: list[Markup] = [element("h2", "The search", id="search"), _counts(trials)]
     family = next((one["family"] for one in trials if one.get("chosen")), "")
     own = [one for one in trials if one["family"] == family and "figures" in one]
@@ -39,13 +39,14 @@ def section(result: Mapping[str, Any]) -> Markup:
         parts.append(element("p", f"{said}; there are {len(own)}.", class_="muted"))
     if len(own) > 1:
         knobs = [*weights, *(name for name in own[0]["knobs"] if name not in weights)]
-        drawn = element(
-            "div", coordinates(own, knobs, metric, bool(part(result, "forecast").get("for"))), class_="box wide-plot"
-        )
+        estimated = bool(part(result, "forecast").get("for"))
+        drawn = element("div", coordinates(own, knobs, metric, estimated, recipes), class_="box wide-plot")
         note = f"The measured {family} students; the stronger a line, the better on dev. Orange: the chosen one."
+        note += " A click on a line unfolds its recipe."
         parts.append(element("figure", element("figcaption", note, class_="muted"), drawn, class_="tipped"))
     note = "Each bar is a trial; a figure beside it is the best on dev until then. Hollow: left, refused, or failed."
-    drawn = element("div", _timeline(trials, metric), class_="box wide-plot")
+    note += " A click on one unfolds its recipe."
+    drawn = element("div", _timeline(trials, metric, recipes), class_="box wide-plot")
     parts += [
         element("h3", "When what was tried"),
         element("figure", element("figcaption", note, class_="muted"), drawn, class_="tipped"),
@@ -73,8 +74,8 @@ def _bars(weights: Mapping[str, Any]) -> Markup:
     return element("dl", *lines, class_="weights")
 
 
-def _timeline(trials: Sequence[Mapping[str, Any]], metric: str) -> Markup:
-    """Trials as bars along the time of the study, with each new best figure."""
+def _timeline(trials: Sequence[Mapping[str, Any]], metric: str, recipes: Mapping[str, str]) -> Markup:
+    """Trials as bars along the time of the study, with each new best figure. recipes: as `coordinates` has them."""
     end = max(one["begin"] + one["seconds"] for one in trials) or 1.0
     axis = Axis(0.0, end, LEFT, WIDTH - RIGHT)
     lines = min(MOST_LINES, len(trials))
@@ -87,7 +88,8 @@ def _timeline(trials: Sequence[Mapping[str, Any]], metric: str) -> Markup:
         reached = figure(one, "figures", "quality")
         better = reached is not None and (best is None or reached > best)
         best = reached if better else best
-        parts.append(_bar(one, axis, y, families.index(str(one["family"])), reached if better else None, metric))
+        family, row = families.index(str(one["family"])), recipes.get(str(one.get("key", "")))
+        parts.append(_bar(one, axis, y, family, reached if better else None, metric, row))
     return element(
         "svg", *parts, class_="plot timeline", viewBox=f"0 0 {WIDTH} {height}", role="group",
         aria_label=f"{len(trials)} trials over {duration(end)}",
@@ -103,7 +105,9 @@ def _ticks(axis: Axis, height: float) -> Markup:
     return element("g", *parts, aria_hidden="true")
 
 
-def _bar(one: Mapping[str, Any], axis: Axis, y: float, family: int, record: float | None, metric: str) -> Markup:
+def _bar(
+    one: Mapping[str, Any], axis: Axis, y: float, family: int, record: float | None, metric: str, row: str | None
+) -> Markup:
     measured = "figures" in one
     x = axis.at(one["begin"])
     width = max(2.0, axis.at(one["begin"] + one["seconds"]) - x)
@@ -120,6 +124,7 @@ def _bar(one: Mapping[str, Any], axis: Axis, y: float, family: int, record: floa
         if record is not None else None,
         class_="point", tabindex="0", role="img", aria_label=". ".join(tip),
         data_tip=json.dumps(tip, ensure_ascii=False),
+        data_row=row,
     )  # fmt: skip
 
 
@@ -135,6 +140,10 @@ def _forecast(told: Mapping[str, Any], size: Mapping[str, Any]) -> list[Markup]:
         known["students compared in time"] = str(len(rows(told, "checked")))
         if (median := figure(told, "median_error")) is not None:
             known["expected latency is off by"] = _off(median, figure(told, "worst_error"))
+        if (median := figure(told, "memory", "median")) is not None:
+            known["measured memory, in times the least expected"] = (
+                f"{median:.2f} (median), from {figure(told, 'memory', 'lowest'):.2f}"
+            )
     return [element("h3", "Expected and measured"), facts(known)] if known else []
 
 

@@ -94,6 +94,11 @@ def row_id(place: int) -> str:
     return f"candidate-{place}"
 
 
+def rows_of_trials(result: Mapping[str, Any]) -> dict[str, str]:
+    """The id of each recipe's row in their table, by the key that trials of a search know it by."""
+    return {str(one["key"]): row_id(place) for place, one in enumerate(rows(result, "candidates")) if "key" in one}
+
+
 def _candidate(one: Mapping[str, Any], metric: str) -> list[Cell]:
     tag = "chosen" if one.get("chosen") else "front" if one.get("front") else one.get("status", "")
     recipe = rows(one, "recipe")

@@ -50,6 +50,7 @@ class Forecast:
         self.checked.append({
             "name": recipe.name, "key": digest(recipe.to_json()), "alone_ms": expected,
             "expected_ms": expected * known, "measured_ms": measured.latency_p50_ms,
+            "least_memory": memory_at_least(self.here, recipe, measured.size_bytes), "memory": measured.memory_bytes,
         })  # fmt: skip
         ratios.append(measured.latency_p50_ms / expected)
 
@@ -86,12 +87,17 @@ class Forecast:
         return device.milliseconds(work_of(recipe, self.facts, self.text))
 
     def to_json(self) -> dict[str, Any]:
-        """How far expectations were off, at the time they were made, and the machines."""
+        """How far expectations were off, at the time they were made, and the machines.
+
+        memory: how many times the least that was expected was measured, which is to be 1 or more.
+        """
         off = [abs(one["expected_ms"] / one["measured_ms"] - 1) for one in self.checked]
         about: dict[str, Any] = {
             "device": self.here.name, "blocks_error": self.here.error, "checked": self.checked,
             "median_error": float(np.median(off)) if off else None, "worst_error": max(off, default=None),
         }  # fmt: skip
+        times = [one["memory"] / one["least_memory"] for one in self.checked if one["least_memory"]]
+        about |= {"memory": {"median": float(np.median(times)), "lowest": min(times)}} if times else {}
         return about | ({"for": self.there.name} if self.there is not None else {})
 
 
