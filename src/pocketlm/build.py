@@ -139,6 +139,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         run = _runner(job, prepared, teacher, context, work, prefixes, asked)
         competing = [own] if own else rivals
         outcomes, judged, forecast, told = _search(job, prepared, teacher, run, there, competing, helpers)
+        prepared.about["notes"] += [told.unsearched] if told.unsearched else []
         chosen = judged.choose(outcomes)
         final = None if chosen is None else chosen.trial
         if final is not None and job.refit and not deadline.passed:

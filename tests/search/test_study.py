@@ -42,6 +42,8 @@ def test_where_dev_tells_little_fewer_recipes_are_tried_unasked(dev_rows, around
     space = Space(replace(FACTS, texts=8_000), BUDGET)
     _, outcomes, made = explore(World(), Plan(), space=space, dev_rows=dev_rows)
     assert len(outcomes) == len(made.space.starts) + around
+    assert bool(around) == (not made.unsearched)
+    assert around or "10 dev rows tell little" in made.unsearched
     assert {one.recipe.name for one in outcomes if one.trusted} == set(names(made.starts))
 
 
