@@ -26,6 +26,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -221,6 +222,33 @@ def over_random(runs: dict[str, Any], *, timed: bool = False) -> float:
     return ratio(median(found, "search"), median(found, "random"))
 
 
+def at_equal_time(cases: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Runs of each case with what was tried in the seconds of the shorter of a seed's two: the search's, and chance's.
+
+    A student that several runs of a case asked for was trained in one of them, and counts as much in all.
+    """
+    took: dict[tuple[str, str], float] = {}
+    for name, about in cases.items():
+        for run in about["runs"].values():
+            for one in run["trials"]:
+                key = name.rsplit(" ", 1)[0], one["key"]
+                took[key] = max(took.get(key, 0.0), one["seconds"])
+
+    def ends(name: str, run: dict[str, Any]) -> list[float]:
+        return list(accumulate(took[name.rsplit(" ", 1)[0], one["key"]] for one in run["trials"]))
+
+    found: dict[str, dict[str, Any]] = {}
+    for name, about in cases.items():
+        runs, within = about["runs"], {}
+        for who, run in runs.items():
+            seed = who.split()[1]
+            least = min([0.0, *ends(name, runs[f"{one} {seed}"])][-1] for one in SAMPLERS)
+            kept = sum(end <= least for end in ends(name, run))
+            within[who] = {**run, "trials": run["trials"][:kept]}
+        found[name] = within
+    return found
+
+
 def over_rules(runs: dict[str, Any]) -> float:
     """The search's median volume to that of the rules of thumb alone."""
     found = volumes(runs, timed=False)
@@ -239,10 +267,11 @@ def median(found: dict[str, float], who: str) -> float:
 def table(done: dict[str, Any]) -> str:
     """A line a case and budget."""
     lines = [
-        "case | budget | effort | over random | with ms | over rules | chosen | dev best, search and random | seconds "
-        "| test",
-        "--- | " * 9 + "---",
+        "case | budget | effort | over random | at equal time | with ms | over rules | chosen | dev best, search and "
+        "random | seconds | test",
+        "--- | " * 10 + "---",
     ]
+    within = at_equal_time(done)
     for key, about in done.items():
         case, size = key.rsplit(" ", 1)
         runs = about["runs"]
@@ -256,9 +285,9 @@ def table(done: dict[str, Any]) -> str:
             spent.append(f"{statistics.median(run['seconds'] for run in own):.0f}")
         test = runs["search 0"]["test"]
         lines.append(
-            f"{case} | {size} | {about['effort']:g} | {over_random(runs):.2f} | {over_random(runs, timed=True):.2f} | "
-            f"{over_rules(runs):.2f} | {runs['search 0']['chosen']} | {' / '.join(best)} | {' / '.join(spent)} | "
-            f"{100 * test['value'] if test else 0:.1f}"
+            f"{case} | {size} | {about['effort']:g} | {over_random(runs):.2f} | {over_random(within[key]):.2f} | "
+            f"{over_random(runs, timed=True):.2f} | {over_rules(runs):.2f} | {runs['search 0']['chosen']} | "
+            f"{' / '.join(best)} | {' / '.join(spent)} | {100 * test['value'] if test else 0:.1f}"
         )
     ratios = [over_random(one["runs"]) for one in done.values()]
     if ratios:

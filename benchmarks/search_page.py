@@ -38,6 +38,10 @@ def front(found: dict[str, Any]) -> list[str]:
     cases = done["cases"]
     ratios = [search_front.over_random(one["runs"]) for one in cases.values()]
     over = sum(one >= OVER_RANDOM for one in ratios)
+    equal = [search_front.over_random(runs) for runs in search_front.at_equal_time(cases).values()]
+    within = sum(one >= OVER_RANDOM for one in equal)
+    rules = [search_front.over_rules(one["runs"]) for one in cases.values()]
+    above = sum(one > 1 for one in rules)
     lines = [
         "## The search beside chance and rules of thumb", "",
         taken(done["machine"], "search_front.py", [one["date"] for one in cases.values()]), "",
@@ -45,12 +49,17 @@ def front(found: dict[str, Any]) -> list[str]:
         "the rules of thumb alone, which are a part of what the search tried. Students got a share of their usual "
         "epochs (`--effort`), the same for both. What chance asked for was trained to its end; seconds are of all "
         "training, exporting and measuring. \"over\" is the ratio of the hypervolumes of the fronts on dev (quality, "
-        "and the logarithm of the bytes, which the budgets limit), of medians over seeds; \"with ms\" is that over "
+        "and the logarithm of the bytes, which the budgets limit), of medians over seeds; \"at equal time\" counts "
+        "only what was tried in the seconds of the shorter of the two; \"with ms\" is that over "
         "random with the logarithm of milliseconds as a third figure, which is mostly noise where students of one "
         "kind take the same time. Test is read once a search.", "",
         *search_front.table(cases).splitlines()[:-1], "",
         f"- at least {OVER_RANDOM} over random search: {over} of {len(ratios)} cases (bar all of {FRONTS}: "
         f"{bar(over == len(ratios) >= FRONTS)}); {statistics.median(ratios):.2f} in their median.",
+        f"- the same at equal wall time: {within} of {len(equal)} (bar all of {FRONTS}: "
+        f"{bar(within == len(equal) >= FRONTS)}); {statistics.median(equal):.2f} in their median.",
+        f"- over the rules of thumb alone: {above} of {len(rules)} (bar all of {FRONTS}: "
+        f"{bar(above == len(rules) >= FRONTS)}); {statistics.median(rules):.2f} in their median.",
     ]  # fmt: skip
     older = sum(one.get("study") != STUDY_VERSION for one in cases.values())
     if older:

@@ -26,8 +26,9 @@ def test_what_is_dominated_adds_nothing_and_overlaps_count_once():
     assert search.hypervolume([*both, (1.0, 1.0, 2.0)], WORST) == pytest.approx(4.0)
 
 
-def trial(quality, size, start=False, milliseconds=0.1):
-    return {"start": start, "figures": {"quality": quality, "size_bytes": size, "latency_p50_ms": milliseconds}}
+def trial(quality, size, start=False, milliseconds=0.1, seconds=1.0):
+    figures = {"quality": quality, "size_bytes": size, "latency_p50_ms": milliseconds}
+    return {"start": start, "figures": figures, "key": f"{quality} {size}", "seconds": seconds}
 
 
 def test_points_are_better_the_larger_they_are():
@@ -51,6 +52,18 @@ def runs():
         "random 1": made(trial(0.65, 1000), seconds=11.0),
         "random 2": made(trial(0.9, 1000, milliseconds=0.2), seconds=11.0),
     }
+
+
+def test_at_equal_time_the_shorter_of_both_ends_it():
+    slow, quick = trial(0.9, 1000, seconds=7.0), trial(0.8, 1000, seconds=2.0)
+    remembered = {**slow, "seconds": 0.01}
+    found = {"search 0": made(quick, slow), "random 0": made(quick, trial(0.7, 900), trial(0.6, 800))}
+    within = search.at_equal_time({"a 1MB": {"runs": found}})["a 1MB"]
+    assert within["search 0"]["trials"] == (quick,) and within["random 0"]["trials"] == found["random 0"]["trials"]
+    shared = {"a 1MB": {"runs": found}, "a 2MB": {"runs": {"search 0": made(remembered), "random 0": made(quick)}}}
+    within = search.at_equal_time(shared)["a 2MB"]
+    assert within["search 0"]["trials"] == (), "it was trained for the other budget, and takes as long for this one"
+    assert within["random 0"]["trials"] == (quick,)
 
 
 def answers(lot):
@@ -89,7 +102,7 @@ def test_fronts_are_compared_by_quality_and_bytes_and_beside_it_by_time():
 
 def test_the_table_compares_medians():
     said = search.table({"banking77 2MB": {"runs": runs(), "effort": 0.25}})
-    assert "banking77 | 2MB | 0.25 | 2.00 | 3.00 | 3.00 | a | 80.0 / 65.0 | 9 / 11 | 88.0" in said
+    assert "banking77 | 2MB | 0.25 | 2.00 | 2.00 | 3.00 | 3.00 | a | 80.0 / 65.0 | 9 / 11 | 88.0" in said
     assert "median over random: 2.00; least 2.00" in said
 
 

@@ -16,7 +16,7 @@ def searched(search, chance):
 
     def run(*qualities):
         figures = [{"quality": one, "size_bytes": 1000, "latency_p50_ms": 0.1} for one in qualities]
-        trials = [{"start": True, "figures": one} for one in figures]
+        trials = [{"start": True, "figures": one, "key": str(one), "seconds": 1.0} for one in figures]
         return {
             "trials": trials,
             "chosen": "n-grams",
