@@ -328,6 +328,15 @@ def test_wrong_jobs_say_what_is_right(value, message):
         job_from_mapping(value)
 
 
+def test_settings_of_a_search_are_a_list_or_a_mapping():
+    given = {"quantize.bits": [4, 8], "distill.rate": "1e-4..1e-2", "solve.heads": True, "search.size": "1MB"}
+    told = ("quantize.bits=4,8", "distill.rate=1e-4..1e-2", "solve.heads=True", "search.size=1MB")
+    assert job_from_mapping({"data": "a", "set": given}).set == told
+    assert job_from_mapping({"data": "a", "set": list(told)}).set == told
+    with pytest.raises(UserError, match=r"set: quantize.bits is \{'a': 1\}"):
+        job_from_mapping({"data": "a", "set": {"quantize.bits": {"a": 1}}})
+
+
 def test_a_job_that_is_no_yaml(tmp_path):
     path = tmp_path / "job.yaml"
     path.write_text("data: [")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pocketlm.knobs import Choice, Real, Whole
+from pocketlm.errors import UnitError
+from pocketlm.knobs import Choice, Real, Whole, parse_setting
 
 RANDOM = np.random.default_rng(0)
 
@@ -28,3 +29,17 @@ def test_a_move_is_small_and_stays_inside(allowed, value, low, high):
     assert all(allowed.nearest(one) == one for one in found)
     assert any(one != value for one in found)
     assert {type(one) for one in found} == {type(value)}
+
+
+def test_as_many_as_there_are_is_the_most_that_may_be():
+    assert Whole(10, 105, 10).nearest(None) == 100 and Choice((500, 2_000, 1_000)).nearest(None) == 2_000
+    assert Choice((None, 5)).nearest(None) is None
+
+
+def test_settings_are_values_and_ranges_and_sizes_are_written_as_budgets_are():
+    assert parse_setting("quantize.bits = 4, 8") == ("quantize.bits", (4, 8))
+    assert parse_setting("distill.rate=1e-4..1e-2") == ("distill.rate", slice(1e-4, 1e-2))
+    assert parse_setting("search.size=100kB..2MB") == ("search.size", slice(100_000, 2_000_000))
+    assert parse_setting("search.size=5000") == ("search.size", (5_000,))
+    with pytest.raises(UnitError, match="much"):
+        parse_setting("search.size=much")

@@ -229,6 +229,7 @@ def job_from_mapping(value: Mapping[str, Any], where: str = "job") -> Job:
             )
         kind = str(allowed[key].type).partition(" ")[0]
         if kind.startswith("tuple"):
+            setting = _settings(setting, where) if key == "set" and isinstance(setting, Mapping) else setting
             value = {**value, key: _texts(setting, f"{where}: {key}")}
         elif setting is not None and type(setting).__name__ not in (kind, *_ALSO_TAKEN.get(kind, ())):
             raise RecipeError(
@@ -239,6 +240,17 @@ def job_from_mapping(value: Mapping[str, Any], where: str = "job") -> Job:
             f"{where}: the key 'data' is missing; it names a file, a folder, smart-home:LANG or a hub data set"
         )
     return Job(**value)
+
+
+def _settings(given: Mapping[Any, Any], where: str) -> list[str]:
+    """Settings of a search as the command line has them, of {"quantize.bits": [4, 8]}. Raises RecipeError."""
+    found = []
+    for name, value in given.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        if not all(one is None or isinstance(one, str | int | float) for one in values):
+            raise RecipeError(f"{where}: set: {name} is {value!r}; it must be a value, a list of them, or LOW..HIGH")
+        found.append(f"{name}={','.join(str(one) for one in values)}")
+    return found
 
 
 def _texts(setting: object, where: str) -> tuple[str, ...]:

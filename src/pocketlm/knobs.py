@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from pocketlm.errors import RecipeError
 from pocketlm.tables import did_you_mean
+from pocketlm.units import parse_size
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
+# The setting of a search that is written as budgets are.
+SIZE = "search.size"
 KEY, QUIET = "pocketlm.knob", "pocketlm.quiet"
 # A move goes so far at most: this share of a range, or steps of it; in a logarithmic one this factor.
 MOVED, STEPS, TIMES = 0.25, 2, 2.0
@@ -32,7 +35,9 @@ class Whole:
             raise ValueError(f"a range goes up, in steps of at least 1, and a logarithmic one from 1 on: {self}")
 
     def nearest(self, value: Any) -> int:
-        """The allowed value nearest to this one."""
+        """The allowed value nearest to this one; to None, which is as many as there are, the highest."""
+        if value is None:
+            return self.nearest(self.high)
         step: int = round((value - self.low) / self.step)
         return self.low + self.step * max(0, min((self.high - self.low) // self.step, step))
 
@@ -124,10 +129,12 @@ class Choice:
             raise ValueError("there is nothing to choose from")
 
     def nearest(self, value: Any) -> Any:
-        """This value where it is one of them, else of numbers the nearest, else the first."""
+        """This value where it is one of them, else of numbers the nearest (to None the highest), else the first."""
         if value in self.values:
             return value
         numbers = [one for one in self.values if isinstance(one, int | float) and not isinstance(one, bool)]
+        if numbers and value is None:
+            return max(numbers)
         if numbers and isinstance(value, int | float) and not isinstance(value, bool):
             return min(numbers, key=lambda one: abs(one - value))
         return self.values[0]
@@ -215,16 +222,23 @@ def knobs_of(kind: Any) -> dict[str, Knob]:
 def parse_setting(text: str) -> tuple[str, Wanted]:
     """("quantize.bits", (4, 8)) of "quantize.bits=4,8", and a slice(low, high) of "distill.rate=1e-4..1e-2".
 
-    Raises RecipeError for another form.
+    Raises RecipeError for another form, and UnitError for a size that is none.
     """
     name, equals, given = text.partition("=")
     name, given = name.strip(), given.strip()
+    value = _size if name == SIZE else _value
     if not equals or "." not in name or not given:
         raise RecipeError(f"set {text!r}: write PASS.SETTING=VALUE, several with commas, or LOW..HIGH for a range")
     if ".." in given:
         low, _, high = given.partition("..")
-        return name, slice(_value(low), _value(high))
-    return name, tuple(_value(one) for one in given.split(","))
+        return name, slice(value(low), value(high))
+    return name, tuple(value(one) for one in given.split(","))
+
+
+def _size(text: str) -> Any:
+    """Bytes, written as such or as "100kB"."""
+    value = _value(text)
+    return parse_size(value) if isinstance(value, str) else value
 
 
 def _value(text: str) -> Any:

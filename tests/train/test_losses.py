@@ -6,12 +6,15 @@ import pytest
 import torch
 
 from pocketlm.outputs import Output
+from pocketlm.train.lesson import Batch
 from pocketlm.train.losses import (
+    Objective,
     distillation_loss,
     divergence,
     head_relation_loss,
     hidden_loss,
     label_loss,
+    logit_loss,
     rank_loss,
     relation_loss,
     state_distance,
@@ -48,6 +51,28 @@ def test_gradients_keep_their_size_over_temperature():
     difference = logits() - logits(1)
     expected = (difference - difference.mean(1, keepdim=True)) / 3 / len(own)
     torch.testing.assert_close(own.grad, expected, atol=1e-3, rtol=1e-2)
+
+
+def test_squares_of_logits_are_what_softened_shares_come_to():
+    own, given = logits(), logits(1)
+    torch.testing.assert_close(logit_loss(own, given), distillation_loss(own, given, SINGLE, 500.0), rtol=2e-2, atol=0)
+    assert logit_loss(given + 3.0, given) == pytest.approx(0, abs=1e-6), "shares are the same"
+    unknown = given.clone()
+    unknown[3:] = float("nan")
+    torch.testing.assert_close(logit_loss(own, unknown), logit_loss(own[:3], given[:3]))
+    assert logit_loss(own, torch.full((5, 3), float("nan"))) == 0
+
+
+def test_what_is_asked_for_is_what_counts():
+    batch = Batch({}, {"a": torch.tensor([0, 1, 2, 0, 1])}, {"a": logits(1)}, None, None)
+    squares = Objective(alpha=1.0, squares=True)({"a": logits()}, batch, [SINGLE])
+    torch.testing.assert_close(squares, logit_loss(logits(), logits(1)))
+    mask, states = torch.ones(2, 4, dtype=torch.long), torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))
+    given = states.flip(1)
+    seen = Batch({"attention_mask": mask}, {}, {}, given, torch.tensor([True, True]))
+    torch.testing.assert_close(Objective(beta=2.0).on_hidden(states, seen), 2 * hidden_loss(states, given, mask))
+    related = Objective(beta=2.0, relations=True).on_hidden(states, seen)
+    torch.testing.assert_close(related, 2 * relation_loss(states, given, mask))
 
 
 @pytest.mark.parametrize("output", [SINGLE, MULTI])

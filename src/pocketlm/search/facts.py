@@ -109,13 +109,13 @@ class Facts:
     def _share_of(self, epochs: int) -> int:
         return max(1, round(self.effort * epochs))
 
-    def fitting_pieces(self, kind: str, size: int | None, rest: int, a_piece: int) -> int:
+    def fitting_pieces(self, student: Any, size: int | None, rest: int, a_piece: int) -> int:
         """As many of the teacher's pieces as fit beside `rest` bytes, or 0 where too few do. size: None for any.
 
-        kind: of the student. As many as are pinned, where they fit.
+        Just as many as the student is to have, where they fit.
         """
         fitting = self.pieces if size is None else int((size - rest) / a_piece)
-        pinned = self.pinned.get(f"{kind}.pieces")
-        if pinned is not None:
-            return min(pinned, self.pieces) if pinned <= fitting or self.pieces <= fitting else 0
+        wanted = student.pieces or self.pinned.get(f"{student.name}.pieces")
+        if wanted is not None:
+            return min(wanted, self.pieces) if min(wanted, self.pieces) <= fitting else 0
         return 0 if fitting < FEWEST_PIECES * self.pieces else min(fitting, self.pieces)

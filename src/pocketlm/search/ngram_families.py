@@ -216,5 +216,5 @@ LINEAR = Family(
 )
 BAG = Family(
     "bag", _bag_starts, _bag_filled, _bag_knobs, 0, (HashedNgrams, Distill, PruneRows, Quantize),
-    without=frozenset(("distill.beta",)), brimful=False,
+    without=frozenset(("distill.beta", "distill.hidden")), brimful=False,
 )  # fmt: skip

@@ -67,7 +67,7 @@ def _static_starts(facts: Facts, budget: Budget) -> list[Start]:
 def _static_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
     student, taught, stored = steps
     rest, a_piece = heads_bytes(facts, student.width) + FRAME, student.width * stored.bits // 8 + 2 + 6
-    pieces = facts.fitting_pieces(student.name, size, rest, a_piece)
+    pieces = facts.fitting_pieces(student, size, rest, a_piece)
     if not pieces:
         return None
     filled = replace(student, pieces=pieces), taught, stored
@@ -111,7 +111,7 @@ def _filled(steps: Steps, facts: Facts, size: int | None, weights: int, name: st
     if facts.asking:  # long texts have many places, stored in 16 bits
         rest += 2 * facts.max_length * student.rank
     a_piece = student.rank * bits // 8 + A_PIECE
-    pieces = facts.fitting_pieces(student.name, size, rest, a_piece)
+    pieces = facts.fitting_pieces(student, size, rest, a_piece)
     if not pieces:
         return None
     name += f", {bits} bit embeddings" if bits < 8 else ""
@@ -267,7 +267,7 @@ def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | 
         return _allocated_filled((student, taught, stored), facts, size)
     if found is None:
         return None
-    pieces = min(facts.pieces, facts.pinned.get("small-transformer.pieces", facts.pieces))
+    pieces = min(facts.pieces, student.pieces or facts.pinned.get("small-transformer.pieces", facts.pieces))
     student = replace(student, layers=found.layers, rank=found.rank, pieces=pieces)
     much = _share(student, facts) >= MUCH_OF_IT
     epochs = facts.epochs_within(LEARNT_TEXTS) if much else facts.epochs(ALLOCATED_TEXTS)
@@ -285,7 +285,7 @@ def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | 
 
 
 def _allocated_knobs(facts: Facts) -> Mapping[str, Knob | None]:
-    chosen = ("depth", "heads", "ffn", "rank")
+    chosen = ("depth", "heads", "ffn", "rank", "taken")
     own: dict[str, Knob | None] = {f"small-transformer.{name}": None for name in chosen}
     # the time of a proposal's n-grams is that of as many words as `literal_steps` lets them read
     return {**own, **_untaught(facts), "beside-ngrams.max_words": None}
@@ -335,10 +335,12 @@ CUT = (SmallTransformer, Distill, Quantize)
 BESIDE = (SmallTransformer, Imitate, BesideNgrams, Solve, PruneRows, Quantize)
 ALLOTTED = (SmallTransformer, Distill, BesideNgrams, Solve, PruneRows, Weigh, Quantize)
 # Of these a proposal has its own.
-PROPOSAL = frozenset(f"small-transformer.{name}" for name in ("depth", "heads", "ffn", "rank", "layers", "width"))
+PROPOSAL = frozenset(
+    f"small-transformer.{name}" for name in ("depth", "heads", "ffn", "rank", "layers", "width", "taken")
+)
 STATIC = Family(
     "static", _static_starts, _static_filled, _static_knobs, 0, (StaticEmbeddings, Distill, Quantize),
-    without=frozenset(("distill.beta",)),
+    without=frozenset(("distill.beta", "distill.hidden")),
 )  # fmt: skip
 CONVNET = Family("convnet", _convnet_starts, _convnet_filled, _convnet_knobs, 1, (SmallConvnet, Distill, Quantize))
 TRANSFORMER = Family("transformer", _transformer_starts, _transformer_filled, _transformer_knobs, 2, CUT)

@@ -113,7 +113,11 @@ class Space:
         """The candidate that a rule of thumb comes to, as near as it may be."""
         free = self._free(self.families[family], start.steps)
         values = {name: knob.nearest(value_in(start.steps, name)) for name, knob in free.items()}
-        return self.candidate(family, start.size, values, start)
+        made = self.candidate(family, start.size, values, start)
+        fewer = {name: _least(knob) for name, knob in free.items() if value_in(start.steps, name) is None}
+        if made is None and fewer:  # the most that was asked for has no room
+            made = self.candidate(family, start.size, {**values, **fewer}, start)
+        return made
 
     @cached_property
     def knobs(self) -> dict[str, dict[str, Knob]]:
@@ -382,6 +386,10 @@ def _check_value(kind: str, setting: str, wanted: Wanted) -> None:
 
 def _first(knob: Knob) -> Any:
     return knob.values[0] if isinstance(knob, Choice) else knob.low
+
+
+def _least(knob: Knob) -> Any:
+    return min(knob.values) if isinstance(knob, Choice) else knob.low
 
 
 def _varies(knob: Knob) -> bool:

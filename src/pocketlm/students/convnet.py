@@ -13,7 +13,7 @@ import torch
 from pocketlm.knobs import Whole, knob
 from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.model.transformer import Shape, SmallEncoder
-from pocketlm.students.pieces import student_pieces
+from pocketlm.students.pieces import VOCABULARY, student_pieces
 from pocketlm.students.transformer import start_embeddings
 from pocketlm.train.context import FitContext
 
@@ -27,7 +27,7 @@ class SmallConvnet:
     width: int = knob(128, Whole(64, 256, 32))
     reach: int = knob(1, Whole(1, 3))
     rank: int = knob(64, Whole(32, 128, 16))
-    pieces: int | None = None
+    pieces: int | None = knob(None, VOCABULARY, quiet=True)
     dropout: float = 0.1
 
     def __post_init__(self) -> None:

@@ -22,6 +22,8 @@ from pocketlm.train.losses import Objective
 
 # Of a student that goes on with new texts: its share of the epochs, and of the peak rate.
 FURTHER, FURTHER_RATE = 1 / 3, 1 / 2
+# Losses on a teacher's logits, and on its hidden states.
+LOGITS, HIDDEN = ("divergence", "squares"), ("states", "relations")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Distill:
     beta: weight of hidden states (bags have none). temperature: above 0. unlabelled: share of the texts without labels,
     variants of the rows among them, that this pass reads, the same share in each epoch. mixup: of the Beta that shares
     of blended texts are drawn from (Zhang et al. 2018, arXiv:1710.09412); 0 is what `--augment mixup` came to, or none.
+    logits: the loss on the teacher's, the "divergence" of softened shares or the "squares" of how far they are apart.
+    hidden: that on hidden states, of the "states" themselves where student and teacher are as wide, or of the
+    "relations" between a text's pieces.
     """
 
     name: ClassVar[str] = "distill"
@@ -45,6 +50,8 @@ class Distill:
     decay: float = 0.0
     unlabelled: float = knob(1.0, Choice((0.0, 0.3, 1.0)), quiet=True)
     mixup: float = knob(0.0, Choice((0.0, 0.1, 0.2, 0.4)), quiet=True)
+    logits: str = knob("divergence", Choice(LOGITS), quiet=True)
+    hidden: str = knob("states", Choice(HIDDEN), quiet=True)
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1 or self.beta < 0:
@@ -53,6 +60,11 @@ class Distill:
             raise ValueError("temperature and rate are above 0")
         if min(self.epochs, self.batch_size, self.patience) < 1 or self.decay < 0:
             raise ValueError("epochs, batch_size and patience are at least 1, and decay at least 0")
+        if self.logits not in LOGITS or self.hidden not in HIDDEN:
+            raise ValueError(
+                f"logits is one of {', '.join(LOGITS)} and hidden one of {', '.join(HIDDEN)}, "
+                f"got {self.logits!r} and {self.hidden!r}"
+            )
         if not 0 <= self.unlabelled <= 1 or self.mixup < 0:
             raise ValueError(f"unlabelled is in [0, 1] and mixup at least 0, got {self.unlabelled} and {self.mixup}")
 
@@ -76,6 +88,8 @@ class Distill:
             beta=self.beta if taught is not None and taught.hidden and not bag else 0.0,
             temperature=self.temperature,
             mixup=self.mixup or context.mixup,
+            squares=self.logits == "squares",
+            relations=self.hidden == "relations",
         )
         schedule = Schedule(
             self.epochs,

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from pocketlm.errors import RecipeError
+from pocketlm.knobs import Whole
 from pocketlm.model.encoder import Pretrained, question_inputs
 from pocketlm.model.vocabulary import TrimmedVocabulary, count_pieces, learn_wordpieces, reopen, trim
 from pocketlm.runtime.inputs import PieceInputs, plain_text
@@ -19,6 +20,8 @@ from pocketlm.train.context import FitContext
 
 # A vocabulary learnt from the training texts, where there is no teacher to take one from.
 _SCRATCH_PIECES = 4096
+# Pieces that a student may have at most.
+VOCABULARY = Whole(1, 500_000, log=True)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pocketlm.model.encoder import EncoderModule
 from pocketlm.model.readout import pool
 from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.runtime.inputs import PieceBagInputs, PieceInputs
-from pocketlm.students.pieces import Pieces, student_pieces
+from pocketlm.students.pieces import VOCABULARY, Pieces, student_pieces
 from pocketlm.train.context import FitContext
 
 
@@ -29,7 +29,7 @@ class StaticEmbeddings:
 
     name: ClassVar[str] = "static-embeddings"
     width: int = knob(96, Whole(32, 256, 16))
-    pieces: int | None = None
+    pieces: int | None = knob(None, VOCABULARY, quiet=True)
     hidden: bool = knob(True, Choice((True, False)))
     window: int = 2
     dropout: float = 0.1

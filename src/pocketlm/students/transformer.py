@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor
 
 from pocketlm.errors import RecipeError
-from pocketlm.knobs import Whole, knob
+from pocketlm.knobs import Choice, Whole, knob
 from pocketlm.model.encoder import EncoderModule
 from pocketlm.model.task_model import TaskModel, TaskSpec
 from pocketlm.model.transformer import Shape, SmallEncoder, TransformerLayer
 from pocketlm.runtime.windows import QuestionInputs
-from pocketlm.students.pieces import Pieces, factorize, student_pieces, teacher_embeddings
+from pocketlm.students.pieces import VOCABULARY, Pieces, factorize, student_pieces, teacher_embeddings
 from pocketlm.students.thinning import kept_heads, kept_units, what_they_read
 from pocketlm.train.context import FitContext
 
@@ -50,6 +50,12 @@ _LAYOUTS = (
         "norm": "transformer.layer.{}.output_layer_norm",
     },
 )
+# Which of so many layers of a teacher a student of so many starts from.
+TAKEN: Final[Mapping[str, Callable[[int, int], list[int]]]] = {
+    "spread": lambda depth, layers: [round((place + 1) * layers / depth) - 1 for place in range(depth)],
+    "first": lambda depth, layers: [min(place, layers - 1) for place in range(depth)],
+    "last": lambda depth, layers: [max(0, layers - depth + place) for place in range(depth)],
+}
 _LAYER = re.compile(r"(\d+):(\d+)x(\d+)")
 
 
@@ -62,10 +68,11 @@ def layout_of(state: Mapping[str, Tensor]) -> Mapping[str, str] | None:
 class SmallTransformer:
     """A BERT-like student with every size free.
 
-    depth: layers, spread over the teacher's, its last among them. width: of the hidden states, None for the
-    teacher's. heads, ffn: kept in each layer. rank: of the embeddings. pieces: at most so many. layers: of which of the
-    teacher's layers, counted from 0, how many heads and units are kept, in place of depth, heads and ffn:
-    "1:4x512 3:12x1536" (see `students.allocation`).
+    depth: layers. taken: which of the teacher's these are: "spread" over all, its last among them, its "first", which
+    see most of what words are, or its "last" (Sajjad et al. 2023, arXiv:2004.03844). width: of the hidden states, None
+    for the teacher's. heads, ffn: kept in each layer. rank: of the embeddings. pieces: at most so many. layers: of
+    which of the teacher's layers, counted from 0, how many heads and units are kept, in place of depth, taken, heads
+    and ffn: "1:4x512 3:12x1536" (see `students.allocation`). Raises ValueError for what none of them can be.
     """
 
     name: ClassVar[str] = "small-transformer"
@@ -74,15 +81,18 @@ class SmallTransformer:
     heads: int = knob(4, Whole(1, 16))
     ffn: int = knob(384, Whole(64, 4096, log=True))
     rank: int = knob(96, Whole(32, 256, 16))
-    pieces: int | None = None
+    pieces: int | None = knob(None, VOCABULARY, quiet=True)
     dropout: float = 0.1
     layers: str | None = None
+    taken: str = knob("spread", Choice(tuple(TAKEN)), quiet=True)
 
     def __post_init__(self) -> None:
         if min(self.depth, self.heads, self.ffn, self.rank) < 1:
             raise ValueError("depth, heads, ffn and rank are at least 1")
         if (self.pieces is not None and self.pieces < 1) or not 0 <= self.dropout < 1:
             raise ValueError("pieces are at least 1, and dropout is from 0 to below 1")
+        if self.taken not in TAKEN:
+            raise ValueError(f"taken is one of {', '.join(TAKEN)}, got {self.taken!r}")
         _ = self.cut
 
     @property
@@ -138,7 +148,7 @@ def _start_from_teacher(
     columns = start_embeddings(student, pieces, context, state)
     layers = int(backbone.config.num_hidden_layers)
     depth = student.shape.depth
-    chosen = [round((place + 1) * layers / depth) - 1 for place in range(depth)]
+    chosen = TAKEN[asked.taken](depth, layers)
     if asked.cut is not None:
         chosen = [source for source, _, _ in asked.cut]
         if max(chosen) >= layers:

@@ -59,6 +59,19 @@ def distillation_loss(logits: Tensor, teacher: Tensor, output: Output, temperatu
     return divergence * temperature**2
 
 
+def logit_loss(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Half the mean squared difference of centred logits, mean over texts or words. logits, teacher: (rows, labels).
+
+    What `distillation_loss` comes to where the temperature is high (Hinton et al. 2015, 2.1; Kim et al. 2021,
+    arXiv:2105.08919). Rows of NaN in `teacher` do not count.
+    """
+    known = ~teacher.isnan().any(dim=-1)
+    if not known.any():
+        return logits.sum() * 0
+    apart = logits[known] - teacher[known]
+    return 0.5 * (apart - apart.mean(dim=-1, keepdim=True)).square().mean()
+
+
 def vector_loss(vectors: Tensor, teacher: Tensor) -> Tensor:
     """1 - cosine of student's and teacher's vectors, plus the KL of which other texts of the batch are near.
 
@@ -114,12 +127,16 @@ class Objective:
 
     alpha: weight of the teacher's logits, in [0, 1]; 0 without a teacher. beta: of hidden states or relations.
     temperature: of the distillation. mixup: of the Beta that shares of blended texts are drawn from; 0 blends none.
+    squares: whether logits of outputs with one label each are to be near the teacher's in place of softened shares.
+    relations: whether relations count though states are as wide as the teacher's.
     """
 
     alpha: float = 0.0
     beta: float = 0.0
     temperature: float = 8.0
     mixup: float = 0.0
+    squares: bool = False
+    relations: bool = False
 
     def __call__(self, logits: Mapping[str, Tensor], batch: Batch, outputs: Sequence[Output]) -> Tensor:
         """The loss on logits, summed over the outputs."""
@@ -130,7 +147,10 @@ class Objective:
                 total = total + (1 - self.alpha) * label_loss(own, batch.labels[output.name], output)
             if self.alpha > 0 and output.name in batch.teacher:
                 given = batch.teacher[output.name]
-                total = total + self.alpha * distillation_loss(own, given, output, self.temperature)
+                if self.squares and output.kind in ("single", "tags"):
+                    total = total + self.alpha * logit_loss(own, given)
+                else:
+                    total = total + self.alpha * distillation_loss(own, given, output, self.temperature)
         return total
 
     def on_hidden(self, states: Tensor, batch: Batch) -> Tensor:
@@ -139,7 +159,8 @@ class Objective:
         if not batch.hidden_texts.any():
             return states.sum() * 0
         mask = batch.arrays["attention_mask"] * batch.hidden_texts[:, None]
-        loss = hidden_loss if states.shape[-1] == batch.hidden.shape[-1] else relation_loss
+        as_wide = states.shape[-1] == batch.hidden.shape[-1]
+        loss = hidden_loss if as_wide and not self.relations else relation_loss
         return self.beta * loss(states.float(), batch.hidden, mask)
 
 
