@@ -475,11 +475,13 @@ def test_the_recipe_of_a_pocket_alone_gives_the_same_bytes(made, csv_file, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["allocated", "stack"])
-def test_the_recipe_of_a_taught_student_gives_the_same_bytes_elsewhere(csv_file, teacher_folder, tmp_path, family):
+@pytest.mark.parametrize(("family", "refit"), [("allocated", False), ("allocated", True), ("stack", False)])
+def test_the_recipe_of_a_taught_student_gives_the_same_bytes_elsewhere(
+    csv_file, teacher_folder, tmp_path, family, refit
+):
     settings = {"text": "text", "label": "category", "max_size": "400kB", "variants": 1, "few_shot": "none",
                 "teacher_anyway": True, "teacher": str(teacher_folder), "keep_best": True,
-                "refit": False}  # fmt: skip
+                "refit": refit}  # fmt: skip
     first = pocketlm.fit(
         str(csv_file), set=(f"search.family={family}",), trials=1, effort=0.1, output=str(tmp_path / "m.pocket"),
         **settings,
