@@ -143,6 +143,17 @@ def holds(model: Pocket, examples: list[Example], floor: Floor) -> bool:
     return found <= floor.value if floor.most else found >= floor.value
 
 
+def asked_for() -> set[tuple[str, str]]:
+    """(data, limits) of every budget."""
+    return {(data, limits) for data, limits, _ in BUDGETS}
+
+
+def still_open(done: list[dict[str, Any]]) -> list[tuple[str, str, tuple[int, ...]]]:
+    """The budgets that are not done yet."""
+    known = {(one["data"], one["limits"]) for one in done}
+    return [one for one in BUDGETS if one[:2] not in known]
+
+
 def main() -> None:
     """Every budget that is not done yet; the teacher of a language is trained once."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -151,8 +162,9 @@ def main() -> None:
     given = parser.parse_args()
     done: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
     done = done or {"machine": describe(), "date": datetime.date.today().isoformat(), "budgets": []}
+    done["budgets"] = [one for one in done["budgets"] if (one["data"], one["limits"]) in asked_for()]
     with tempfile.TemporaryDirectory() as folder:
-        for data, limits, right in BUDGETS[len(done["budgets"]) :]:
+        for data, limits, right in still_open(done["budgets"]):
             done["budgets"].append(run(data, limits, right, Path(folder), given.data))
             given.out.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
             last = done["budgets"][-1]

@@ -77,14 +77,23 @@ def held(found: dict[str, Any]) -> dict[str, bool]:
     }  # fmt: skip
 
 
+def before(out: Path) -> list[dict[str, Any]]:
+    """What runs that FILE holds came to."""
+    if not out.is_file():
+        return []
+    known = json.loads(out.read_text("utf-8"))
+    return [*known.get("earlier", []), {name: known["run"][name] for name in ("date", "minutes", "of_teacher")}]
+
+
 def main() -> None:
-    """One fit."""
+    """One fit; those before it are told beside it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    found = run(given.data)
-    keep({"machine": describe(), "limits": " ".join(LIMITS), "run": found, "held": held(found)}, given.out)
+    found, earlier = run(given.data), before(given.out)
+    about = {"machine": describe(), "limits": " ".join(LIMITS), "run": found, "held": held(found)}
+    keep({**about, "earlier": earlier}, given.out)
     for name, reached in held(found).items():
         print(f"{name}: {found[name]} (bar {BARS[name]:g}: {'reached' if reached else 'missed'})")
 

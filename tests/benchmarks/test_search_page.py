@@ -16,7 +16,9 @@ def searched(search, chance):
 
     def run(*qualities):
         figures = [{"quality": one, "size_bytes": 1000, "latency_p50_ms": 0.1} for one in qualities]
-        trials = [{"start": True, "figures": one, "key": str(one), "seconds": 1.0} for one in figures]
+        trials = [
+            {"start": True, "figures": one, "key": str(one), "seconds": 1.0, "status": "measured"} for one in figures
+        ]
         return {
             "trials": trials,
             "chosen": "n-grams",
@@ -26,7 +28,7 @@ def searched(search, chance):
         }
 
     runs = {"search 0": run(search), "random 0": run(0.0, chance)}
-    return {"runs": runs, "effort": 0.25, "study": search_page.STUDY_VERSION, "date": "2026-01-02"}
+    return {"runs": runs, "effort": 0.25, "study": search_page.search_front.ASKING, "date": "2026-01-02"}
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ def test_of_differences_told_together_each_is_less_sure():
     apart = right[0].astype(float) - right[1]
     assert among.gain.low == pytest.approx(apart.mean() - 2.576 * apart.std() / 20, abs=0.01)
     assert alone.real and not among.real
+    assert (alone.to_json()["together"], among.to_json()["together"]) == (1, 5)
 
 
 def test_a_figure_that_is_no_mean_is_counted_anew():

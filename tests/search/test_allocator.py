@@ -11,7 +11,8 @@ from pocketlm.measure.device import Device
 from pocketlm.progress import Deadline
 from pocketlm.search.allocator import LARGEST, NEAR, ROOM, allocator, around_layers, limits_of
 from pocketlm.search.facts import Facts
-from pocketlm.search.piece_families import LITERAL_BYTES, LITERAL_ROWS, LITERAL_SHARE
+from pocketlm.search.ngram_families import LEAST_ROWS
+from pocketlm.search.piece_families import LITERAL_BYTES, LITERAL_ROWS, LITERAL_SHARE, literal_filled
 from pocketlm.search.space import Space, fast_enough
 from pocketlm.search.work import TextSize, linear_work, work_of
 from pocketlm.students.allocation import BITS, Layer, Sensitivity
@@ -140,3 +141,13 @@ def test_bits_are_proposed_unless_they_are_set(size, bits, monkeypatch):
 
     assert stored() == stored("quantize.bits=4,8") == {bits}, "few bytes are better spent on layers"
     assert stored("quantize.bits=8") == {8} and stored("quantize.bits=4") == {4}
+
+
+@pytest.mark.parametrize("size", ["10kB", "100kB", "2MB"])
+def test_few_bytes_for_many_labels_leave_ngrams_no_rows(size, monkeypatch):
+    facts = replace(FACTS, labels=151, decisive=True)
+    budget = Budget.parse(size, "1ms")
+    rows = literal_filled(1.0, facts, budget.max_size, 8)
+    assert bool(rows) == (size != "10kB")
+    assert all(step.rows >= LEAST_ROWS for step in rows if step.name == "prune-rows")
+    proposals(monkeypatch, (size, "1ms"), lambda recipe: 0.1)(budget.max_size, BITS)

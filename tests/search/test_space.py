@@ -219,6 +219,7 @@ FAMILY_NAMES = [one.name for one in FAMILIES]
         (["solve.leads=8,24"], set(FAMILY_NAMES)),
         (["search.size=100kB..400kB"], set(FAMILY_NAMES)),
         (["search.size=2000000"], set(FAMILY_NAMES) - {"bag"}),
+        (["small-transformer.pieces=none"], set(FAMILY_NAMES)),
         (["small-transformer.pieces=800,1200", "static-embeddings.pieces=500..900"], set(FAMILY_NAMES)),
         (["small-transformer.taken=first,last"], set(FAMILY_NAMES) - {"allocated"}),
         (["distill.logits=divergence,squares", "distill.hidden=relations"], set(FAMILY_NAMES)),
@@ -275,6 +276,20 @@ def test_quiet_knobs_vary_where_someone_lets_them():
     assert free("distill.mixup=0..0.4", "distill.unlabelled=0,1") - free() == {"distill.mixup", "distill.unlabelled"}
 
 
+def test_quiet_knobs_vary_only_where_they_mean_something():
+    def kinds(name, values, **more):
+        space = Space(replace(TAUGHT, **more), Budget.parse("2MB"), [f"{name}={values}"])
+        return {family for family, knobs in space.knobs.items() if name in knobs}
+
+    taken = "small-transformer.taken", "first,last"
+    assert {"transformer"} <= kinds(*taken, encoder=True) and not kinds(*taken, encoder=False)
+    hidden = "distill.hidden", "states,relations"
+    assert kinds(*hidden) == {"transformer"}, "bags have no states, and convolutions are narrower than any teacher"
+    logits = "distill.logits", "divergence,squares"
+    assert {"bag", "convnet", "transformer"} <= kinds(*logits, single=True)
+    assert not kinds(*logits, single=False) and not kinds(*logits, single=True, taught=False)
+
+
 def test_of_long_texts_bags_may_read_less_and_begin_with_the_most():
     facts = replace(TAUGHT, single=True, encoder=True, labelled=500)
     assert not {"hashed-ngrams.max_words"} & set(Space(facts, Budget.parse("2MB")).knobs["bag"])
@@ -302,6 +317,21 @@ def test_a_proposal_of_most_of_its_teacher_sees_each_of_very_many_texts_once(lim
     for given, told in (("distill.epochs=5", (5, 0.1)), ("small-transformer.dropout=0.2", (1, 0.2))):
         starts = [one for one in Space(facts, Budget.parse(limit), [given]).starts if one.family == "allocated"]
         assert (starts[-1].recipe.steps[1].epochs, starts[-1].recipe.steps[0].dropout) == told
+
+
+def test_a_vocabulary_is_the_largest_that_was_asked_for_and_has_room():
+    facts = replace(TAUGHT, pieces=8_000)
+
+    def started(wanted, size="700kB"):
+        tried = Space(facts, Budget.parse(size), [f"small-transformer.pieces={wanted}", "search.family=transformer"])
+        return [one.recipe.steps[0].pieces for one in tried.starts]
+
+    (most,) = started("8000", "20MB")
+    assert most == 8_000
+    assert started("1000,2000,8000") == [2_000] and started("1000,8000") == [1_000]
+    (some,) = started("1000..8000")
+    assert 2_000 <= some < 8_000
+    assert started("8000", "100kB") == []
 
 
 def test_heads_that_are_not_solved_are_set_for_no_family_that_solves_them():

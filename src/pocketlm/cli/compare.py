@@ -34,7 +34,8 @@ def command(
     """Judge Pockets on the same labelled rows, measure each in a fresh process, and test their differences.
 
     A difference is that of the task's main metric, the first less another, with the 95 % interval of a paired bootstrap
-    over rows; where a row is right or wrong, McNemar's exact test stands beside it.
+    over rows; where a row is right or wrong, McNemar's exact test stands beside it. Of several differences all
+    intervals hold together, and p-values are as many times as large.
 
     Example: pocketlm compare new.pocket old.pocket --data test.csv -o compared.html
     """

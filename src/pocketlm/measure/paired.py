@@ -16,8 +16,9 @@ import numpy as np
 from pocketlm.errors import DataError
 from pocketlm.tasks.scores import Figure
 
-# Resamples where a figure is a mean over rows, and where it has to be counted anew for each.
-RESAMPLES, COUNTED_RESAMPLES = 10_000, 1_000
+# Resamples where a figure is a mean over rows, and where it has to be counted anew for each; as many times as many as
+# differences are told together. So many are drawn at once.
+RESAMPLES, COUNTED_RESAMPLES, AT_ONCE = 2_000, 200, 100
 
 # With fewer rows no difference is called real.
 FEWEST_ROWS = 10
@@ -29,10 +30,10 @@ Judged = Callable[[Sequence[int]], float]
 class Difference:
     """How much more of a metric the first has than the second, with its 95 % interval. rows: it is of.
 
-    Of several differences that are told together all intervals hold at once so often, and p-values are as many times as
-    large (Dunn 1961, "Multiple comparisons among means"). p_value: of McNemar's exact test, that both are right equally
-    often; None where the metric is not the share of rows that are right. won, lost: rows that only the first, and only
-    the second, gets right.
+    p_value: of McNemar's exact test, that both are right equally often; None where the metric is not the share of rows
+    that are right. won, lost: rows that only the first, and only the second, gets right. together: differences that are
+    told at once; all their intervals hold together so often, and p-values are as many times as large (Dunn 1961,
+    "Multiple comparisons among means").
     """
 
     metric: str
@@ -41,6 +42,7 @@ class Difference:
     p_value: float | None = None
     won: int | None = None
     lost: int | None = None
+    together: int = 1
 
     @property
     def real(self) -> bool:
@@ -75,17 +77,18 @@ def difference(
     is_mean = np.allclose(each.mean(axis=1), whole, atol=1e-6)
     if is_mean:
         apart = each[0] - each[1]
-        drawn = random.multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES) @ apart / rows
+        even, sets = np.full(rows, 1 / rows), range(together * RESAMPLES // AT_ONCE)
+        drawn = np.concatenate([random.multinomial(rows, even, size=AT_ONCE) @ apart / rows for _ in sets])
     else:
-        places = [random.integers(0, rows, rows).tolist() for _ in range(COUNTED_RESAMPLES)]
+        places = [random.integers(0, rows, rows).tolist() for _ in range(together * COUNTED_RESAMPLES)]
         drawn = np.array([first(own) - second(own) for own in places])
     low, high = np.quantile(drawn, (0.025 / together, 1 - 0.025 / together))
     gain = Figure(round(value, 6), round(float(low), 6), round(float(high), 6))
     if not is_mean or not np.isin(each, (0.0, 1.0)).all():
-        return Difference(metric, gain, rows)
+        return Difference(metric, gain, rows, together=together)
     right = each == 1
     won, lost = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-    return Difference(metric, gain, rows, min(1.0, together * mcnemar(won, lost)), won, lost)
+    return Difference(metric, gain, rows, min(1.0, together * mcnemar(won, lost)), won, lost, together)
 
 
 def mcnemar(won: int, lost: int) -> float:

@@ -109,6 +109,8 @@ def _differences(found: Mapping[str, Any]) -> Markup:
         ])  # fmt: skip
     headings = ("difference", metric_name(metric), "95 % interval", "rows won / lost", "McNemar p", "")
     note = "Intervals are paired bootstraps over rows; McNemar's test is exact, where a row is right or wrong."
+    if (count := len(lines)) > 1:
+        note += f" All {count} intervals hold together, and p-values are {count} times as large as of one alone."
     made = table("Differences on the same rows", headings, lines)
     return element("section", element("h2", "Differences", id="differences"), made, element("p", note, class_="muted"))
 

@@ -42,10 +42,10 @@ def section(result: Mapping[str, Any]) -> Markup:
         estimated = bool(part(result, "forecast").get("for"))
         drawn = element("div", coordinates(own, knobs, metric, estimated, recipes), class_="box wide-plot")
         note = f"The measured {family} students; the stronger a line, the better on dev. Orange: the chosen one."
-        note += " A click on a line unfolds its recipe."
+        note += " A click on a line unfolds its recipe." * bool(recipes)
         parts.append(element("figure", element("figcaption", note, class_="muted"), drawn, class_="tipped"))
     note = "Each bar is a trial; a figure beside it is the best on dev until then. Hollow: left, refused, or failed."
-    note += " A click on one unfolds its recipe."
+    note += " A click on one unfolds its recipe." * bool(recipes)
     drawn = element("div", _timeline(trials, metric, recipes), class_="box wide-plot")
     parts += [
         element("h3", "When what was tried"),

@@ -92,7 +92,8 @@ def unheard(facts: Facts) -> dict[str, Knob | None]:
     """Settings of a training that say nothing: of texts or a teacher that are not heard, of blends of no texts."""
     found: dict[str, Knob | None] = {} if facts.taught and not facts.vectors else {"distill.unlabelled": None}
     found |= {} if facts.taught else {"distill.logits": None, "distill.hidden": None}
-    return found | ({"distill.mixup": None, "distill.logits": None} if facts.vectors or facts.asking else {})
+    found |= {} if facts.single or facts.tagging else {"distill.logits": None}
+    return found | ({"distill.mixup": None} if facts.vectors or facts.asking else {})
 
 
 def quiet_in(steps: Steps, name: str) -> bool:

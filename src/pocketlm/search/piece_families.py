@@ -192,6 +192,7 @@ def _transformer_knobs(facts: Facts) -> Mapping[str, Knob | None]:
         "small-transformer.depth": Whole(1, max(2, facts.layers)),
         "small-transformer.heads": Whole(1, facts.heads),
         "small-transformer.ffn": Whole(max(1, min(64, facts.ffn // 4)), max(facts.ffn, 512), log=True),
+        **({} if facts.encoder else {"small-transformer.taken": None}),
         **_untaught(facts),
     }
     return own | ({"distill.alpha": None} if facts.vectors else {})
@@ -231,8 +232,9 @@ def literal_steps(latency: float | None, facts: Facts) -> Steps:
 
 
 def literal_filled(latency: float | None, facts: Facts, size: int | None, bits: int) -> Steps:
-    """Those of a proposal of so many bytes, with as many rows as it has."""
-    return _with_rows(literal_steps(latency, facts), _literal_rows(facts, size, bits), facts)
+    """Those of a proposal of so many bytes, with as many rows as it has; none where they have no room."""
+    rows = _literal_rows(facts, size, bits)
+    return _with_rows(literal_steps(latency, facts), rows, facts) if rows >= LEAST_ROWS else ()
 
 
 def _with_rows(beside: Steps, rows: int, facts: Facts) -> Steps:
@@ -292,7 +294,8 @@ def _allocated_knobs(facts: Facts) -> Mapping[str, Knob | None]:
 
 
 def _convnet_knobs(facts: Facts) -> Mapping[str, Knob | None]:
-    return _untaught(facts) | ({"distill.alpha": None} if facts.vectors else {})
+    own: dict[str, Knob | None] = {"distill.hidden": None}  # narrower than any teacher, it learns relations
+    return {**own, **_untaught(facts)} | ({"distill.alpha": None} if facts.vectors else {})
 
 
 def _stack_starts(facts: Facts, budget: Budget) -> list[Start]:

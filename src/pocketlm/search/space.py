@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
+
+import numpy as np
 
 from pocketlm.budget import SMALLEST_POCKET_BYTES, Budget
 from pocketlm.errors import RecipeError
@@ -37,6 +40,8 @@ READ_OF_A_TEXT = ".max_words"
 SIZES = Whole(1, 2**40)
 # The name under which a search's own choices are set: the family, and the bytes to fill.
 OWN = "search"
+# Sizes of a vocabulary that are looked at, of a range, until one has room.
+STEPS_DOWN = 12
 
 
 def families_for(facts: Facts) -> tuple[Family, ...]:
@@ -67,10 +72,11 @@ class Space:
         self.budget = budget
         # those that a study chooses among, see `asks_of`
         self._named: tuple[str, ...] = ()
-        self._set = dict(parse_setting(one) for one in narrowed)
-        alone = {name: one[0] for name, one in self._set.items() if isinstance(one, tuple) and len(one) == 1}
-        pinned = {name: value for name, value in alone.items() if value is not None}
-        self.facts = replace(facts, pinned=pinned)
+        self._set = {name: wanted for name, wanted in map(parse_setting, narrowed) if wanted != (None,)}
+        pinned = {name: one[0] for name, one in self._set.items() if isinstance(one, tuple) and len(one) == 1}
+        # of several sizes of a vocabulary the least has to have room
+        several = {name: _smallest(one) for name, one in self._set.items() if name.endswith(".pieces")}
+        self.facts = replace(facts, pinned={**several, **pinned})
         allowed = check_in_space(narrowed, facts)
         self.families = {name: family for name, family in allowed.items() if self._can(family)}
         if not self.families:
@@ -113,11 +119,10 @@ class Space:
         """The candidate that a rule of thumb comes to, as near as it may be."""
         free = self._free(self.families[family], start.steps)
         values = {name: knob.nearest(value_in(start.steps, name)) for name, knob in free.items()}
-        made = self.candidate(family, start.size, values, start)
-        fewer = {name: _least(knob) for name, knob in free.items() if value_in(start.steps, name) is None}
-        if made is None and fewer:  # the most that was asked for has no room
-            made = self.candidate(family, start.size, {**values, **fewer}, start)
-        return made
+        open_ = [name for name in free if value_in(start.steps, name) is None]
+        sizes = [_falling(free[name]) for name in open_]  # of a vocabulary as many as have room
+        tried = ({**values, **dict(zip(open_, one, strict=True))} for one in product(*sizes))
+        return next(filter(None, (self.candidate(family, start.size, one, start) for one in tried)), None)
 
     @cached_property
     def knobs(self) -> dict[str, dict[str, Knob]]:
@@ -371,6 +376,8 @@ def _check_together(given: Mapping[str, Wanted]) -> None:
 def _check_value(kind: str, setting: str, wanted: Wanted) -> None:
     """Raise ValueError where a setting cannot be that."""
     pass_: Any = None if kind == OWN else STUDENT_PASSES[kind]
+    if wanted == (None,) and pass_ and any(one.name == setting and one.default is None for one in fields(pass_)):
+        return  # as it is
     declared: Mapping[str, Knob] = {"family": Choice(tuple(one.name for one in FAMILIES)), "size": SIZES}
     allowed = (knobs_of(pass_) if pass_ else declared).get(setting)
     if allowed is not None:
@@ -388,8 +395,15 @@ def _first(knob: Knob) -> Any:
     return knob.values[0] if isinstance(knob, Choice) else knob.low
 
 
-def _least(knob: Knob) -> Any:
-    return min(knob.values) if isinstance(knob, Choice) else knob.low
+def _smallest(wanted: Wanted) -> Any:
+    return wanted.start if isinstance(wanted, slice) else min(wanted)
+
+
+def _falling(knob: Knob) -> list[Any]:
+    """Values from the highest down: all of some, or STEPS_DOWN of a range."""
+    if isinstance(knob, Choice):
+        return sorted(knob.values, reverse=True)
+    return [knob.nearest(one) for one in np.geomspace(knob.high, knob.low, STEPS_DOWN)]
 
 
 def _varies(knob: Knob) -> bool:

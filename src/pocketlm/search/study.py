@@ -154,11 +154,13 @@ class Exploration:
     def unsearched(self) -> str:
         """Why no recipe but rules of thumb and given ones was asked for, where nobody said how many; else ""."""
         said = self.plan.trials is not None or self.plan.more is not None
-        if said or not self.starts or self.wanted > len(self.starts) + len(self.own):
+        given = len(self.starts) + len(self.own)
+        if said or not self.starts or max(self.wanted, self._dealt_with) > given:
             return ""
         texts, rows = self.space.facts.texts, self.judge.dev_rows
         why = f"each reads {texts:,} texts" if texts > AROUND_TEXTS else f"{rows} dev rows tell little between them"
-        return f"only rules of thumb were tried ({why}): --trials {len(self.starts) + 2 * AROUND} searches around them"
+        tried = "only rules of thumb and given recipes" if self.own else "only rules of thumb"
+        return f"{tried} were tried ({why}): --trials {len(self.starts) + 2 * AROUND} searches around them"
 
     def _added(self, more: int) -> int:
         """Trials in all with so many more than before; what the same command wanted, where it was stopped."""
