@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from pocketlm.runtime.inputs import plain_text
+from pocketlm.search.grams import GramCounts
 from pocketlm.students.allocation import Allocation
+from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.solve import labelled
 from pocketlm.train.context import FitContext
+from pocketlm.train.lesson import with_labels
 
 # Where every word is a label too, a sixth of the texts teaches as much.
 TAGGING_SHARE = 6
@@ -36,6 +39,7 @@ class Facts:
     many bytes, with embeddings of one of these bits, keeps of the teacher, see `search.allocator`; None where that
     cannot be said. graph_room: bytes that the memory allowed leaves for a graph's file; None for any. effort: how much
     training students get, 1 being the usual. decisive: whether dev has rows enough, of what is judged, to weigh by.
+    grams, labelled_grams: n-grams of the texts, and of those that have labels; None where nobody counts.
     """
 
     texts: int
@@ -60,6 +64,14 @@ class Facts:
     effort: float = 1.0
     graph_room: int | None = None
     decisive: bool = True
+    grams: GramCounts | None = None
+    labelled_grams: GramCounts | None = None
+
+    def rows_of(self, ngrams: HashedNgrams, *, labelled: bool) -> int:
+        """How many rows n-grams fill at most: of texts that have labels, or of all."""
+        counts = self.labelled_grams if labelled else self.grams
+        found = None if counts is None else counts.rows(ngrams.ngrams(), ngrams.max_words, ngrams.min_texts)
+        return ngrams.buckets if found is None else found
 
     @property
     def literal(self) -> bool:
@@ -94,6 +106,8 @@ class Facts:
             context.pretrained is not None,
             float(np.mean([len(plain_text(text).split()) for text in some])) if single and some else 0.0,
             effort=effort,
+            grams=GramCounts(context.lesson.texts, tagging=context.tagging),
+            labelled_grams=GramCounts(with_labels(context.lesson, context.outputs).texts, tagging=context.tagging),
         )
 
     def epochs(self, seen: int) -> int:

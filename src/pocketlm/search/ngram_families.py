@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -46,6 +47,8 @@ BAG_TEXTS, ROOMY_BAG_TEXTS, TABLE_TEXTS, TABLE_BATCH = 1_200_000, 400_000, 500_0
 ROWS_BEFORE_PRUNING, MOST_ROWS = 5, 60_000
 TABLE_ROWS_BEFORE, MOST_TABLE_ROWS = 2, 40_000
 # Bytes of a row's place in the map of kept buckets and of its scale; and what a zip leaves of its weights.
+# Of the bytes to fill so much is filled.
+FILLED = 0.97
 A_PLACE, ZIPPED = 3.1, {4: 0.9, 8: 0.97}
 
 
@@ -53,11 +56,19 @@ def _linear_starts(facts: Facts, budget: Budget) -> list[Start]:
     """Filling the bytes allowed; without a limit, a small, a middle and a large one."""
     sizes = (60_000, 250_000, 1_000_000) if budget.max_size is None else (min(LARGEST_LINEAR, budget.max_size),)
     ladder = "linear" if len(read_of(facts, budget)) > 1 else ""
-    return [
-        Start(_linear(facts, max(SMALLEST_BAG, size), most), max(SMALLEST_BAG, size), f"{ladder} {size}" * bool(ladder))
-        for size in sizes
-        for most in read_of(facts, budget)
-    ]
+    found = []
+    for size in (max(SMALLEST_BAG, one) for one in sizes):
+        for most in read_of(facts, budget):
+            steps = _linear(facts, size, most)
+            found.append(Start(steps, min(size, _whole_linear(steps, facts)), f"{ladder} {size}" * bool(ladder)))
+    return found
+
+
+def _whole_linear(steps: Steps, facts: Facts) -> int:
+    """Bytes to fill with which every n-gram of the labelled texts has a row."""
+    student, *_, stored = steps
+    rows = facts.rows_of(student, labelled=True)
+    return math.ceil((_linear_rest(facts) + (rows + 1) * linear_row(facts, stored.bits)) / FILLED)
 
 
 def read_of(facts: Facts, budget: Budget) -> list[int]:
@@ -84,9 +95,9 @@ def may_mean(facts: Facts) -> bool:
 def _linear_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
     student, solve, pruned, _again, stored = steps
     size = LARGEST_LINEAR if size is None else size
-    rest = FRAME + facts.labels * (facts.labels + 16)
-    a_row = linear_row(facts, stored.bits)
-    rows = facts.pinned.get("prune-rows.rows", max(LEAST_ROWS, int((size * 0.97 - rest) / a_row)))
+    rest, a_row = _linear_rest(facts), linear_row(facts, stored.bits)
+    there = facts.rows_of(student, labelled=True)
+    rows = facts.pinned.get("prune-rows.rows", min(there, max(LEAST_ROWS, int((size * FILLED - rest) / a_row))))
     most = solvable_rows(student.buckets, facts)
     filled = (
         replace(student, rows=facts.pinned.get("hashed-ngrams.rows", max(rows, most))), solve,
@@ -94,8 +105,13 @@ def _linear_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | Non
     )  # fmt: skip
     name = f"linear n-grams ≤ {rows:,}{' that mean what words mean' if solve.words else ''}, {stored.bits} bit"
     name += f", {student.max_words} words read" if student.max_words < READ[-1] else ""
-    expected = round(rows * a_row + rest)
+    expected = round(min(rows, there) * a_row + rest)
     return Filled(filled, expected if "prune-rows.rows" in facts.pinned else min(expected, size), name)
+
+
+def _linear_rest(facts: Facts) -> int:
+    """Bytes of a linear bag that are no rows."""
+    return FRAME + facts.labels * (facts.labels + 16)
 
 
 def linear_row(facts: Facts, bits: int) -> float:
@@ -137,10 +153,23 @@ def _bag_starts(facts: Facts, budget: Budget) -> list[Start]:
     sizes = (60_000, 250_000, 1_000_000)
     if budget.max_size is not None:
         sizes = (max(SMALLEST_BAG, min(LARGEST_BAG, budget.max_size)),)
-    starts = [Start(_bag_within(facts, size), size) for size in sizes]
+    made = [(_bag_within(facts, size), size) for size in sizes]
+    starts = [Start(steps, min(size, _whole_bag(steps, facts))) for steps, size in made]
     if not facts.taught and sizes[-1] >= SPARE_FROM * SPARE_BAG:
         starts.insert(0, Start(_bag(facts, SPARE_WIDTH), SPARE_BAG))
     return starts
+
+
+def _whole_bag(steps: Steps, facts: Facts) -> int:
+    """Bytes to fill with which every n-gram of the texts has a row."""
+    student, *_, stored = steps
+    rows = facts.rows_of(student, labelled=False)
+    return math.ceil((heads_bytes(facts, student.width) + FRAME + (rows + 1) * _bag_row(student, stored)) / FILLED)
+
+
+def _bag_row(student: HashedNgrams, stored: Quantize) -> float:
+    """Bytes of a row of a bag."""
+    return ZIPPED[stored.bits] * student.width * stored.bits / 8 + A_PLACE
 
 
 def _bag_within(facts: Facts, size: int) -> Steps:
@@ -183,14 +212,15 @@ def _bag_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
     size = LARGEST_BAG if size is None else size
     before, most = (TABLE_ROWS_BEFORE, MOST_TABLE_ROWS) if facts.vectors else (ROWS_BEFORE_PRUNING, MOST_ROWS)
     heads = heads_bytes(facts, student.width)
-    a_row = ZIPPED[stored.bits] * student.width * stored.bits / 8 + A_PLACE
-    rows = facts.pinned.get("prune-rows.rows", min(most, int((size * 0.97 - FRAME - heads) / a_row)))
+    a_row = _bag_row(student, stored)
+    there = facts.rows_of(student, labelled=False)
+    rows = facts.pinned.get("prune-rows.rows", min(most, there, int((size * FILLED - FRAME - heads) / a_row)))
     if rows < LEAST_ROWS and "prune-rows.rows" not in facts.pinned:
         return None
     wide = facts.pinned.get("hashed-ngrams.rows", max(rows, min(most, before * rows)))
     filled = replace(student, rows=wide), taught, replace(pruned, rows=rows), again, stored
     name = f"n-grams ≤ {rows:,}×{student.width}, {stored.bits} bit"
-    return Filled(filled, round(rows * a_row + heads + FRAME), name)
+    return Filled(filled, round(min(rows, there) * a_row + heads + FRAME), name)
 
 
 def _bag_knobs(facts: Facts) -> Mapping[str, Knob | None]:

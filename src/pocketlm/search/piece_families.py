@@ -233,8 +233,9 @@ def literal_steps(latency: float | None, facts: Facts) -> Steps:
 
 def literal_filled(latency: float | None, facts: Facts, size: int | None, bits: int) -> Steps:
     """Those of a proposal of so many bytes, with as many rows as it has; none where they have no room."""
-    rows = _literal_rows(facts, size, bits)
-    return _with_rows(literal_steps(latency, facts), rows, facts) if rows >= LEAST_ROWS else ()
+    steps = literal_steps(latency, facts)
+    rows = _literal_rows(facts, size, bits, steps[0])
+    return _with_rows(steps, rows, facts) if rows >= LEAST_ROWS else ()
 
 
 def _with_rows(beside: Steps, rows: int, facts: Facts) -> Steps:
@@ -243,11 +244,12 @@ def _with_rows(beside: Steps, rows: int, facts: Facts) -> Steps:
     return replace(beside[0], rows=begun), beside[1], replace(beside[2], rows=rows), *beside[3:]
 
 
-def _literal_rows(facts: Facts, size: int | None, bits: int) -> int:
+def _literal_rows(facts: Facts, size: int | None, bits: int, beside: BesideNgrams) -> int:
     """Rows of the n-grams beside a proposal of so many bytes."""
     most = max(LITERAL_BYTES, LITERAL_ROWS * linear_row(facts, bits))
     own = most if size is None else min(most, LITERAL_SHARE * size)
-    return int(facts.pinned.get("prune-rows.rows", (own - 16 * facts.labels) / linear_row(facts, bits)))
+    there = facts.rows_of(beside.ngrams(), labelled=True)
+    return int(facts.pinned.get("prune-rows.rows", min(there, (own - 16 * facts.labels) / linear_row(facts, bits))))
 
 
 def _share(student: SmallTransformer, facts: Facts) -> float:
@@ -260,7 +262,7 @@ def _share(student: SmallTransformer, facts: Facts) -> float:
 def _allocated_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
     """With n-grams beside it where both have room, else without."""
     student, taught, *beside, stored = steps
-    rows = _literal_rows(facts, size, stored.bits) if beside else 0
+    rows = _literal_rows(facts, size, stored.bits, beside[0]) if beside else 0
     own = round(rows * linear_row(facts, stored.bits) + 16 * facts.labels) if beside else 0
     if facts.allocator is None:
         return None
@@ -324,8 +326,10 @@ def _stack_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None
     inner = _transformer_filled((student, stored), facts, None if size is None else size - own)
     if inner is None:
         return None
-    rows = pinned or max(LEAST_ROWS, int((own - facts.labels * 16) / a_row))
+    there = facts.rows_of(beside[0].ngrams(), labelled=True)
+    rows = pinned or min(there, max(LEAST_ROWS, int((own - facts.labels * 16) / a_row)))
     filled = inner.steps[0], taught, *_with_rows(tuple(beside), rows, facts), stored
+    own = min(own, round(min(rows, there) * a_row + facts.labels * 16))
     return Filled(filled, inner.expected_bytes + own, f"{inner.name} beside linear n-grams ≤ {rows:,}")
 
 

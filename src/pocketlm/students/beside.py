@@ -33,9 +33,10 @@ class BesideNgrams:
     max_words: int = knob(512, Choice((48, 96, 192, 320, 512)))
 
     def __post_init__(self) -> None:
-        self._ngrams()
+        self.ngrams()
 
-    def _ngrams(self) -> HashedNgrams:
+    def ngrams(self) -> HashedNgrams:
+        """The student that stands beside it."""
         return HashedNgrams(
             self.buckets, width=0, hidden=False, rows=self.rows, min_texts=1, dropout=0.0, max_words=self.max_words
         )
@@ -45,4 +46,4 @@ class BesideNgrams:
         if model is None or not isinstance(model.module, SmallEncoder):
             raise RecipeError("beside-ngrams stands beside an encoder; put it after imitate or distill")
         own = replace(context, lesson=with_labels(context.lesson, context.outputs))
-        return stack(model, self._ngrams()(None, own))
+        return stack(model, self.ngrams()(None, own))

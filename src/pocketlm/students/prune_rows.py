@@ -51,6 +51,8 @@ CRITERIA: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
 class PruneRows:
     """Keep the `rows` most important rows of a table of hashed n-grams; fewer rows than that stay as they are.
 
+    Rows of more that add nothing to any text, as those of n-grams that no labelled text has, are not kept.
+
     criterion: what makes a row important: "energy", "magnitude" or "frequency".
     """
 
@@ -77,10 +79,10 @@ class PruneRows:
         read = context.lesson if bag is model else with_labels(context.lesson, context.outputs)
         reads = torch.from_numpy(_reads(inputs, read, len(module.table)))
         score = CRITERIA[self.criterion](module.stored_table().detach(), reads)
-        kept = torch.sort(score.topk(self.rows).indices).values
+        kept = torch.sort(score.topk(min(self.rows, max(1, int((score > 0).sum())))).indices).values
         assert inputs.lookup is not None
         rank = np.full(len(module.table), -1, np.int32)
-        rank[kept.numpy()] = np.arange(self.rows, dtype=np.int32)
+        rank[kept.numpy()] = np.arange(len(kept), dtype=np.int32)
         inputs.lookup = np.where(inputs.lookup >= 0, rank[inputs.lookup], np.int32(-1)).astype(np.int32)
         module.table = nn.Parameter(module.table.detach()[kept].clone())
         module.importance = module.importance[kept].clone()
