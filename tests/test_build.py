@@ -114,7 +114,8 @@ def test_what_a_time_limit_cut_short_is_not_remembered(csv_file, tmp_path):
     result = pocketlm.fit(
         str(csv_file), output=str(output), time_limit="0.01s", keep_best=True, text="text", label="category"
     )
-    assert [one["status"] for one in result.data["candidates"]] == ["measured", "skipped", "skipped"]
+    first, *others = [one["status"] for one in result.data["candidates"]]
+    assert first == "measured" and others and set(others) == {"skipped"}
     assert not list(tmp_path.glob("m.work/student-*/result.json"))
 
 
