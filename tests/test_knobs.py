@@ -31,11 +31,6 @@ def test_a_move_is_small_and_stays_inside(allowed, value, low, high):
     assert {type(one) for one in found} == {type(value)}
 
 
-def test_as_many_as_there_are_is_the_most_that_may_be():
-    assert Whole(10, 105, 10).nearest(None) == 100 and Choice((500, 2_000, 1_000)).nearest(None) == 2_000
-    assert Choice((None, 5)).nearest(None) is None
-
-
 def test_settings_are_values_and_ranges_and_sizes_are_written_as_budgets_are():
     assert parse_setting("quantize.bits = 4, 8") == ("quantize.bits", (4, 8))
     assert parse_setting("distill.rate=1e-4..1e-2") == ("distill.rate", slice(1e-4, 1e-2))

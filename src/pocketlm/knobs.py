@@ -35,9 +35,7 @@ class Whole:
             raise ValueError(f"a range goes up, in steps of at least 1, and a logarithmic one from 1 on: {self}")
 
     def nearest(self, value: Any) -> int:
-        """The allowed value nearest to this one; to None, which is as many as there are, the highest."""
-        if value is None:
-            return self.nearest(self.high)
+        """The allowed value nearest to this one."""
         step: int = round((value - self.low) / self.step)
         return self.low + self.step * max(0, min((self.high - self.low) // self.step, step))
 
@@ -129,12 +127,10 @@ class Choice:
             raise ValueError("there is nothing to choose from")
 
     def nearest(self, value: Any) -> Any:
-        """This value where it is one of them, else of numbers the nearest (to None the highest), else the first."""
+        """This value where it is one of them, else of numbers the nearest, else the first."""
         if value in self.values:
             return value
         numbers = [one for one in self.values if isinstance(one, int | float) and not isinstance(one, bool)]
-        if numbers and value is None:
-            return max(numbers)
         if numbers and isinstance(value, int | float) and not isinstance(value, bool):
             return min(numbers, key=lambda one: abs(one - value))
         return self.values[0]

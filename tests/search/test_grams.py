@@ -1,5 +1,7 @@
 """Rows that n-grams fill are counted as they are made."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import make_context
@@ -55,6 +57,14 @@ def test_no_more_bytes_are_filled_than_there_are_ngrams(which, family, request):
     assert pruned <= 1.03 * made + 2 and most.size < 10**6
     whole = space.asked({**space.params(most), f"{family}/size": 10**7})
     assert whole.recipe == most.recipe, "more bytes hold nothing more"
+
+
+def test_of_a_few_short_texts_a_bag_is_as_wide_as_usual(tagged):
+    few = replace(tagged, lesson=tagged.lesson.at([0, 1]))
+    facts = Facts.of(few, 500)
+    for size, width in (("30kB", 48), ("2MB", 96)):
+        most = Space(facts, Budget.parse(size), ["search.family=bag"]).starts[-1]
+        assert most.recipe.steps[0].width == width, "few n-grams are no reason for narrow ones, or for none"
 
 
 def test_rows_that_add_nothing_are_not_kept(context):

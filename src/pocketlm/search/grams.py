@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +21,23 @@ class GramCounts:
     """Distinct n-grams of some texts, counted by length when they are first asked for, since settings share lengths."""
 
     def __init__(self, texts: Sequence[Text], *, tagging: bool) -> None:
-        self._words = [ngram_words(plain_text(text)) for text in texts]
-        self._tagging = tagging
+        self._texts, self._tagging = texts, tagging
         self._spread = cache(self._spread_of)
-        self.counted = 0 < sum(map(len, self._words)) <= MOST_WORDS
+
+    @cached_property
+    def _words(self) -> list[list[str]]:
+        """Of each text; none where they are too many."""
+        words, count = [], 0
+        for text in self._texts:
+            words.append(ngram_words(plain_text(text)))
+            count += len(words[-1])
+            if count > MOST_WORDS:
+                return []
+        return words if count else []
 
     def rows(self, ngrams: Ngrams, max_words: int, min_texts: int) -> int | None:
         """Buckets that are filled by at least so many texts, which read so many words; None of too many words."""
-        if not self.counted:
+        if not self._words:
             return None
         most = min(max_words, max(map(len, self._words)))
         kinds = [(size, 0) for size in range(ngrams.char_min, ngrams.char_max + 1)]

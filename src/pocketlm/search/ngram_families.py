@@ -161,9 +161,9 @@ def _bag_starts(facts: Facts, budget: Budget) -> list[Start]:
 
 
 def _whole_bag(steps: Steps, facts: Facts) -> int:
-    """Bytes to fill with which every n-gram of the texts has a row."""
+    """Bytes to fill with which every n-gram of the texts has a row, and a bag has room."""
     student, *_, stored = steps
-    rows = facts.rows_of(student, labelled=False)
+    rows = max(LEAST_ROWS, facts.rows_of(student, labelled=False))
     return math.ceil((heads_bytes(facts, student.width) + FRAME + (rows + 1) * _bag_row(student, stored)) / FILLED)
 
 
@@ -179,6 +179,7 @@ def _bag_within(facts: Facts, size: int) -> Steps:
     made = [_bag(facts, width, texts) for width in (usual, *NARROW)]
     filled = ((one, _bag_filled(one, facts, size)) for one in made)
     fewest = 0 if "prune-rows.rows" in facts.pinned else FEWEST_ROWS
+    fewest = min(fewest, facts.rows_of(made[0][0], labelled=False))
     roomy = (one for one, all_ in filled if all_ and all_.expected_bytes <= size and all_.steps[2].rows >= fewest)
     return next(roomy, made[-1])
 
@@ -214,8 +215,9 @@ def _bag_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
     heads = heads_bytes(facts, student.width)
     a_row = _bag_row(student, stored)
     there = facts.rows_of(student, labelled=False)
-    rows = facts.pinned.get("prune-rows.rows", min(most, there, int((size * FILLED - FRAME - heads) / a_row)))
-    if rows < LEAST_ROWS and "prune-rows.rows" not in facts.pinned:
+    room = int((size * FILLED - FRAME - heads) / a_row)
+    rows = facts.pinned.get("prune-rows.rows", min(most, there, room))
+    if room < LEAST_ROWS and "prune-rows.rows" not in facts.pinned:
         return None
     wide = facts.pinned.get("hashed-ngrams.rows", max(rows, min(most, before * rows)))
     filled = replace(student, rows=wide), taught, replace(pruned, rows=rows), again, stored

@@ -118,8 +118,9 @@ class Space:
     def _of_start(self, family: str, start: Start) -> Candidate | None:
         """The candidate that a rule of thumb comes to, as near as it may be."""
         free = self._free(self.families[family], start.steps)
-        values = {name: knob.nearest(value_in(start.steps, name)) for name, knob in free.items()}
-        open_ = [name for name in free if value_in(start.steps, name) is None]
+        begun = {name: value_in(start.steps, name) for name in free}
+        values = {name: free[name].nearest(value) for name, value in begun.items() if value is not None}
+        open_ = [name for name, value in begun.items() if value is None]
         sizes = [_falling(free[name]) for name in open_]  # of a vocabulary as many as have room
         tried = ({**values, **dict(zip(open_, one, strict=True))} for one in product(*sizes))
         return next(filter(None, (self.candidate(family, start.size, one, start) for one in tried)), None)
