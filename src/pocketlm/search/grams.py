@@ -35,24 +35,28 @@ class GramCounts:
                 return []
         return words if count else []
 
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._words))
+
     def rows(self, ngrams: Ngrams, max_words: int, min_texts: int) -> int | None:
         """Buckets that are filled by at least so many texts, which read so many words; None of too many words."""
         if not self._words:
             return None
-        most = min(max_words, max(map(len, self._words)))
+        most = min(max_words, self._longest)
         kinds = [(size, 0) for size in range(ngrams.char_min, ngrams.char_max + 1)]
         kinds += [(0, order) for order in range(1, ngrams.word_max + 1)]
         kinds += [(0, 1)] if self._tagging else []  # of a word its shape, too
-        distinct = sum(int((self._spread(*kind, most) >= min_texts).sum()) for kind in kinds)
+        distinct = sum(int(self._spread(*kind, most)[max(1, min_texts) :].sum()) for kind in kinds)
         return max(1, round(-ngrams.buckets * math.expm1(-distinct / ngrams.buckets)))
 
     def _spread_of(self, size: int, order: int, most: int) -> NDArray[np.int64]:
-        """In how many texts each n-gram is: of `size` characters, or of `order` words where size is 0."""
+        """How many n-grams are in 0, 1, 2 … texts: of `size` characters, or of `order` words where size is 0."""
         read = [words[:most] for words in self._words]
         if order > 1:
             read = [[" ".join(words[at : at + order]) for at in range(len(words) - order + 1)] for words in read]
         if size:
-            return np.bincount(text_bags(read, Ngrams(APART, size, size, 0)).ids, minlength=APART)
+            return np.bincount(np.bincount(text_bags(read, Ngrams(APART, size, size, 0)).ids))
         numbers: dict[str, int] = {}
         ids = [numbers.setdefault(one, len(numbers)) for words in read for one in set(words)]
-        return np.bincount(np.array(ids, np.int64), minlength=1)
+        return np.bincount(np.bincount(np.array(ids, np.int64)))
