@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # The setting of a search that is written as budgets are.
 SIZE = "search.size"
-KEY, QUIET = "pocketlm.knob", "pocketlm.quiet"
+KEY, QUIET, DECISIVE = "pocketlm.knob", "pocketlm.quiet", "pocketlm.decisive"
 # A move goes so far at most: this share of a range, or steps of it; in a logarithmic one this factor.
 MOVED, STEPS, TIMES = 0.25, 2, 2.0
 
@@ -197,17 +197,24 @@ def _is_allowed(allowed: Knob, value: Any) -> bool:
     return True
 
 
-def knob(default: Any, allowed: Knob, *, quiet: bool = False) -> Any:
+def knob(default: Any, allowed: Knob, *, quiet: bool = False, decisive: bool = False) -> Any:
     """A field of a pass with this default, which a search may set to what is allowed.
 
-    quiet: only where someone says so: each more that varies leaves fewer trials to what decides more.
+    quiet: only where someone says so: each more that varies leaves fewer trials to what decides more. decisive: it
+    decides more than most settings, as rates of learning do (Greff et al. 2017, arXiv:1503.04069), so that what one
+    value comes to tells little of another.
     """
-    return field(default=default, metadata={KEY: allowed, QUIET: quiet})
+    return field(default=default, metadata={KEY: allowed, QUIET: quiet, DECISIVE: decisive})
 
 
 def is_quiet(kind: Any, setting: str) -> bool:
     """Whether a setting of a pass or its class stays as it is unless someone lets it vary."""
     return any(one.metadata.get(QUIET, False) for one in fields(kind) if one.name == setting)
+
+
+def decisive_of(kind: Any) -> list[str]:
+    """The settings of a pass or its class that were declared decisive."""
+    return [one.name for one in fields(kind) if one.metadata.get(DECISIVE, False)]
 
 
 def knobs_of(kind: Any) -> dict[str, Knob]:

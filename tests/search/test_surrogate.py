@@ -1,13 +1,14 @@
 """What a Gaussian process guesses of recipes that were not tried."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from made_searches import SPACE
 
 from pocketlm.knobs import Choice, Real, Whole
-from pocketlm.search.surrogate import SPREAD, Places, Surrogate
+from pocketlm.search.surrogate import DECISIVE, SPREAD, Places, Surrogate
 
 # decades of bytes, one setting, two kinds
 PLACES = [[5.0, 0.1, 1, 0], [5.5, 0.9, 1, 0], [6.0, 0.5, 1, 0], [5.2, 0.5, 0, 1], [6.1, 0.2, 0, 1]]
@@ -64,12 +65,26 @@ def test_what_decides_is_learnt():
 
 
 def test_places_are_decades_shares_of_ranges_and_kinds():
-    where = Places(SPACE.knobs)
+    where = Places(SPACE.knobs, SPACE.decisive)
     one = next(one for one in SPACE.starts if one.family == "bag")
     place = where.of(one)
     assert place[0] == pytest.approx(math.log10(one.expected_bytes))
     assert len(place) == 1 + len(where.settings) + len(SPACE.knobs)
-    assert all(0 <= share <= 1 for share in place[1:]) and sum(place[1 + len(where.settings) :]) == 1
+    assert sum(place[1 + len(where.settings) :]) == 1
+    shares = dict(zip(where.settings, place[1:], strict=False))
+    assert all(0 <= share <= (DECISIVE if name in SPACE.decisive else 1) for name, share in shares.items())
+
+
+def test_values_of_what_decides_most_are_further_apart_than_others():
+    assert {"distill.rate", "hashed-ngrams.width", "hashed-ngrams.max_words"} <= SPACE.decisive
+    assert not {"distill.alpha", "quantize.bits", "hashed-ngrams.buckets"} & SPACE.decisive
+    where = Places(SPACE.knobs, SPACE.decisive)
+    one = next(one for one in SPACE.starts if one.family == "bag")
+    place, rate = where.of(one), SPACE.knobs["bag"]["distill.rate"]
+    at = 1 + where.settings.index("distill.rate")
+    assert place[at] == pytest.approx(DECISIVE * rate.place(one.values["distill.rate"]))
+    other = where.of(replace(one, values={**one.values, "distill.rate": rate.low}))
+    assert math.dist(place, other) == pytest.approx(DECISIVE * rate.place(one.values["distill.rate"]))
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class _Seen:
 
     def __init__(self, space: Space, known: Sequence[Known]) -> None:
         made = [(one, candidate) for one in known if (candidate := space.asked(one.params)) is not None]
-        self.space, self.where = space, Places(space.knobs)
+        self.space, self.where = space, Places(space.knobs, space.decisive)
         self.measured = [(one, candidate) for one, candidate in made if one.whole]
         self.kept = [one for one, _ in self.measured if one.over <= 0]
         self.good = self.kept or [one for one, _ in self.measured]

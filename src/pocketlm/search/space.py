@@ -13,7 +13,7 @@ import numpy as np
 
 from pocketlm.budget import SMALLEST_POCKET_BYTES, Budget
 from pocketlm.errors import RecipeError
-from pocketlm.knobs import Choice, Knob, Real, Wanted, Whole, knobs_of, meeting, parse_setting
+from pocketlm.knobs import Choice, Knob, Real, Wanted, Whole, decisive_of, knobs_of, meeting, parse_setting
 from pocketlm.pocket.format import read_pocket
 from pocketlm.recipe.recipe import Recipe, recipe_in
 from pocketlm.search.facts import Facts
@@ -151,6 +151,12 @@ class Space:
                 f"set {OWN}.size: no student that is tried here has that size: {', '.join(refused)} bytes"
             )
         return found
+
+    @cached_property
+    def decisive(self) -> frozenset[str]:
+        """Settings "pass.setting" that decide more than others, as their passes declare."""
+        passes = {one for family in self.families.values() for one in family.passes}
+        return frozenset(f"{one.name}.{name}" for one in passes for name in decisive_of(one))
 
     def _free(self, family: Family, steps: Steps) -> dict[str, Knob]:
         """The knobs of these steps as was asked; of rates that were not set, those around the rule of thumb."""

@@ -30,7 +30,7 @@ class BesideNgrams:
     name: ClassVar[str] = "beside-ngrams"
     buckets: int = 2**18
     rows: int = 100_000
-    max_words: int = knob(512, Choice((48, 96, 192, 320, 512)))
+    max_words: int = knob(512, Choice((48, 96, 192, 320, 512)), decisive=True)
 
     def __post_init__(self) -> None:
         self.ngrams()

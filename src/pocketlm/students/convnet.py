@@ -24,7 +24,7 @@ class SmallConvnet:
 
     name: ClassVar[str] = "small-convnet"
     depth: int = knob(2, Whole(1, 4))
-    width: int = knob(128, Whole(64, 256, 32))
+    width: int = knob(128, Whole(64, 256, 32), decisive=True)
     reach: int = knob(1, Whole(1, 3))
     rank: int = knob(64, Whole(32, 128, 16))
     pieces: int | None = knob(None, VOCABULARY, quiet=True)

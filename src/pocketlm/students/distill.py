@@ -41,7 +41,7 @@ class Distill:
 
     name: ClassVar[str] = "distill"
     epochs: int = 30
-    rate: float = knob(5e-3, Real(1e-4, 2e-2, log=True))
+    rate: float = knob(5e-3, Real(1e-4, 2e-2, log=True), decisive=True)
     batch_size: int = 128
     alpha: float = knob(0.9, Real(0.3, 1.0))
     beta: float = knob(0.0, Choice((0.0, 0.3, 1.0, 3.0)))

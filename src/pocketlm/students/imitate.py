@@ -39,7 +39,7 @@ class Imitate:
 
     name: ClassVar[str] = "imitate"
     epochs: int = 20
-    rate: float = knob(1e-3, Real(1e-4, 1e-2, log=True))
+    rate: float = knob(1e-3, Real(1e-4, 1e-2, log=True), decisive=True)
     batch_size: int = 32
     patience: int = 10
     decay: float = 0.01

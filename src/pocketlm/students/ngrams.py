@@ -32,7 +32,7 @@ class HashedNgrams:
 
     name: ClassVar[str] = "hashed-ngrams"
     buckets: int = knob(2**18, Choice((2**16, 2**18, 2**20)))
-    width: int = knob(64, Whole(16, 160, 16))
+    width: int = knob(64, Whole(16, 160, 16), decisive=True)
     hidden: bool = knob(True, Choice((True, False)))
     rows: int = 60_000
     min_texts: int = 2
@@ -41,7 +41,7 @@ class HashedNgrams:
     word_max: int = knob(2, Whole(1, 3))
     window: int = 2
     dropout: float = 0.1
-    max_words: int = knob(512, Choice((48, 96, 192, 320, 512)))
+    max_words: int = knob(512, Choice((48, 96, 192, 320, 512)), decisive=True)
 
     def __post_init__(self) -> None:
         if self.width < 0 or self.rows < 1:

@@ -28,7 +28,7 @@ class StaticEmbeddings:
     """A bag of piece vectors of `width`; pieces: at most so many."""
 
     name: ClassVar[str] = "static-embeddings"
-    width: int = knob(96, Whole(32, 256, 16))
+    width: int = knob(96, Whole(32, 256, 16), decisive=True)
     pieces: int | None = knob(None, VOCABULARY, quiet=True)
     hidden: bool = knob(True, Choice((True, False)))
     window: int = 2
