@@ -1,4 +1,4 @@
-"""The figures of the search as docs/search-benchmarks.md: search_page.py FOLDER.
+"""The figures of the search as docs/search-benchmarks.md, with a drawing beside it: search_page.py FOLDER.
 
 FOLDER holds what default_fit.py, search_front.py, search_simulated.py, budgets.py, advice.py and costs.py wrote, in
 files of these names; a part whose file is missing is left out.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import advice
+import cost_curves
 import costs
 import search_front
 import search_simulated
@@ -23,6 +24,7 @@ from pocketlm.advice.evidence import scored
 from pocketlm.units import format_size
 
 PAGE = Path(__file__).parents[1] / "docs" / "search-benchmarks.md"
+CURVES = PAGE.with_name("search-costs.svg")
 # The search is over chance by so much in every one of so many cases; so many studies judge advice.
 OVER_RANDOM, FRONTS, STUDIES = 1.1, 20, 12
 
@@ -167,6 +169,7 @@ def grown(found: dict[str, Any]) -> list[str]:
         "Seconds of a whole fit to rows of Banking77, of its teacher (fine-tuning and asking) and of its search, whose "
         f"students get {done['effort']:g} of their usual epochs (`--effort`); one thing is varied at a time, and "
         "nothing is remembered from one fit to the next.", "",
+        f"![Seconds of a fit against rows, and of its search against recipes tried]({CURVES.name})", "",
         *costs.table(runs).splitlines(), "",
     ]  # fmt: skip
     for one in runs:
@@ -225,4 +228,7 @@ def page(found: dict[str, dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(held(Path(sys.argv[1]), PARTS)), "utf-8")
+    written = held(Path(sys.argv[1]), PARTS)
+    PAGE.write_text(page(written), "utf-8")
+    if "costs" in written:
+        CURVES.write_text(str(cost_curves.drawing(written["costs"]["runs"])), "utf-8")

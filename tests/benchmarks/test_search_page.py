@@ -1,8 +1,11 @@
 """The page of the search holds figures against their bars, and says nothing of what was not run."""
 
+from xml.etree import ElementTree
+
 import costs
 import pytest
 import search_page
+from cost_curves import drawing
 from default_fit import held
 from search_page import beside_peers, page
 
@@ -124,6 +127,12 @@ def test_costs_tell_how_seconds_grow():
     made = page({"costs": {"machine": MACHINE, "effort": 0.25, "runs": runs}})
     assert "seconds grow with the power 0.50 of rows" in made
     assert "one search of 3 recipes: 2 s after 1, 9 s after 3." in made
+    drawn = ElementTree.fromstring(str(drawing(runs)))
+    panels = drawn.findall("{*}g")
+    dots = [len(panel.findall("{*}circle")) for panel in panels]
+    assert dots == [4, 3], "the whole fit and its search at two counts of rows, no teacher; three recipes"
+    rows = [float(one.get("cx")) for one in panels[0].findall("{*}circle")]
+    assert rows[0] == rows[2] < rows[1] == rows[3]
 
 
 def test_one_thing_is_varied_at_a_time_and_the_base_is_shared():
