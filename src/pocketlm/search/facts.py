@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ from pocketlm.train.lesson import with_labels
 
 # Where every word is a label too, a sixth of the texts teaches as much.
 TAGGING_SHARE = 6
+# Rates are doubled so many times at most where training is short.
+HURRIED = 2
 # An encoder keeps at least this share of the pieces that the texts and their variants use; others are spelt out.
 FEWEST_PIECES = 0.4
 # Texts whose length is looked at.
@@ -114,6 +117,14 @@ class Facts:
         """Epochs after which `seen` texts were seen, within reason, and the share of them that effort asks for."""
         seen = seen // TAGGING_SHARE if self.tagging else seen
         return self._share_of(max(2, min(60, round(seen / max(1, self.texts)))))
+
+    def rate(self, usual: float, seen: int) -> float:
+        """The usual rate of learning from `seen` texts; twice or four times it where far fewer are seen.
+
+        By the root of the share: few steps have to be longer ones.
+        """
+        short = math.log2(seen / (self.epochs(seen) * max(1, self.texts))) / 2
+        return usual * 2 ** min(HURRIED, max(0, round(short)))
 
     def epochs_within(self, seen: int) -> int:
         """Epochs in which at most `seen` texts are seen, or one where there are more texts, within reason."""

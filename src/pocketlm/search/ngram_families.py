@@ -186,7 +186,7 @@ def _bag_within(facts: Facts, size: int) -> Steps:
 
 def _bag(facts: Facts, width: int, texts: int = BAG_TEXTS) -> Steps:
     epochs = facts.epochs(texts)
-    taught = Distill(epochs=epochs, rate=5e-3, patience=epochs)
+    taught = Distill(epochs=epochs, rate=facts.rate(5e-3, texts), patience=epochs)
     student = HashedNgrams(width=width)
     return student, taught, PruneRows(), taught, Quantize(bits=BAG_BITS, epochs=max(2, epochs // 3), rate=1e-3)
 

@@ -35,6 +35,9 @@ LADDER = "transformer"
 # A reader has nearly all of its teacher and less to learn, which a higher rate would undo.
 READER_TEXTS = 100_000
 READING_RATE = 2e-4
+# What begins with layers of its teacher keeps the usual rate however short it is trained; a part of few bytes has lost
+# most of what they knew, and learns as fast again.
+ENCODER_RATE, SMALL_PART_RATE, SMALL_PART = 5e-4, 1e-3, 1_000_000
 # Softer shares teach which label is like which; of two places of a text none is like the other.
 READING_TEMPERATURE = 2.0
 # Beside a proposal linear n-grams take this share of the bytes allowed, at most so many rows of them, or bytes where
@@ -53,7 +56,8 @@ def _static_starts(facts: Facts, budget: Budget) -> list[Start]:
     """A vector a piece; of texts that become vectors themselves of as many dimensions as fit."""
     if not facts.vectors:
         epochs = facts.epochs(STATIC_TEXTS)
-        steps = StaticEmbeddings(width=96), Distill(epochs, rate=3e-3, patience=epochs), Quantize(bits=8, epochs=2)
+        taught = Distill(epochs, rate=facts.rate(3e-3, STATIC_TEXTS), patience=epochs)
+        steps = StaticEmbeddings(width=96), taught, Quantize(bits=8, epochs=2)
         return [Start(steps, budget.max_size)]
     epochs = facts.epochs(STATIC_VECTOR_TEXTS)
     taught = Distill(epochs, rate=3e-3, batch_size=STATIC_VECTOR_BATCH, alpha=1.0, patience=epochs)
@@ -96,8 +100,10 @@ def _encoder(student: Any, facts: Facts, epochs: int | None = None) -> Steps:
         taught = Distill(epochs, rate=5e-4, batch_size=ENCODER_VECTOR_BATCH, alpha=1.0, beta=1.0, decay=0.01)
         return replace(student, dropout=0.0), replace(taught, patience=max(4, epochs // 3)), Quantize(bits=8)
     epochs = epochs or facts.epochs(READER_TEXTS if facts.asking else ENCODER_TEXTS)
+    begun = isinstance(student, SmallTransformer) and facts.encoder
+    usual = ENCODER_RATE if begun else facts.rate(ENCODER_RATE, ENCODER_TEXTS)
     taught = Distill(
-        epochs, rate=READING_RATE if facts.asking else 5e-4, batch_size=32, beta=1.0, decay=0.01,
+        epochs, rate=READING_RATE if facts.asking else usual, batch_size=32, beta=1.0, decay=0.01,
         patience=max(4, epochs // 3), temperature=READING_TEMPERATURE if facts.asking else 8.0,
     )  # fmt: skip
     return student, taught, Quantize(bits=8)
@@ -214,7 +220,8 @@ def _allocated_starts(facts: Facts, budget: Budget) -> list[Start]:
     for size in PROPOSED if budget.max_size is None else (budget.max_size,):
         found = facts.allocator(size, BITS if pinned is None else (pinned,))
         if found is not None:
-            *steps, stored = _encoder(SmallTransformer(), facts, facts.epochs(ALLOCATED_TEXTS))
+            student, taught, stored = _encoder(SmallTransformer(), facts, facts.epochs(ALLOCATED_TEXTS))
+            steps = student, replace(taught, rate=SMALL_PART_RATE if size < SMALL_PART else ENCODER_RATE)
             beside = literal_steps(budget.max_latency, facts) if facts.literal else ()
             made.append(Start((*steps, *beside, replace(stored, bits=found.bits)), size, ladder))
     return made
