@@ -124,7 +124,7 @@ class Facts:
         By the root of the share: few steps have to be longer ones.
         """
         short = math.log2(seen / (self.epochs(seen) * max(1, self.texts))) / 2
-        return usual * 2 ** min(HURRIED, max(0, round(short)))
+        return usual * 2.0 ** min(HURRIED, max(0, round(short)))
 
     def epochs_within(self, seen: int) -> int:
         """Epochs in which at most `seen` texts are seen, or one where there are more texts, within reason."""
