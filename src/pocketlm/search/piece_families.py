@@ -93,15 +93,15 @@ def _untaught(facts: Facts) -> dict[str, Knob | None]:
     return unheard(facts) | ({} if facts.taught or facts.vectors or facts.asking else alone)
 
 
-def _encoder(student: Any, facts: Facts, epochs: int | None = None) -> Steps:
-    """The student, its training, for so many epochs where texts are labelled, and how it is stored."""
+def _encoder(student: Any, facts: Facts, epochs: int | None = None, rate: float = ENCODER_RATE) -> Steps:
+    """The student, its training, for so many epochs at this rate where texts are labelled, and how it is stored."""
     if facts.vectors:
         epochs = facts.epochs(ENCODER_VECTOR_TEXTS)
         taught = Distill(epochs, rate=5e-4, batch_size=ENCODER_VECTOR_BATCH, alpha=1.0, beta=1.0, decay=0.01)
         return replace(student, dropout=0.0), replace(taught, patience=max(4, epochs // 3)), Quantize(bits=8)
     epochs = epochs or facts.epochs(READER_TEXTS if facts.asking else ENCODER_TEXTS)
     begun = isinstance(student, SmallTransformer) and facts.encoder
-    usual = ENCODER_RATE if begun else facts.rate(ENCODER_RATE, ENCODER_TEXTS)
+    usual = rate if begun else facts.rate(rate, ENCODER_TEXTS)
     taught = Distill(
         epochs, rate=READING_RATE if facts.asking else usual, batch_size=32, beta=1.0, decay=0.01,
         patience=max(4, epochs // 3), temperature=READING_TEMPERATURE if facts.asking else 8.0,
@@ -220,8 +220,8 @@ def _allocated_starts(facts: Facts, budget: Budget) -> list[Start]:
     for size in PROPOSED if budget.max_size is None else (budget.max_size,):
         found = facts.allocator(size, BITS if pinned is None else (pinned,))
         if found is not None:
-            student, taught, stored = _encoder(SmallTransformer(), facts, facts.epochs(ALLOCATED_TEXTS))
-            steps = student, replace(taught, rate=SMALL_PART_RATE if size < SMALL_PART else ENCODER_RATE)
+            rate = SMALL_PART_RATE if size < SMALL_PART else ENCODER_RATE
+            *steps, stored = _encoder(SmallTransformer(), facts, facts.epochs(ALLOCATED_TEXTS), rate)
             beside = literal_steps(budget.max_latency, facts) if facts.literal else ()
             made.append(Start((*steps, *beside, replace(stored, bits=found.bits)), size, ladder))
     return made

@@ -37,7 +37,7 @@ class Places:
     decisive: settings whose ranges are longer than those of others.
     """
 
-    def __init__(self, knobs: Mapping[str, Mapping[str, Knob]], decisive: Collection[str] = ()) -> None:
+    def __init__(self, knobs: Mapping[str, Mapping[str, Knob]], decisive: Collection[str]) -> None:
         self.knobs = knobs
         self.settings = sorted({name for own in knobs.values() for name in own if name != "size"})
         self.ranges = [DECISIVE if name in decisive else 1.0 for name in self.settings]
