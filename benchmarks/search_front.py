@@ -145,7 +145,8 @@ def run(case: str, settings: dict[str, Any], size: str, given: argparse.Namespac
                 "test": chosen and chosen["test"]["metrics"][result["main_metric"]],
                 "teacher": result["teacher"] and result["teacher"]["quality"]["test"][result["main_metric"]],
             }  # fmt: skip
-    about = {"effort": given.effort, "study": ASKING, "date": datetime.date.today().isoformat()}
+    date = datetime.date.today().isoformat()
+    about = {"effort": given.effort, "study": ASKING, "date": date, "machine": describe()}
     return {"runs": found, **about, "case": told}
 
 
