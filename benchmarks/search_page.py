@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def front(found: dict[str, Any]) -> list[str]:
     within = sum(one >= OVER_RANDOM for one in equal)
     lines = [
         "## The search beside chance and rules of thumb", "",
-        taken(done["machine"], "search_front.py", [one["date"] for one in cases.values()]), "",
+        taken(done["machine"], "search_front.py", [one["date"] for one in cases.values()]) + elsewhere(done), "",
         f"{done['trials']} recipes each, asked for by the search and by chance, with three seeds of the asking; and "
         "the rules of thumb alone, which are a part of what the search tried, so that it cannot do worse. Students got "
         "a share of their usual "
@@ -63,6 +64,13 @@ def front(found: dict[str, Any]) -> list[str]:
     if older:
         lines.append(f"- {older} of {len(cases)} cases are of an earlier way of asking and have to be run again.")
     return [*lines, *beside_peers(cases, done["peers"]), ""]
+
+
+def elsewhere(done: dict[str, Any]) -> str:
+    """How many cases were run on other processors than the first."""
+    first = done["machine"]["cpu"]
+    others = Counter(one.get("machine", done["machine"])["cpu"] for one in done["cases"].values())
+    return "".join(f" {count} of {others.total()} cases on {cpu}." for cpu, count in others.items() if cpu != first)
 
 
 def beside_peers(cases: dict[str, Any], peers: dict[str, Any]) -> list[str]:
