@@ -117,6 +117,47 @@ def test_an_encoder_and_its_ngrams_share_the_bytes_allowed(size):
         assert all(step.name != "beside-ngrams" for one in Space(facts, budget).starts for step in one.recipe.steps)
 
 
+class Counted:
+    """N-grams of some texts: so many, half of them in a single one."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def rows(self, ngrams, max_words, min_texts):
+        return self.count // min_texts
+
+
+def test_pinned_settings_that_take_more_fill_more():
+    facts = replace(TAUGHT, texts=1_500, labelled=1_500, grams=Counted(30_000), labelled_grams=Counted(30_000))
+    budget = Budget.parse(max_size="1MB")
+
+    def bag(*narrowed):
+        return next(one for one in Space(facts, budget, narrowed).starts if one.family == "bag")
+
+    usual = bag()
+    assert usual.recipe.steps[2].rows == 15_000 and usual.expected_bytes < 0.75 * budget.max_size
+    for pinned in ("quantize.bits=8", "hashed-ngrams.width=160"):
+        assert 0.9 * budget.max_size < bag(pinned).expected_bytes <= budget.max_size
+
+
+def test_ngrams_without_labels_have_rows_where_an_encoder_says_what_they_mean():
+    facts = replace(TAUGHT, texts=9_000, labelled=200, grams=Counted(30_000), labelled_grams=Counted(9_000))
+    budget = Budget.parse(max_size="1MB")
+    for there, rows in ((facts, 30_000), (replace(facts, encoder=False), 9_000)):
+        (linear,) = (one for one in Space(there, budget, ["search.family=linear"]).starts)
+        assert next(step.rows for step in linear.recipe.steps if step.name == "prune-rows") == rows
+
+
+def test_bytes_that_few_ngrams_leave_are_the_encoders():
+    facts = replace(TAUGHT, pieces=8_000, layers=6)
+
+    def heads(count):
+        there = Space(replace(facts, labelled_grams=Counted(count)), Budget.parse(max_size="4MB")).starts
+        return next(one for one in there if one.family == "stack").recipe.steps[0].sizes
+
+    assert heads(2_000) > heads(400_000)
+
+
 FACTS = Facts(texts=10_000, labels=77, tagging=False, pieces=2_500, width=384, layers=6, heads=12, ffn=1536)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from pocketlm.budget import Budget
 from pocketlm.knobs import Choice, Knob, Whole
 from pocketlm.search.facts import Facts
-from pocketlm.search.family import FRAME, Family, Filled, Start, Steps, unheard
+from pocketlm.search.family import FRAME, Family, Filled, Start, Steps, unheard, with_values
 from pocketlm.students.distill import Distill
 from pocketlm.students.ngrams import HashedNgrams
 from pocketlm.students.prune_rows import PruneRows
@@ -46,9 +46,9 @@ BAG_TEXTS, ROOMY_BAG_TEXTS, TABLE_TEXTS, TABLE_BATCH = 1_200_000, 400_000, 500_0
 # A bag begins with so many times the rows it will keep, as far as the texts fill them, and keeps so many at most.
 ROWS_BEFORE_PRUNING, MOST_ROWS = 5, 60_000
 TABLE_ROWS_BEFORE, MOST_TABLE_ROWS = 2, 40_000
-# Bytes of a row's place in the map of kept buckets and of its scale; and what a zip leaves of its weights.
 # Of the bytes to fill so much is filled.
 FILLED = 0.97
+# Bytes of a row's place in the map of kept buckets and of its scale; and what a zip leaves of its weights.
 A_PLACE, ZIPPED = 3.1, {4: 0.9, 8: 0.97}
 
 
@@ -65,10 +65,24 @@ def _linear_starts(facts: Facts, budget: Budget) -> list[Start]:
 
 
 def _whole_linear(steps: Steps, facts: Facts) -> int:
-    """Bytes to fill with which every n-gram of the labelled texts has a row."""
-    student, *_, stored = steps
-    rows = facts.rows_of(student, labelled=True)
+    """Bytes to fill with which every n-gram that learns has a row, as far as settings are pinned."""
+    student, solve, *_, stored = _as_pinned(steps, facts)
+    rows = _solved_rows(student, solve, facts)
     return math.ceil((_linear_rest(facts) + (rows + 1) * linear_row(facts, stored.bits)) / FILLED)
+
+
+def _solved_rows(student: HashedNgrams, solve: Solve, facts: Facts) -> int:
+    """Rows that get weights at most: of n-grams that no labelled text has only where an encoder says what they mean."""
+    return facts.rows_of(student, labelled=not solve.words)
+
+
+def _as_pinned(steps: Steps, facts: Facts) -> Steps:
+    """The steps with what the job pinned of n-grams and bits, which say how much there is to fill."""
+    wanted = {name: one for name, one in facts.pinned.items() if name.startswith(("hashed-ngrams.", "quantize.bits"))}
+    try:
+        return with_values(steps, wanted)
+    except ValueError:  # no student can be that, which is told where one is asked for
+        return steps
 
 
 def read_of(facts: Facts, budget: Budget) -> list[int]:
@@ -96,7 +110,7 @@ def _linear_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | Non
     student, solve, pruned, _again, stored = steps
     size = LARGEST_LINEAR if size is None else size
     rest, a_row = _linear_rest(facts), linear_row(facts, stored.bits)
-    there = facts.rows_of(student, labelled=True)
+    there = _solved_rows(student, solve, facts)
     rows = facts.pinned.get("prune-rows.rows", min(there, max(LEAST_ROWS, int((size * FILLED - rest) / a_row))))
     most = solvable_rows(student.buckets, facts)
     filled = (
@@ -161,8 +175,8 @@ def _bag_starts(facts: Facts, budget: Budget) -> list[Start]:
 
 
 def _whole_bag(steps: Steps, facts: Facts) -> int:
-    """Bytes to fill with which every n-gram of the texts has a row, and a bag has room."""
-    student, *_, stored = steps
+    """Bytes to fill with which every n-gram of the texts has a row, as far as settings are pinned, and a bag has room."""
+    student, *_, stored = _as_pinned(steps, facts)
     rows = max(LEAST_ROWS, facts.rows_of(student, labelled=False))
     return math.ceil((heads_bytes(facts, student.width) + FRAME + (rows + 1) * _bag_row(student, stored)) / FILLED)
 

@@ -326,17 +326,16 @@ def _stack(student: SmallTransformer, facts: Facts) -> Steps:
 
 def _stack_filled(steps: Steps, facts: Facts, size: int | None) -> Filled | None:
     student, taught, *beside, stored = steps
-    own = BESIDE_BYTES if size is None else min(BESIDE_BYTES, round(BESIDE_SHARE * size))
-    a_row = linear_row(facts, 8)
+    a_row, labels = linear_row(facts, 8), 16 * facts.labels
     pinned = facts.pinned.get("prune-rows.rows")
-    own = own if pinned is None else round(pinned * a_row + facts.labels * 16)
+    there = facts.rows_of(beside[0].ngrams(), labelled=True)
+    own = BESIDE_BYTES if size is None else min(BESIDE_BYTES, round(BESIDE_SHARE * size))
+    rows = pinned or min(there, max(LEAST_ROWS, int((own - labels) / a_row)))
+    own = round(min(rows, there) * a_row + labels)
     inner = _transformer_filled((student, stored), facts, None if size is None else size - own)
     if inner is None:
         return None
-    there = facts.rows_of(beside[0].ngrams(), labelled=True)
-    rows = pinned or min(there, max(LEAST_ROWS, int((own - facts.labels * 16) / a_row)))
     filled = inner.steps[0], taught, *_with_rows(tuple(beside), rows, facts), stored
-    own = min(own, round(min(rows, there) * a_row + facts.labels * 16))
     return Filled(filled, inner.expected_bytes + own, f"{inner.name} beside linear n-grams ≤ {rows:,}")
 
 

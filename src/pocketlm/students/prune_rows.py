@@ -51,7 +51,8 @@ CRITERIA: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
 class PruneRows:
     """Keep the `rows` most important rows of a table of hashed n-grams; fewer rows than that stay as they are.
 
-    Rows of more that add nothing to any text, as those of n-grams that no labelled text has, are not kept.
+    Where the table has more, rows that add nothing to any text, as those of n-grams that no labelled text has, are not
+    kept even if fewer than `rows` are left.
 
     criterion: what makes a row important: "energy", "magnitude" or "frequency".
     """
