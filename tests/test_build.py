@@ -18,9 +18,10 @@ from pocketlm.build import _beside
 from pocketlm.data.columns import detect
 from pocketlm.data.examples import examples
 from pocketlm.data.source import load
-from pocketlm.errors import BudgetMissed, OutputError, UnitError, UserError
+from pocketlm.errors import BudgetMissed, OutputError, RecipeError, UnitError, UserError
 from pocketlm.floors import Floor
 from pocketlm.job import Job, job_from_mapping, read_job
+from pocketlm.measure.calibrate import this_machine
 from pocketlm.measure.quality import evaluate
 from pocketlm.pocket.format import read_pocket
 from pocketlm.progress import Deadline
@@ -135,6 +136,45 @@ def test_a_missed_budget_names_the_nearest_and_writes_it_only_when_asked(made, c
     assert error.value.exit_code == 3
     assert output.exists() is keep
     assert output.with_suffix(".report.html").exists()
+
+
+@pytest.mark.parametrize("times", [3, 100])
+def test_another_machine_is_estimated_and_says_so(made, csv_file, tmp_path, times):
+    here = this_machine()
+    slow = {unit: 10 * one for unit, one in here.microseconds.items()}
+    board = tmp_path / "board.yaml"
+    board.write_text(replace(here, name="board", microseconds=slow, flash=25_000).to_yaml(), "utf-8")
+    limit = times * made.data["chosen"]["measurement"]["latency_p50_ms"]
+    settings = {**SMALL, "max_size": None, "max_latency": f"{limit}ms", "device": str(board), "trials": 1}
+    output = tmp_path / "m.pocket"
+    if times < 10:  # as fast as this machine it would be met, and is a tenth of that
+        with pytest.raises(BudgetMissed, match="estimated for board") as error:
+            pocketlm.fit(str(csv_file), output=str(output), **settings)
+        result = error.value.result
+    else:
+        result = pocketlm.fit(str(csv_file), output=str(output), **settings)
+        assert output.stat().st_size <= 25_000, "its flash is a limit"
+        there, here = (result.data["chosen"][name]["latency_p50_ms"] for name in ("estimated", "measurement"))
+        assert result.data["chosen"]["estimated"]["device"] == "board" and here < there <= limit
+    assert "estimated" in result.report.read_text("utf-8") and "≈" in result.report.read_text("utf-8")
+
+
+def test_more_trials_go_on_beside_a_recipe_of_ones_own(csv_file, tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "- {pass: hashed-ngrams, width: 16, rows: 512}\n- {pass: distill, epochs: 2, rate: 0.01}\n"
+        "- {pass: prune-rows, rows: 256}\n- {pass: quantize, bits: 4}\n",
+        "utf-8",
+    )
+    settings = {**SMALL, "output": str(tmp_path / "m.pocket"), "compete": (str(own),), "refit": False}
+    with pytest.raises(RecipeError, match="no search was begun"):
+        pocketlm.fit(str(csv_file), resume=True, **settings)
+    first = pocketlm.fit(str(csv_file), trials=2, **settings)
+    assert any(one["recipe"][0].get("width") == 16 for one in first.data["candidates"])
+    more = pocketlm.fit(str(csv_file), add_trials=1, resume=True, force=True, **settings)
+    before, after = (one.data["search"]["trials"] for one in (first, more))
+    assert len(before) == 2 and len(after) == 3
+    assert [one["key"] for one in after[:2]] == [one["key"] for one in before]
 
 
 def test_a_floor_on_quality_alone_takes_the_smallest(csv_file, tmp_path):

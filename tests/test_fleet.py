@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -92,7 +93,17 @@ def test_a_cluster_finds_what_one_machine_does_though_a_worker_is_killed(csv_fil
     assert Path(there.pocket).read_bytes() == Path(here.pocket).read_bytes()
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/there/m.work/study.db")
     done = [one for one in study.trials if one.user_attrs.get("status") == "measured"]
-    assert len({one.user_attrs["key"] for one in done}) == len(told(there)), "nothing is counted twice"
+    keys = [one.user_attrs["key"] for one in done]
+    assert len(keys) == len(set(keys)) == len(told(there)), "nothing is counted twice"
+
+
+@pytest.mark.slow
+def test_a_fit_fine_tunes_its_teacher_in_several_processes(csv_file, teacher_folder, tmp_path):
+    found = pocketlm.fit(
+        replace(job(csv_file, teacher_folder, tmp_path, ray="local"), data_parallel=2, trials=1, teacher_anyway=True)
+    )
+    assert found.met and found.data["teacher"]["quality"]["dev"]
+    assert (tmp_path / "m.pocket").is_file()
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import pytest
 from measure.made_pocket import LABELS, make_pocket
 
 from pocketlm.errors import OutputError, UserError
+from pocketlm.measure import comparison
 from pocketlm.measure.comparison import compare
 from pocketlm.measure.quality import evaluate
 from pocketlm.report.comparison import render_comparison, write_comparison
@@ -55,8 +56,12 @@ def test_the_page_shows_all_of_it_and_nothing_of_others(found, tmp_path):
         write_comparison(found.to_json(), path, replace=False)
 
 
-def test_what_cannot_be_compared_is_refused(pocket, tagger, rows):
+def test_what_cannot_be_compared_is_refused(pocket, tagger, rows, monkeypatch):
     with pytest.raises(UserError, match="two Pockets or more"):
         compare([str(pocket)], rows)
+    monkeypatch.setattr(comparison, "UNPAIRED", (load(str(pocket)).task,))
+    with pytest.raises(UserError, match="judged by `pocketlm evaluate`, one by one"):
+        compare([str(pocket), str(pocket)], rows)
+    monkeypatch.undo()
     with pytest.raises(UserError, match="Pockets of one task"):
         compare([str(pocket), str(tagger)], rows)

@@ -32,6 +32,7 @@ from pocketlm.errors import OutputError
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.report.commands import commands
 from pocketlm.report.html import SECTIONS, render, write_report
+from pocketlm.report.search import KIND
 from pocketlm.report.summary import kept_share, sentence
 from pocketlm.search.space import given_recipe
 from pocketlm.students.distill import Distill
@@ -291,6 +292,15 @@ def test_the_search_is_drawn_and_what_is_estimated_says_so():
     assert "calibration error" in page.text and "≤" in page.text
     assert "12 % (median), 30 % at worst" in page.text
     assert "4 % (median), 21 % at worst" in page.text and "kind of student80 %" in page.text
+
+
+def test_kinds_that_were_tried_once_each_are_drawn_side_by_side():
+    result = searched()
+    for place, one in enumerate(result["search"]["trials"]):
+        one["family"] = f"kind {place}"
+    page = Page(render(result))
+    assert "The measured students of all kinds" in page.text
+    assert any(f"across {KIND}, bytes" in str(attributes.get("aria-label")) for _, attributes in page.tags)
 
 
 def test_too_few_students_to_weigh_knobs_are_said():

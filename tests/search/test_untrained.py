@@ -80,7 +80,7 @@ def test_only_what_may_be_fast_enough_is_timed(clock):
     there = SimpleNamespace(
         **{**vars(HERE), "milliseconds": lambda recipe: 0.1, "there": SimpleNamespace(name="a board")}
     )
-    assert "on a board" in slowness(budget, there, untrained(run, there))(recipe(), 1.0)
+    assert "estimated for a board to take" in slowness(budget, there, untrained(run, there))(recipe(), 1.0)
     assert not slowness(replace(budget, max_latency=None), HERE, untrained(run, HERE))(recipe(), 1.0)
 
 
@@ -91,16 +91,18 @@ def test_what_takes_too_much_memory_or_time_is_hopeless():
         asked.append(share)
         return "far too slow" if recipe.name == "slow" else ""
 
-    here = SimpleNamespace(memory=lambda recipe, size: 60_000_000 + size)
+    here = SimpleNamespace(memory=lambda recipe, size: 60_000_000 + size, there=None)
     graph = Candidate(Recipe((SmallTransformer(),), "fine"), 5_000_000)
     hopeless = hopelessness(Budget(max_memory=64_000_000, max_latency=1), here, slower)
     why = hopeless(graph)
-    assert "65 MB of memory at least" in why and "over 64 MB" in why
+    assert "expected to take 65 MB of memory at least" in why and "over 64 MB" in why
     small = replace(graph, expected_bytes=1_000_000)
     assert hopeless(small) == "" and asked == [HOPELESS]
     assert hopeless(replace(small, recipe=replace(small.recipe, name="slow"))) == "far too slow"
     ngrams = Candidate(Recipe((HashedNgrams(),), "slow"), 50_000_000)
     assert hopeless(ngrams) == "", "n-grams are the nearest miss"
     assert hopelessness(Budget(max_memory=40_000_000), None, slower)(graph) == ""
-    unknown = SimpleNamespace(memory=lambda recipe, size: 0)
+    board = SimpleNamespace(memory=here.memory, there=SimpleNamespace(name="a board"))
+    assert "estimated for a board to take 65 MB" in hopelessness(Budget(max_memory=64_000_000), board, slower)(graph)
+    unknown = SimpleNamespace(memory=lambda recipe, size: 0, there=None)
     assert hopelessness(Budget(max_memory=40_000_000), unknown, slower)(graph) == ""

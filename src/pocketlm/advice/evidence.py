@@ -162,8 +162,11 @@ def known_models() -> list[Compressed]:
 
 
 def unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """How unlike two jobs are, whether or not they have teachers."""
-    alike = {**one, **{name: other.get(name) for name in TEACHERS}}
+    """How unlike two jobs are, whether or not they have teachers, and however long students learnt.
+
+    What a kind of student loses to the best of its own study changes little with the epochs that all of them got.
+    """
+    alike = {**one, **{name: other.get(name) for name in (*TEACHERS, "effort")}}
     differ = sum(1.0 for name in TEACHERS if one.get(name) != other.get(name))
     return apart(alike, other) + OTHERWISE * differ
 

@@ -35,7 +35,8 @@ def command(
 
     A difference is that of the task's main metric, the first less another, with the 95 % interval of a paired bootstrap
     over rows; where a row is right or wrong, McNemar's exact test stands beside it. Of several differences all
-    intervals hold together, and p-values are as many times as large.
+    intervals hold together, and p-values are as many times as large. What is judged by no sum over rows (similarity,
+    retrieval, translation, generation) is not compared: `pocketlm evaluate` judges each.
 
     Example: pocketlm compare new.pocket old.pocket --data test.csv -o compared.html
     """

@@ -14,6 +14,7 @@ from pocketlm.report.scatter import FAMILY_COLOURS
 from pocketlm.report.tables import facts, rows_of_trials
 
 WIDTH, LEFT, RIGHT, ROW, HEAD = 940, 8, 60, 16, 26
+KIND = "kind of student"
 # Lines of the time line at most: later trials share their line with others.
 MOST_LINES = 40
 
@@ -30,18 +31,22 @@ def section(result: Mapping[str, Any]) -> Markup:
     own = [one for one in trials if one["family"] == family and "figures" in one]
     weights, decided = part(told, "importance"), part(told, "decided")
     if decided:
-        shown = {"kind of student": decided.get("family"), "expected bytes": decided.get("size")}
-        parts += [element("h3", "What decided among all students"), _bars(shown)]
+        decisive = {KIND: decided.get("family"), "expected bytes": decided.get("size")}
+        parts += [element("h3", "What decided among all students"), _bars(decisive)]
     if weights:
         parts += [element("h3", f"What decided among {family} students"), _bars(weights)]
     elif len(own) < int(told.get("weighed_from", 0)) and any(one["knobs"] for one in own):
         said = f"Which knobs decide is told from {told['weighed_from']} measured {family} students on (--add-trials)"
         parts.append(element("p", f"{said}; there are {len(own)}.", class_="muted"))
-    if len(own) > 1:
-        knobs = [*weights, *(name for name in own[0]["knobs"] if name not in weights)]
+    knobs = [*weights, *(name for one in own[:1] for name in one["knobs"] if name not in weights)]
+    shown, kind = own, family
+    if len(own) < 2:  # across its knobs there is nothing to see
+        shown, knobs, kind = [_of_its_kind(one) for one in trials if "figures" in one], [KIND], ""
+    if len(shown) > 1:
         estimated = bool(part(result, "forecast").get("for"))
-        drawn = element("div", coordinates(own, knobs, metric, estimated, recipes), class_="box wide-plot")
-        note = f"The measured {family} students; the stronger a line, the better on dev. Orange: the chosen one."
+        drawn = element("div", coordinates(shown, knobs, metric, estimated, recipes), class_="box wide-plot")
+        note = f"The measured {kind} students;" if kind else "The measured students of all kinds;"
+        note += " the stronger a line, the better on dev. Orange: the chosen one."
         note += " A click on a line unfolds its recipe." * bool(recipes)
         parts.append(element("figure", element("figcaption", note, class_="muted"), drawn, class_="tipped"))
     note = "Each bar is a trial; a figure beside it is the best on dev until then. Hollow: left, refused, or failed."
@@ -53,6 +58,11 @@ def section(result: Mapping[str, Any]) -> Markup:
     ]
     parts += _forecast(part(result, "forecast"), part(told, "bytes_error"))
     return element("section", *parts)
+
+
+def _of_its_kind(trial: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A trial with its kind of student as its only knob."""
+    return {**trial, "knobs": {KIND: trial["family"]}}
 
 
 def _counts(trials: Sequence[Mapping[str, Any]]) -> Markup:

@@ -175,7 +175,7 @@ def _bag_starts(facts: Facts, budget: Budget) -> list[Start]:
 
 
 def _whole_bag(steps: Steps, facts: Facts) -> int:
-    """Bytes to fill with which every n-gram of the texts has a row, as far as settings are pinned, and a bag has room."""
+    """Bytes with which every n-gram of the texts has a row, as far as settings are pinned, and a bag has room."""
     student, *_, stored = _as_pinned(steps, facts)
     rows = max(LEAST_ROWS, facts.rows_of(student, labelled=False))
     return math.ceil((heads_bytes(facts, student.width) + FRAME + (rows + 1) * _bag_row(student, stored)) / FILLED)

@@ -74,15 +74,20 @@ def slowness(budget: Budget, forecast: Forecast | None, timed: Timed | None) -> 
             return ""
         expected = forecast.milliseconds(recipe)
         if expected > DOUBT * share * limit:
-            return f"it is expected to take {expected:.3g} ms, over {limit:g} ms"
+            return f"it is {_known(forecast)} to take {expected:.3g} ms, over {limit:g} ms"
         found = timed(recipe)
         if found <= share * limit:
             return ""
         if forecast.there is not None:
-            return f"it is estimated to take {found:.3g} ms on {forecast.there.name}, over {limit:g} ms"
+            return f"it is {_known(forecast)} to take {found:.3g} ms, over {limit:g} ms"
         return f"untrained it already takes {found:.3g} ms, over {limit:g} ms"
 
     return slower
+
+
+def _known(forecast: Forecast) -> str:
+    """How what a student takes is known before it is measured: of another machine it never is."""
+    return "expected" if forecast.there is None else f"estimated for {forecast.there.name}"
 
 
 def hopelessness(
@@ -99,7 +104,7 @@ def hopelessness(
             return ""
         least = forecast.memory(candidate.recipe, candidate.expected_bytes)
         if budget.max_memory is not None and least > budget.max_memory:
-            told = f"it takes {format_size(least)} of memory at least, with the runtime"
+            told = f"it is {_known(forecast)} to take {format_size(least)} of memory at least, with the runtime"
             return f"{told}, over {format_size(budget.max_memory)}"
         return slower(candidate.recipe, HOPELESS)
 
