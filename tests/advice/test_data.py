@@ -75,6 +75,9 @@ def test_studies_decide_and_widen_ranges(csv_file, teacher_folder, monkeypatch):
     assert own["bag"]["expectation"]["loss"] == pytest.approx(0.12)
     assert own["linear"]["expectation"] is None and own["linear"]["otherwise"] is None
     assert own["bag"]["otherwise"] is None
+    asked = by_family(advise(job, min_quality="85%"))
+    assert asked["bag"]["why"] == "80.0% of the teacher's quality at most in studies like this, and 85.0% is asked for"
+    assert "asked for" not in asked["convnet"]["why"]
 
 
 def test_where_no_study_is_alike_others_say_how_wide_ranges_are(csv_file, monkeypatch, capsys):

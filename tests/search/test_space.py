@@ -32,6 +32,13 @@ def test_a_static_bag_takes_the_bytes_that_are_expected_of_it(file, request, tmp
     assert 0.9 * written < one.expected_bytes < 1.15 * written + 4000  # and the frame, which is not written here
 
 
+def test_kinds_that_few_texts_teach_little_are_tried_where_they_are_named():
+    facts = Facts(500, 7, False, 2_000, 192, 2, 6, 384, single=True)
+    assert set(Space(facts, Budget(), ["search.family=bag,convnet"]).families) == {"bag", "convnet"}
+    with pytest.raises(RecipeError, match="none of linear"):
+        Space(replace(facts, frozen=True), Budget(), ["search.family=bag"])
+
+
 def test_few_texts_without_a_teacher_are_for_linear_ngrams_alone():
     facts = Facts(500, 7, False, 2_000, 192, 2, 6, 384, single=True)
     assert {one.recipe.steps[1].name for one in Space(facts, Budget()).starts} == {"solve"}

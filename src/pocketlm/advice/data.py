@@ -201,11 +201,20 @@ class _Look:
         fitting = [one for one in starts if not self._over(one)]
         best = fitting[-1] if fitting else min(starts, key=self._time)
         known, other = self.found.get(name), self.others.get(name)
-        why = ABOUT[name] if fitting else self._over(best)
+        why = (self._below(known) or ABOUT[name]) if fitting else self._over(best)
         sizes, times = self._sizes(best, known or other), self._times(best, known or other)
         return Prospect(
             name, best.recipe.name, sizes, times, known, bool(fitting), why, other if known is None else None
         )
+
+    def _below(self, known: Expectation | None) -> str:
+        """That no study like the job reached the share of the teacher's quality that is asked for, or ""."""
+        floor = self.allowed.min_quality
+        if floor is None or not floor.of_teacher or known is None or known.kept is None:
+            return ""
+        most = known.kept[1]
+        told = f"{most:.1%} of the teacher's quality at most in studies like this, and {floor.value:.1%} is asked for"
+        return told if most < floor.value else ""
 
     def _over(self, candidate: Candidate) -> str:
         """Why a candidate is not expected to keep to the limits, or ""."""
@@ -246,7 +255,7 @@ class _Look:
             return "is for fewer labelled rows: of so many a network learns more than the teacher's vectors tell"
         if name == "stack":
             return "needs an encoder that it sees as"
-        return f"without a teacher fewer than {FEW_TEXTS:,} texts teach a network less than n-grams know"
+        return f"without a teacher fewer than {FEW_TEXTS:,} texts teach a network less than n-grams know; --set {OWN}.family names it"
 
 
 def _reasons(

@@ -318,12 +318,13 @@ def _is_list(kind: Any, setting: str) -> bool:
 def check_in_space(narrowed: Sequence[str], facts: Facts) -> dict[str, Family]:
     """The families that are tried, by name.
 
-    Of those that are named, families that do not suit the job are left out as long as one does. Raises RecipeError
-    where none does, and for a setting that no pass of any of them has.
+    Of those that are named, families that do not suit the job are left out as long as one does; those that few texts
+    teach little are tried where they are named. Raises RecipeError where none does, and for a setting that no pass of
+    any of them has.
     """
     given = dict(parse_setting(one) for one in narrowed)
-    families = families_for(facts)
     wanted = given.get(f"{OWN}.family")
+    families = families_for(facts if wanted is None else replace(facts, texts=max(facts.texts, FEW_TEXTS)))
     try:
         names = [one.name for one in families]
         if wanted is not None:
