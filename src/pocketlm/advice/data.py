@@ -255,7 +255,8 @@ class _Look:
             return "is for fewer labelled rows: of so many a network learns more than the teacher's vectors tell"
         if name == "stack":
             return "needs an encoder that it sees as"
-        return f"without a teacher fewer than {FEW_TEXTS:,} texts teach a network less than n-grams know; --set {OWN}.family names it"
+        told = f"without a teacher fewer than {FEW_TEXTS:,} texts teach a network less than n-grams know"
+        return f"{told}; --set {OWN}.family={name} tries it"
 
 
 def _reasons(
