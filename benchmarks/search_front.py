@@ -225,6 +225,13 @@ def over_random(runs: dict[str, Any], *, timed: bool = False) -> float:
     return ratio(median(found, "search"), median(found, "random"))
 
 
+def all_over_random(runs: dict[str, Any]) -> float:
+    """The volume of all that was measured in any of the runs, to the median of chance: what no search is far above."""
+    everything = [one for run in runs.values() for one in run["trials"]]
+    found = volumes({**runs, "all": {**runs["search 0"], "trials": everything}}, timed=False)
+    return ratio(found["all"], median(found, "random"))
+
+
 def at_equal_time(cases: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Runs of each case with what was tried in the seconds of the shorter of a seed's two: the search's, and chance's.
 

@@ -62,6 +62,13 @@ def front(found: dict[str, Any]) -> list[str]:
         f"- the same at equal seconds of trials: {within} of {len(equal)} (bar all of {FRONTS}: "
         f"{bar(within == len(equal) >= FRONTS)}); {statistics.median(equal):.2f} in their median.",
     ]  # fmt: skip
+    for (key, one), reached in zip(cases.items(), ratios, strict=True):
+        if reached < OVER_RANDOM:
+            room = search_front.all_over_random(one["runs"])
+            lines.append(
+                f"- {key} has {reached:.2f}; all that was measured in its runs, the search's and those of chance, "
+                f"taken as one front has {room:.2f}."
+            )
     older = sum(one.get("study") != search_front.ASKING for one in cases.values())
     if older:
         lines.append(f"- {older} of {len(cases)} cases are of an earlier way of asking and have to be run again.")

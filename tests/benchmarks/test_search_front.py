@@ -101,6 +101,12 @@ def test_fronts_are_compared_by_quality_and_bytes_and_beside_it_by_time():
     assert search.over_rules(runs()) == pytest.approx(3.0, rel=1e-3)
 
 
+def test_all_that_was_measured_is_one_front_above_every_run():
+    assert search.all_over_random(runs()) == pytest.approx(0.4 / 0.15, rel=1e-3)
+    small = {**runs(), "search 2": made(trial(0.7, 1000), trial(0.7, 500))}
+    assert search.all_over_random(small) > search.all_over_random(runs()) + 0.5, "what one run found alone counts, too"
+
+
 def test_the_table_compares_medians():
     said = search.table({"banking77 2MB": {"runs": runs(), "effort": 0.25}})
     assert "banking77 | 2MB | 0.25 | 2.00 | 2.00 | 3.00 | 3.00 | a | 80.0 / 65.0 | 9 / 11 | 88.0" in said
