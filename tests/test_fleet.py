@@ -104,6 +104,7 @@ def test_a_fit_fine_tunes_its_teacher_in_several_processes(csv_file, teacher_fol
     )
     assert found.met and found.data["teacher"]["quality"]["dev"]
     assert (tmp_path / "m.pocket").is_file()
+    assert any((tmp_path / "m.work").rglob("together")), "Ray Train left its run"
 
 
 @pytest.mark.slow

@@ -37,6 +37,8 @@ def test_kinds_that_few_texts_teach_little_are_tried_where_they_are_named():
     assert set(Space(facts, Budget(), ["search.family=bag,convnet"]).families) == {"bag", "convnet"}
     with pytest.raises(RecipeError, match="none of linear"):
         Space(replace(facts, frozen=True), Budget(), ["search.family=bag"])
+    with pytest.raises(RecipeError, match="none of linear, bag, static"):
+        Space(facts, Budget(), ["search.family=allocated"])  # it has no teacher to be a part of
 
 
 def test_few_texts_without_a_teacher_are_for_linear_ngrams_alone():
@@ -145,14 +147,39 @@ def test_pinned_settings_that_take_more_fill_more():
     assert usual.recipe.steps[2].rows == 15_000 and usual.expected_bytes < 0.75 * budget.max_size
     for pinned in ("quantize.bits=8", "hashed-ngrams.width=160"):
         assert 0.9 * budget.max_size < bag(pinned).expected_bytes <= budget.max_size
+    for several in ("quantize.bits=4,8", "hashed-ngrams.width=128..160"):
+        assert Space(facts, budget, [several]).knobs["bag"]["size"].high == budget.max_size
+
+
+def test_what_means_nothing_to_linear_ngrams_keeps_none_of_their_other_settings_away():
+    facts = replace(TAUGHT, texts=1_500, labelled=1_500, encoder=False, labelled_grams=Counted(30_000))
+    narrowed = ["search.family=linear", "quantize.bits=8"]
+    (alone,), (both,) = (
+        Space(facts, Budget.parse(max_size="280kB"), [*narrowed, *more]).starts
+        for more in ([], ["hashed-ngrams.hidden=true"])
+    )
+    assert both.expected_bytes == alone.expected_bytes
 
 
 def test_ngrams_without_labels_have_rows_where_an_encoder_says_what_they_mean():
     facts = replace(TAUGHT, texts=9_000, labelled=200, grams=Counted(30_000), labelled_grams=Counted(9_000))
     budget = Budget.parse(max_size="1MB")
-    for there, rows in ((facts, 30_000), (replace(facts, encoder=False), 9_000)):
-        (linear,) = (one for one in Space(there, budget, ["search.family=linear"]).starts)
-        assert next(step.rows for step in linear.recipe.steps if step.name == "prune-rows") == rows
+    for there, rows, more in (
+        (facts, 30_000, []), (replace(facts, encoder=False), 9_000, []), (facts, 9_000, ["solve.words=0"]),
+    ):  # fmt: skip
+        space = Space(there, budget, ["search.family=linear", *more])
+        (linear,) = space.starts
+        assert _rows(linear) == rows
+        size = space.knobs["linear"]["size"]
+        assert size.high < 1.1 * linear.expected_bytes, "no more bytes than it has use for"
+        assert _rows(space.candidate("linear", size.high // 2, linear.values)) < 0.6 * rows
+        # those that no encoder explains have as few rows whatever others have
+        silent = space.candidate("linear", size.low, {**linear.values, "solve.words": 0})
+        assert _rows(silent) < 1_500
+
+
+def _rows(candidate):
+    return next(step.rows for step in candidate.recipe.steps if step.name == "prune-rows")
 
 
 def test_bytes_that_few_ngrams_leave_are_the_encoders():

@@ -123,7 +123,8 @@ def advise(job: Job | str, *, progress: Progress | None = None, **settings: Any)
     # the machine's flash and memory are limits of what is met, as in a fit, and nothing that students are filled to
     allowed = with_room_of(budget, there)
     facts = replace(facts, graph_room=Forecast(device, facts, text).room(allowed.max_memory))
-    looked = _Look(Space(facts, budget, job.set), allowed, device, text, found, of_any_job(cases))
+    named = any(one.startswith(f"{OWN}.family=") for one in job.set)
+    looked = _Look(Space(facts, budget, job.set), allowed, device, text, found, of_any_job(cases), named)
     prospects = [looked.prospect(family.name) for family in FAMILIES if family.name in ABOUT]
     able = [one.family for one in prospects if one.fits]
     chosen = advised(found, able) or by_rule_of_thumb(about, able)
@@ -181,6 +182,7 @@ class _Look:
     """How families are looked at.
 
     allowed: the budget, with what the machine has. found: what studies of like jobs tell of them; others: of any jobs.
+    named: whether the user says which are tried.
     """
 
     space: Space
@@ -189,6 +191,7 @@ class _Look:
     text: TextSize
     found: Mapping[str, Expectation]
     others: Mapping[str, Expectation]
+    named: bool
 
     def prospect(self, name: str) -> Prospect:
         """Of the largest rule of thumb of the family that keeps to the limits, or the nearest miss."""
@@ -201,19 +204,20 @@ class _Look:
         fitting = [one for one in starts if not self._over(one)]
         best = fitting[-1] if fitting else min(starts, key=self._time)
         known, other = self.found.get(name), self.others.get(name)
-        why = (self._below(known) or ABOUT[name]) if fitting else self._over(best)
+        why = ABOUT[name] + self._below(known) if fitting else self._over(best)
         sizes, times = self._sizes(best, known or other), self._times(best, known or other)
         return Prospect(
             name, best.recipe.name, sizes, times, known, bool(fitting), why, other if known is None else None
         )
 
     def _below(self, known: Expectation | None) -> str:
-        """That no study like the job reached the share of the teacher's quality that is asked for, or ""."""
+        """That rules of thumb stayed below the share of the teacher's quality that is asked for, or ""."""
         floor = self.allowed.min_quality
         if floor is None or not floor.of_teacher or known is None or known.kept is None:
             return ""
         most = known.kept[1]
-        told = f"{most:.1%} of the teacher's quality at most in studies like this, and {floor.value:.1%} is asked for"
+        told = f"; its rules of thumb had {most:.1%} of the teacher's quality at most in studies of like jobs, some of "
+        told += f"smaller files or fewer epochs, and {floor.value:.1%} is asked for"
         return told if most < floor.value else ""
 
     def _over(self, candidate: Candidate) -> str:
@@ -245,7 +249,7 @@ class _Look:
 
     def _unsuited(self, name: str) -> str:
         facts = self.space.facts
-        if name in [one.name for one in families_for(facts)]:
+        if name in [one.name for one in families_for(facts, named=self.named)]:
             return "is not among those that --set names, or cannot be what it says"
         if facts.vectors or facts.asking or (name in ("linear", "stack") and not facts.single):
             return "does not do this task"
@@ -299,7 +303,8 @@ def _command(job: Job, family: str | None, facts: Facts) -> str:
     if family is None:
         return command_of(job, job.set)
     alone = [one.name for one in families_for(replace(facts, taught=False, frozen=False, texts=facts.labelled))]
-    names = [family] if family in alone or not facts.single else [family, "linear"]
+    # without a teacher to begin with, what is named is tried of few texts, too
+    names = [family] if family in alone or not facts.single or not facts.taught else [family, "linear"]
     if facts.taught:
         names += [one.name for one in families_for(facts) if KINDS.get(one.name) == family]
     kept = []

@@ -130,8 +130,8 @@ class Expectation:
     """What a family is expected to lose against the best, where each miss of the budget counts whole.
 
     low, high: the least and most that those lost which kept to it; None where none did. met, cases: so many, of so
-    many. size, time: what was measured over what was expected, from and to. kept: share of the teacher's quality, from
-    and to, where there were teachers.
+    many. size, time: what was measured over what was expected, from and to. kept: share of the teacher's quality that
+    the best rule of thumb had, from and to, where there were teachers; of whatever epochs students got there.
     """
 
     loss: float
@@ -162,11 +162,8 @@ def known_models() -> list[Compressed]:
 
 
 def unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """How unlike two jobs are, whether or not they have teachers, and however long students learnt.
-
-    What a kind of student loses to the best of its own study changes little with the epochs that all of them got.
-    """
-    alike = {**one, **{name: other.get(name) for name in (*TEACHERS, "effort")}}
+    """How unlike two jobs are, whether or not they have teachers."""
+    alike = {**one, **{name: other.get(name) for name in TEACHERS}}
     differ = sum(1.0 for name in TEACHERS if one.get(name) != other.get(name))
     return apart(alike, other) + OTHERWISE * differ
 

@@ -38,7 +38,8 @@ class Facts:
     whether questions are answered from contexts. max_length: pieces read at once. single: whether every output is one
     label of several. taught: whether a teacher is listened to. frozen: whether it is an encoder as it was pretrained.
     labelled: texts that have every label. encoder: whether there is a pretrained one. words: of a text, on average.
-    pinned: settings that have one value, "pass.setting", where the job says so. allocator: says what a student of so
+    pinned: settings that have one value, "pass.setting", where the job says so. largest: the most that settings may be
+    of those that the job says something of. allocator: says what a student of so
     many bytes, with embeddings of one of these bits, keeps of the teacher, see `search.allocator`; None where that
     cannot be said. graph_room: bytes that the memory allowed leaves for a graph's file; None for any. effort: how much
     training students get, 1 being the usual. decisive: whether dev has rows enough, of what is judged, to weigh by.
@@ -64,6 +65,7 @@ class Facts:
     words: float = 0.0
     allocator: Allocator | None = None
     pinned: Mapping[str, Any] = field(default_factory=dict)
+    largest: Mapping[str, Any] = field(default_factory=dict)
     effort: float = 1.0
     graph_room: int | None = None
     decisive: bool = True

@@ -37,11 +37,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Start:
-    """A recipe by a rule of thumb, before it is filled. size: bytes to fill, None for all that are of use."""
+    """A recipe by a rule of thumb, before it is filled.
+
+    size: bytes to fill, None for all that are of use. enough: bytes that hold all there is of it with settings that
+    need fewer; None where none do.
+    """
 
     steps: Steps
     size: int | None
     ladder: str = ""
+    enough: int | None = None
 
 
 @dataclass(frozen=True)

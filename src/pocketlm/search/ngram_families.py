@@ -48,6 +48,9 @@ ROWS_BEFORE_PRUNING, MOST_ROWS = 5, 60_000
 TABLE_ROWS_BEFORE, MOST_TABLE_ROWS = 2, 40_000
 # Of the bytes to fill so much is filled.
 FILLED = 0.97
+# Settings that say how many n-grams there are, which learn, and what they take; and those of no use to linear ones.
+TO_FILL = ("hashed-ngrams.", "quantize.bits", "solve.words")
+LINEAR_WITHOUT = frozenset(("hashed-ngrams.width", "hashed-ngrams.hidden", "hashed-ngrams.dropout", "solve.heads"))
 # Bytes of a row's place in the map of kept buckets and of its scale; and what a zip leaves of its weights.
 A_PLACE, ZIPPED = 3.1, {4: 0.9, 8: 0.97}
 
@@ -60,13 +63,19 @@ def _linear_starts(facts: Facts, budget: Budget) -> list[Start]:
     for size in (max(SMALLEST_BAG, one) for one in sizes):
         for most in read_of(facts, budget):
             steps = _linear(facts, size, most)
-            found.append(Start(steps, min(size, _whole_linear(steps, facts)), f"{ladder} {size}" * bool(ladder)))
+            whole, enough = (min(size, _whole_linear(steps, facts, hears=hears)) for hears in (True, False))
+            found.append(Start(steps, whole, f"{ladder} {size}" * bool(ladder), enough))
     return found
 
 
-def _whole_linear(steps: Steps, facts: Facts) -> int:
-    """Bytes to fill with which every n-gram that learns has a row, as far as settings are pinned."""
-    student, solve, *_, stored = _as_pinned(steps, facts)
+def _whole_linear(steps: Steps, facts: Facts, *, hears: bool) -> int:
+    """Bytes to fill with which every n-gram that learns has a row, however large settings may be.
+
+    hears: from an encoder, where that is not all that is allowed, what words mean.
+    """
+    student, solve, *_, stored = _at_most(steps, facts, LINEAR_WITHOUT)
+    if not hears and not facts.pinned.get("solve.words"):
+        solve = replace(solve, words=0)
     rows = _solved_rows(student, solve, facts)
     return math.ceil((_linear_rest(facts) + (rows + 1) * linear_row(facts, stored.bits)) / FILLED)
 
@@ -76,9 +85,12 @@ def _solved_rows(student: HashedNgrams, solve: Solve, facts: Facts) -> int:
     return facts.rows_of(student, labelled=not solve.words)
 
 
-def _as_pinned(steps: Steps, facts: Facts) -> Steps:
-    """The steps with what the job pinned of n-grams and bits, which say how much there is to fill."""
-    wanted = {name: one for name, one in facts.pinned.items() if name.startswith(("hashed-ngrams.", "quantize.bits"))}
+def _at_most(steps: Steps, facts: Facts, without: frozenset[str] = frozenset()) -> Steps:
+    """The steps with the most that the job lets n-grams and bits be, which say how much there is to fill.
+
+    without: settings that mean nothing to them.
+    """
+    wanted = {name: one for name, one in facts.largest.items() if name.startswith(TO_FILL) and name not in without}
     try:
         return with_values(steps, wanted)
     except ValueError:  # no student can be that, which is told where one is asked for
@@ -175,8 +187,8 @@ def _bag_starts(facts: Facts, budget: Budget) -> list[Start]:
 
 
 def _whole_bag(steps: Steps, facts: Facts) -> int:
-    """Bytes with which every n-gram of the texts has a row, as far as settings are pinned, and a bag has room."""
-    student, *_, stored = _as_pinned(steps, facts)
+    """Bytes with which every n-gram of the texts has a row, however large settings may be, and a bag has room."""
+    student, *_, stored = _at_most(steps, facts)
     rows = max(LEAST_ROWS, facts.rows_of(student, labelled=False))
     return math.ceil((heads_bytes(facts, student.width) + FRAME + (rows + 1) * _bag_row(student, stored)) / FILLED)
 
@@ -257,7 +269,7 @@ LINEAR = Family(
     _linear_knobs,
     0,
     (HashedNgrams, Solve, PruneRows, Quantize),
-    without=frozenset(("hashed-ngrams.width", "hashed-ngrams.hidden", "hashed-ngrams.dropout", "solve.heads")),
+    without=LINEAR_WITHOUT,
     brimful=False,
 )
 BAG = Family(

@@ -19,7 +19,7 @@ from pocketlm.search.warm import best_params, nearest
 # Quality, bytes, milliseconds, and bytes of memory.
 DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize", "minimize")
 # What a study writes down of its trials.
-STUDY_VERSION = 9
+STUDY_VERSION = 10
 
 
 @dataclass(frozen=True)

@@ -44,19 +44,22 @@ OWN = "search"
 STEPS_DOWN = 12
 
 
-def families_for(facts: Facts) -> tuple[Family, ...]:
-    """Those that can do the task, and that so many rows can teach."""
-    if facts.vectors:
-        return BAG, STATIC, CONVNET, TRANSFORMER
+def families_for(facts: Facts, *, named: bool = False) -> tuple[Family, ...]:
+    """Those that can do the task, and that so many rows can teach.
+
+    named: whether the user says which, who may try those that few texts teach little.
+    """
     if facts.asking:
         return (TRANSFORMER,)
-    if not facts.single:
-        return BAG, STATIC, CONVNET, TRANSFORMER, ALLOCATED
-    if facts.frozen or (not facts.taught and facts.texts < FEW_TEXTS):
+    if facts.single and (facts.frozen or not (facts.taught or named or facts.texts >= FEW_TEXTS)):
         return (LINEAR,)
     # of many rows a network learns more than its teacher's vectors tell, which take long to ask for
-    stacks = facts.taught and facts.encoder and facts.labelled <= LEXICON_ROWS
-    return FAMILIES if stacks else FAMILIES[:-1]
+    able = {
+        LINEAR: facts.single,
+        ALLOCATED: facts.taught and not facts.vectors,
+        STACK: facts.single and facts.taught and facts.encoder and facts.labelled <= LEXICON_ROWS,
+    }
+    return tuple(one for one in FAMILIES if able.get(one, True))
 
 
 class Space:
@@ -76,7 +79,8 @@ class Space:
         pinned = {name: one[0] for name, one in self._set.items() if isinstance(one, tuple) and len(one) == 1}
         # of several sizes of a vocabulary the least has to have room
         several = {name: _smallest(one) for name, one in self._set.items() if name.endswith(".pieces")}
-        self.facts = replace(facts, pinned={**several, **pinned})
+        largest = {name: most for name, one in self._set.items() if (most := _largest(one)) is not None}
+        self.facts = replace(facts, pinned={**several, **pinned}, largest=largest)
         allowed = check_in_space(narrowed, facts)
         self.families = {name: family for name, family in allowed.items() if self._can(family)}
         if not self.families:
@@ -135,8 +139,9 @@ class Space:
             if sizes:
                 limited = self._budget(family).max_size is not None
                 most = max(sizes) if limited else round(UNLIMITED * max(sizes))
+                usual = family.starts(self.facts, self._budget(family))[-1]
                 # where the smallest wins, rules of thumb are no reason to stop there
-                few = LEAST_SHARE * (min(sizes) if self.budget.floor_alone else most)
+                few = LEAST_SHARE * (min(sizes) if self.budget.floor_alone else min(most, usual.enough or most))
                 least = min(round(few), *(one // 2 for one in sizes))
                 size: Knob | None = Whole(max(1, least), most, log=True)
                 wanted = self._set.get(f"{OWN}.size")
@@ -144,8 +149,7 @@ class Space:
                 if size is None:
                     refused.append(f"{name} takes {max(1, least):,} to {most:,}")
                     continue
-                free = self._free(family, family.starts(self.facts, self._budget(family))[-1].steps)
-                found[name] = {"size": size, **free}
+                found[name] = {"size": size, **self._free(family, usual.steps)}
         if refused and not found:
             raise RecipeError(
                 f"set {OWN}.size: no student that is tried here has that size: {', '.join(refused)} bytes"
@@ -324,7 +328,7 @@ def check_in_space(narrowed: Sequence[str], facts: Facts) -> dict[str, Family]:
     """
     given = dict(parse_setting(one) for one in narrowed)
     wanted = given.get(f"{OWN}.family")
-    families = families_for(facts if wanted is None else replace(facts, texts=max(facts.texts, FEW_TEXTS)))
+    families = families_for(facts, named=wanted is not None)
     try:
         names = [one.name for one in families]
         if wanted is not None:
@@ -405,6 +409,12 @@ def _first(knob: Knob) -> Any:
 
 def _smallest(wanted: Wanted) -> Any:
     return wanted.start if isinstance(wanted, slice) else min(wanted)
+
+
+def _largest(wanted: Wanted) -> Any:
+    """The largest number, True over False; None where there are none."""
+    numbers = [wanted.stop] if isinstance(wanted, slice) else [one for one in wanted if isinstance(one, int | float)]
+    return max(numbers, default=None)
 
 
 def _falling(knob: Knob) -> list[Any]:
