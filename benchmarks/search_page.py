@@ -22,7 +22,7 @@ from low_resource_page import taken
 from tasks_page import held
 
 from pocketlm.advice.evidence import scored
-from pocketlm.units import format_size
+from pocketlm.units import format_size, parse_size
 
 PAGE = Path(__file__).parents[1] / "docs" / "search-benchmarks.md"
 CURVES = PAGE.with_name("search-costs.svg")
@@ -37,7 +37,7 @@ def bar(reached: bool) -> str:
 def front(found: dict[str, Any]) -> list[str]:
     """search_front.py, and its peers within each budget."""
     done = found["search_front"]
-    cases = done["cases"]
+    cases, peers = (dict(sorted(done[part].items(), key=_by_size)) for part in ("cases", "peers"))
     ratios = [search_front.over_random(one["runs"]) for one in cases.values()]
     over = sum(one >= OVER_RANDOM for one in ratios)
     equal = [search_front.over_random(runs) for runs in search_front.at_equal_time(cases).values()]
@@ -53,7 +53,9 @@ def front(found: dict[str, Any]) -> list[str]:
         "and the logarithm of the bytes, which the budgets limit), of medians over seeds; \"at equal time\" counts "
         "only what was tried in the seconds of trials of the shorter of the two; \"with ms\" is that over "
         "random with the logarithm of milliseconds as a third figure, which is mostly noise where students of one "
-        "kind take the same time. Test is read once a search. How the search asks, and at which rates rules of thumb "
+        "kind take the same time; \"all runs\" is what all that was measured in a case's runs, the search's and those "
+        "of chance, has as one front (other recipes may have more). Test is read once a search. How the search asks, "
+        "and at which rates rules of thumb "
         "learn, was developed on dev rows of these data sets; that other data are searched as well is not shown here.",
         "",
         *search_front.table(cases).splitlines()[:-1], "",
@@ -62,17 +64,15 @@ def front(found: dict[str, Any]) -> list[str]:
         f"- the same at equal seconds of trials: {within} of {len(equal)} (bar all of {FRONTS}: "
         f"{bar(within == len(equal) >= FRONTS)}); {statistics.median(equal):.2f} in their median.",
     ]  # fmt: skip
-    for (key, one), reached in zip(cases.items(), ratios, strict=True):
-        if reached < OVER_RANDOM:
-            room = search_front.all_over_random(one["runs"])
-            lines.append(
-                f"- {key} has {reached:.2f}; all that was measured in its runs, the search's and those of chance, "
-                f"taken as one front has {room:.2f}."
-            )
     older = sum(one.get("study") != search_front.ASKING for one in cases.values())
     if older:
         lines.append(f"- {older} of {len(cases)} cases are of an earlier way of asking and have to be run again.")
-    return [*lines, *beside_peers(cases, done["peers"]), ""]
+    return [*lines, *beside_peers(cases, peers), ""]
+
+
+def _by_size(one: tuple[str, Any]) -> tuple[str, float]:
+    case, size = one[0].rsplit(" ", 1)
+    return case, parse_size(size)
 
 
 def elsewhere(done: dict[str, Any]) -> str:

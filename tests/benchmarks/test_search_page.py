@@ -47,8 +47,9 @@ def test_the_front_is_held_against_chance(search, word):
     }
     made = page({"search_front": done})
     assert word in made and "## Twenty budgets" not in made and "peers" not in made
-    assert made.count("has 1.05; all that was measured in its runs") == (search_page.FRONTS if search < 0.44 else 0)
-    assert "an earlier way of asking" not in made
+    assert "an earlier way of asking" not in made and "cases on" not in made
+    done["cases"]["banking77 5MB"]["machine"] = {**MACHINE, "cpu": "another"}
+    assert " 1 of 20 cases on another.\n" in page({"search_front": done})
     del done["cases"]["banking77 3MB"]["study"]
     assert "- 1 of 20 cases are of an earlier way of asking" in page({"search_front": done})
 
