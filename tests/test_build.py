@@ -570,3 +570,10 @@ def test_training_again_that_time_cut_short_is_not_what_is_kept():
 
     chosen = SimpleNamespace(settled="a recipe")
     assert build._refit(chosen, Cut(), None, None) is chosen
+
+
+def test_one_text_and_a_mapping_are_taken_where_several_may_be():
+    told = Job("a.csv", floor="recall[on]>=0.8", set={"quantize.bits": [4, 8]}, also=["smart-home:da"])
+    assert told.floor == ("recall[on]>=0.8",) and told.set == ("quantize.bits=4,8",) and told.also == ("smart-home:da",)
+    with pytest.raises(RecipeError, match="job: floor is 3"):
+        Job("a.csv", floor=3)

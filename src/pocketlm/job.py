@@ -124,6 +124,7 @@ class Job:
     force: bool = False
 
     def __post_init__(self) -> None:
+        self._take_texts()
         if (self.variants is not None and self.variants < 0) or (self.max_length is not None and self.max_length < 8):
             raise RecipeError("variants is at least 0 and max_length at least 8")
         if self.focus is not None and self.focus < 32:
@@ -132,6 +133,7 @@ class Job:
             )
         if self.width is not None and self.width < 2:
             raise RecipeError(f"width is at least 2 dimensions, got {self.width}")
+        _check_seed(self.seed)
         _check_ways(self.few_shot)
         if self.sampler not in SAMPLERS:
             near = did_you_mean(self.sampler, list(SAMPLERS))
@@ -149,6 +151,13 @@ class Job:
             raise RecipeError(f"mix_temperature is at least 1 (rows as many as they are), got {self.mix_temperature}")
         if not self.output.endswith(".pocket"):
             raise RecipeError(f"the output {self.output!r} must end in .pocket")
+
+    def _take_texts(self) -> None:
+        """One text for several, a list for a tuple, and a mapping of settings, as YAML has them, from Python too."""
+        if isinstance(self.set, Mapping):
+            object.__setattr__(self, "set", _settings(self.set, "job"))
+        for name in (one.name for one in fields(self) if isinstance(one.default, tuple)):
+            object.__setattr__(self, name, _texts(getattr(self, name), f"job: {name}"))
 
     def for_task(self, task: str, rows: int = 0) -> Job:
         """The job with what suits the task where it says nothing. rows: to train on."""
@@ -203,6 +212,12 @@ def _check_counts(what: str, **counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
             raise RecipeError(f"{name} is a number of {what}, at least 1; got {count}")
+
+
+def _check_seed(seed: int) -> None:
+    """Raise RecipeError for a seed that random generators do not take."""
+    if not 0 <= seed < 2**32:
+        raise RecipeError(f"seed is from 0 to {2**32 - 1}, got {seed}")
 
 
 def _check_effort(effort: float) -> None:

@@ -45,6 +45,36 @@ def test_what_a_fit_noticed_is_said(csv_file, tmp_path):
     assert any(line.endswith(", not in Russian") for line in told), "a line is a line, however narrow the terminal"
 
 
+def test_a_job_of_yaml_says_what_options_do_not(csv_file, tmp_path):
+    job = tmp_path / "job.yaml"
+    told = ["set: {quantize.bits: 8}", "floor: ['recall[on]>=0.5']", "max_size: 30kB", "trials: 1", "label: category"]
+    job.write_text("\n".join([f"data: {csv_file}", "text: text", *told]), "utf-8")
+    code, out, err = run("fit", job, "--json", "-o", tmp_path / "m.pocket")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["budget"]["floors"] and "8 bit" in found["candidates"][0]["name"]
+    code, out, err = run("fit", job, "--json", "--set", "quantize.bits=4", "-o", tmp_path / "n.pocket")
+    assert "4 bit" in json.loads(out)["candidates"][0]["name"], "an option is in place of what the file says of it"
+    job.write_text(f"data: {csv_file}\nset: [nonsense.foo=3]", "utf-8")
+    assert "nonsense" in refused("fit", job)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_is_none_is_refused_before_any_work(csv_file, tmp_path, seed):
+    assert "seed is from 0" in refused("fit", csv_file, "--seed", seed, "-o", tmp_path / "m.pocket")
+    assert not list(tmp_path.iterdir())
+
+
+def test_brackets_in_labels_are_no_markup(tmp_path):
+    data = tmp_path / "a.csv"
+    rows = [f"pay the bill of {number},[/b] bill\nfind a taxi at {number},[x] taxi\n" for number in range(40)]
+    data.write_text("text,label\n" + "".join(rows), "utf-8")
+    code, _, err = run("fit", data, "--max-size", "30kB", "--trials", 1, "-o", tmp_path / "m.pocket")
+    assert code == 0, err
+    code, out, err = run("evaluate", tmp_path / "m.pocket", data)
+    assert code == 0 and "[/b] bill" in out and "[x] taxi" in out, err
+
+
 def test_run_takes_texts(pocket):
     code, out, _ = run("run", pocket, "turn on the hall red lamp", "turn off the hall red lamp")
     assert code == 0

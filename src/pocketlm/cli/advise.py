@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pocketlm.cli.show import Bars, need_torch, option, print_json, say
+from pocketlm.cli.show import Bars, given_of, need_torch, option, print_json, say
 from pocketlm.errors import UserError
 from pocketlm.job import Job, job_from_mapping, read_job
 from pocketlm.tables import did_you_mean
@@ -74,9 +74,8 @@ def command(
 
     pocketlm advise path/to/model --max-size 60MB
     """
-    given = {name.rstrip("_"): value for name, value in called.params.items() if value not in (None, [], ())}
     names = {"max_size", "max_latency", "device", *FOR_DATA}
-    given = {name: value for name, value in given.items() if name in names}
+    given = {name: value for name, value in given_of(called.params).items() if name in names}
     if _kind(what, given, as_, calibration) == "model":
         return _of_model(what, given, calibration, json_output)
     if calibration is not None:

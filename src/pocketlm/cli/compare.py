@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from pocketlm.cli.show import console, print_json, say
+from pocketlm.cli.show import add_row, console, print_json, say
 from pocketlm.units import format_latency, format_size
 
 if TYPE_CHECKING:
@@ -60,14 +61,14 @@ def command(
 
 
 def _print(found: Comparison) -> None:
-    table = Table(box=None, pad_edge=False, title=f"{found.n:,} rows of {found.data}", title_justify="left")
+    table = Table(box=None, pad_edge=False, title=Text(f"{found.n:,} rows of {found.data}"), title_justify="left")
     for name in ("Pocket", found.metric, "95 % interval", "size", "p50", "memory"):
         table.add_column(name, justify="left" if name == "Pocket" else "right")
     for one in found.systems:
         figure = one.scores.metrics[found.metric]
-        table.add_row(
-            one.name, f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}", format_size(one.size_bytes),
-            format_latency(one.latency_p50_ms), format_size(one.memory_bytes),
+        add_row(
+            table, one.name, f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}",
+            format_size(one.size_bytes), format_latency(one.latency_p50_ms), format_size(one.memory_bytes),
         )  # fmt: skip
     console().print(table)
     for one, apart in zip(found.systems[1:], found.differences, strict=True):

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pocketlm.cli.show import print_json
+from pocketlm.cli.show import add_row, print_json
 
 
 def command(
@@ -64,7 +64,7 @@ def _print(rows: int, about: dict[str, Any]) -> None:
     for name in ("metric", "value", "95 % interval"):
         table.add_column(name, justify="left" if name == "metric" else "right")
     for name, one in (about["metrics"] | about["sureness"]).items():
-        table.add_row(name, f"{one['value']:.4f}", f"{one['low']:.4f} to {one['high']:.4f}")
+        add_row(table, name, f"{one['value']:.4f}", f"{one['low']:.4f} to {one['high']:.4f}")
     out.print(table)
     for name, signature in about["signatures"].items():
         out.print(f"{name} is counted {signature}", markup=False)
@@ -78,7 +78,7 @@ def _labels(kind: str, rows: list[dict[str, Any]]) -> Table:
     for name in (kind, "precision", "recall", "f1", "support"):
         table.add_column(name, justify="left" if name == kind else "right")
     for row in rows:
-        table.add_row(
-            row["label"], *(f"{row[name]:.3f}" for name in ("precision", "recall", "f1")), str(row["support"])
+        add_row(
+            table, row["label"], *(f"{row[name]:.3f}" for name in ("precision", "recall", "f1")), str(row["support"])
         )
     return table

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pocketlm.cli.show import Bars, candidates_table, console, option, print_json
+from pocketlm.cli.show import Bars, candidates_table, console, given_of, option, print_json
 from pocketlm.errors import BudgetMissed
 from pocketlm.job import Job, job_from_mapping, read_job
 
@@ -154,8 +154,7 @@ def command(
     Interrupted, the same command goes on where it stopped. Exit code 3: nothing met the budget.
     """
     names = {one.name for one in fields(Job)} - {"data"}
-    params = {name.rstrip("_"): value for name, value in called.params.items()}
-    given = {name: value for name, value in params.items() if name in names and value is not None}
+    given = {name: value for name, value in given_of(called.params).items() if name in names}
     job = read_job(Path(data), given) if data.endswith((".yaml", ".yml")) else job_from_mapping({"data": data, **given})
     from pocketlm.build import Result, fit
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from pocketlm.cli.show import console, need_torch, print_json
+from pocketlm.cli.show import add_row, console, need_torch, print_json
 
 # What tells languages apart, and the least share of passages that a language is named from.
 FOR_MORE, LEAST_SHARE = "py3langid", 0.02
@@ -100,7 +100,7 @@ def _texts(text: str) -> list[str]:
 def _show(report: Mapping[str, Any]) -> None:
     out, table = console(), Table(box=None, pad_edge=False, show_header=False)
     for name, value in _lines(report):
-        table.add_row(name, value)
+        add_row(table, name, value)
     out.print(table)
     if "coverage" in report:
         found = report["coverage"]
@@ -122,7 +122,7 @@ def _kinship_table(compared: Sequence[Mapping[str, Any]]) -> Table:
     names = [name for name in ("words", "spelling", "typology", "meaning") if compared[0][name] is not None]
     table = Table("nearest first", "rows", *names, box=None, pad_edge=False)
     for one in compared:
-        table.add_row(one["source"], f"{one['rows']:,}", *(f"{one[name]:.3f}" for name in names))
+        add_row(table, one["source"], f"{one['rows']:,}", *(f"{one[name]:.3f}" for name in names))
     return table
 
 

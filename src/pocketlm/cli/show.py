@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from pocketlm.errors import MissingExtraError
 from pocketlm.units import format_latency, format_size
@@ -24,6 +25,16 @@ def console() -> Console:
 def option(help_text: str, *names: str) -> Any:
     """An option whose default is said elsewhere, or is nothing."""
     return typer.Option(*names, help=help_text, show_default=False)
+
+
+def given_of(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a command was told: without options left out, of which those that may be given again are empty lists."""
+    return {name.rstrip("_"): value for name, value in params.items() if value not in (None, [], ())}
+
+
+def add_row(table: Table, *cells: str) -> None:
+    """A row of texts as they are: brackets in a label or a name are no markup."""
+    table.add_row(*map(Text, cells))
 
 
 def need_torch(what: str) -> None:
@@ -97,11 +108,11 @@ def candidates_table(result: Mapping[str, Any]) -> Table:
     for one in result["candidates"]:
         mark = "chosen" if one["chosen"] else one["why"]
         if "quality" not in one:
-            table.add_row(one["name"], "", "", "", "", mark)
+            add_row(table, one["name"], "", "", "", "", mark)
             continue
         about = "~" if one.get("device") else ""  # an estimate for another machine
-        table.add_row(
-            one["name"] + " *" * bool(one.get("front")), f"{one['quality'][result['main_metric']]:.4f}",
+        add_row(
+            table, one["name"] + " *" * bool(one.get("front")), f"{one['quality'][result['main_metric']]:.4f}",
             format_size(one["size_bytes"]),
             about + format_latency(one["latency_p50_ms"]), about + format_size(one["memory_bytes"]), mark,
         )  # fmt: skip
