@@ -241,8 +241,7 @@ def _search(
     forecast = None
     limited = budget.max_latency is not None or budget.max_memory is not None
     if limited or there is not None:
-        context.progress.stage("timing building blocks on this machine")
-        forecast = Forecast(this_machine(), facts, text, there)
+        forecast = Forecast(this_machine(context.progress.stage), facts, text, there)
     device = there or (forecast.here if forecast is not None else None)
     timed = None if forecast is None else untrained(run, forecast)
     room = None if forecast is None else forecast.room(judged.allowed.max_memory)

@@ -194,5 +194,7 @@ def _summarize(result: dict[str, Any], job: Job) -> None:
         out.print(f"wrote {result['pocket']} and {result['report']}", markup=False)
         out.print(f"try: pocketlm run {result['pocket']} {sample_words(result['task'])}", markup=False)
     else:
-        out.print(f"wrote {result['report']}; --keep-best writes the nearest miss too", markup=False)
+        missed = not job.keep_best and any("quality" in one for one in result["candidates"])
+        hint = "; --keep-best writes the nearest miss too" * missed
+        out.print(f"wrote {result['report']}{hint}", markup=False)
     out.print(f"kept {job.work_folder} for runs to come; it may be deleted", markup=False)

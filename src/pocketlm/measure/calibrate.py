@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import metadata, resources
 from pathlib import Path
@@ -85,14 +85,18 @@ def _ram() -> int | None:
         return None
 
 
-def this_machine() -> Device:
-    """This machine as it was calibrated before, or now for the first time; kept in the user's cache."""
+def this_machine(stage: Callable[[str], None] = lambda _: None) -> Device:
+    """This machine as it was calibrated before, or now for the first time; kept in the user's cache.
+
+    stage: is told where it is measured now.
+    """
     kept = kept_at()
     if kept.is_file():
         try:
             return read_device(kept)
         except DeviceError:
             kept.unlink(missing_ok=True)
+    stage("timing building blocks on this machine")
     device = calibrate()
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
