@@ -72,12 +72,19 @@ def test_a_distilbert_has_a_time_too(family_folder):  # noqa: F811
     assert advise_model(name, "1GB", "1s")["latency_of"] == "32 pieces in int8"
 
 
+def test_what_no_student_keeps_to_is_refused(teacher_folder):
+    with pytest.raises(BudgetError, match="1000 bytes is impossible"):
+        advise_model(str(teacher_folder), "1kB")
+    with pytest.raises(BudgetError, match="out of reach: a call alone takes a student"):
+        advise_model(str(teacher_folder), None, "0.01us")
+
+
 def test_an_encoder_that_is_too_slow_or_too_large_gets_a_student(teacher_folder):
     small = advise_model(str(teacher_folder), "3kB")
     assert small["advised"] == "a student" and small["command"].startswith("pocketlm fit DATA --teacher")
-    slow = advise_model(str(teacher_folder), None, "1us")
-    assert slow["advised"] == "a student" and "over 0.001 ms" in slow["reasons"][-1]
-    low, middle, high = slow["latency_ms"]
+    low, middle, high = advise_model(str(teacher_folder), None, "1s")["latency_ms"]
+    slow = advise_model(str(teacher_folder), None, f"{middle / 2}ms")
+    assert slow["advised"] == "a student" and f"over {middle / 2:g} ms" in slow["reasons"][-1]
     assert 0 < low <= middle <= high
     free = advise_model(str(teacher_folder))
     assert [one["size_bytes"] for one in free["plans"]] == sorted(

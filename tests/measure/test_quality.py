@@ -7,7 +7,7 @@ from helpers import make_context, write_exported
 
 from pocketlm.errors import DataError
 from pocketlm.export.pocket import export
-from pocketlm.measure.quality import evaluate, fidelity, texts_for
+from pocketlm.measure.quality import evaluate, fidelity, foreign_labels, texts_for
 from pocketlm.outputs import Example
 from pocketlm.runtime.load import load
 from pocketlm.students.passes import STUDENT_PASSES
@@ -41,6 +41,21 @@ def test_scores_are_those_of_its_predictions_on_single_texts(kind, request, monk
 
 def test_a_tagging_pocket_reads_the_text_where_there_are_no_tokens(tagger):
     assert texts_for(load(tagger), [Example("turn on", ("a",))]) == ["turn on"]
+
+
+def test_labels_that_a_pocket_never_says_are_named_with_their_rows(pocket, tagger):
+    model = load(pocket)
+    own = [Example(text, ("a",)) for text in TEXTS]
+    assert foreign_labels(model, own, "t.csv") == ()
+    (note,) = foreign_labels(model, [*own, Example("x", ("bb",)), Example("y", ("bb",)), Example("z", ("cc",))], "t.csv")
+    name = model.outputs[0].name
+    assert note.startswith(f"t.csv: the Pocket never says as {name} 'bb' (2 rows), 'cc' (1 rows): these rows count")
+    with pytest.raises(DataError, match=rf"t.csv: none of its labels is one that the Pocket says as {name}: 'z' \(5 "):
+        foreign_labels(model, [replace(one, labels=("z",)) for one in own], "t.csv")
+    # of tags "O" tells nothing of what the rows are about
+    tags = [Example("turn it", ("a",), ("turn", "it"), ("O", "B-nothing"))]
+    with pytest.raises(DataError, match=r"'B-nothing' \(1 rows\)"):
+        foreign_labels(load(tagger), tags, "t.csv")
 
 
 def test_sources_that_are_cut_are_counted(writer):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketlm.advice.evidence import LIKE_BITS, known_models
+from pocketlm.budget import Budget
 from pocketlm.compress.allocate import Allocation, allocate_few, least_bytes
 from pocketlm.compress.calibration import read_calibration
 from pocketlm.compress.context import Context
@@ -39,6 +40,8 @@ PLENTY, SCARCE = 8.5, 3.5
 # A text of so many pieces, of which latencies of encoders are told.
 PIECES = 32
 WINDOWS, LENGTH = 32, 512
+# What is advised where compression alone does not get there.
+STUDENT = "a student"
 
 
 def advise_model(
@@ -53,7 +56,7 @@ def advise_model(
     size = None if max_size is None else parse_size(max_size)
     limit = None if max_latency is None else parse_latency(max_latency)
     there = None if device == "host" else read_device(Path(device))
-    progress = progress or Silent()
+    machine, progress = there or this_machine(), progress or Silent()
     model = load_model(name)
     text = None if calibration is None else read_calibration(calibration, model, WINDOWS, LENGTH)
     progress.stage("looking at every matrix")
@@ -66,9 +69,23 @@ def advise_model(
         "model": name, "architecture": model.spec.architecture, "parameters": model.parameters, "size_bytes": whole,
         "bits": 8 * whole / max(1, model.parameters), "unit": table.unit, "where": _where(table, whole),
         "least_bytes": least, "plans": [_plan(model, table, one, rest) for one in sizes if least <= one < whole],
-        **_time(model, size or whole, there or this_machine()),
+        **_time(model, size or whole, machine),
     }  # fmt: skip
-    return {**about, **_advised(model, about, size, limit, calibration)}
+    advice = _advised(model, about, size, limit, calibration)
+    if advice["advised"] == STUDENT:
+        _check_student(name, size, limit, machine)
+    return {**about, **advice}
+
+
+def _check_student(name: str, size: int | None, limit: float | None, device: Device) -> None:
+    """Raise BudgetError for what no student keeps to, whatever it is taught."""
+    Budget(max_size=size, max_latency=limit)
+    call = device.microseconds["call"] / 1e3
+    if limit is not None and limit < call:
+        raise BudgetError(
+            f"{name}: this budget is out of reach: a call alone takes a student {format_latency(call)} on "
+            f"{device.name}, over {format_latency(limit)}"
+        )
 
 
 def _where(table: Survey, whole: int) -> dict[str, float]:
@@ -154,7 +171,7 @@ def _advised(
         words += ["--max-size", exact_size(size)] if size is not None else []
         words += ["--max-latency", f"{limit:g}ms"] if limit is not None else []
         return {
-            "advised": "a student", "reasons": [*reasons, f"{why}: a student of it has to be taught, on labelled rows"],
+            "advised": STUDENT, "reasons": [*reasons, f"{why}: a student of it has to be taught, on labelled rows"],
             "command": shlex.join(words),
         }  # fmt: skip
     if not about["plans"] or (size is None and limit is not None):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pocketlm.budget import Budget, Measurement
-from pocketlm.cli.show import print_json, say
+from pocketlm.cli.show import print_json, say, say_notes
 from pocketlm.errors import BudgetMissed
 from pocketlm.runtime.question import Question
 from pocketlm.units import format_latency, format_size
@@ -60,7 +60,7 @@ def command(
     """
     from pocketlm.measure.fresh import measure_pocket, measure_writing
     from pocketlm.measure.machine import describe
-    from pocketlm.measure.quality import evaluate, texts_for
+    from pocketlm.measure.quality import evaluate, foreign_labels, texts_for
     from pocketlm.runtime.load import load
     from pocketlm.tasks.prepare import read_labelled
     from pocketlm.tasks.table import TASKS
@@ -73,6 +73,7 @@ def command(
         raise typer.BadParameter("--threads is for Pockets that write; others are timed on one thread")
     named = (text, label, (slots, tags), (pair, score), (context, answer))
     examples = read_labelled(data, model.task, *named) if data else []
+    notes = foreign_labels(model, examples, data) if data else ()
     if model.writes:
         taken = measure_writing(Path(pocket), threads)
         taken |= {f"latency_{name}_ms": taken[f"token_{name}_ms"] for name in ("p50", "p95")}
@@ -89,12 +90,15 @@ def command(
     verdict = budget.check(measured, task.main_metric, lower=lower)
     report: dict[str, Any] = {**taken, "quality": quality, "machine": describe()}
     report |= {"met": verdict.met, "limits": [{**vars(one), "holds": one.holds} for one in verdict.limits]}
+    report["notes"] = list(notes)
     if json_output:
         print_json(report)
     elif model.writes:
         _print_writing(taken, str(verdict))
     else:
         _print(taken, str(verdict))
+    if not json_output:
+        say_notes(notes)
     if not verdict.met:
         raise BudgetMissed(f"{pocket} misses the budget: {verdict}")
     return 0

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pocketlm.cli.show import add_row, console, print_json, say
+from pocketlm.cli.show import add_row, console, print_json, say, say_notes
 from pocketlm.units import format_latency, format_size
 
 if TYPE_CHECKING:
@@ -73,3 +73,4 @@ def _print(found: Comparison) -> None:
     console().print(table)
     for one, apart in zip(found.systems[1:], found.differences, strict=True):
         say(f"{found.systems[0].name} less {one.name}: {apart}")
+    say_notes(found.notes)

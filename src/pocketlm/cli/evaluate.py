@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pocketlm.cli.show import add_row, print_json
+from pocketlm.cli.show import add_row, print_json, say_notes
 
 
 def command(
@@ -34,14 +34,16 @@ def command(
 
     A Pocket that does generation reads plain text (a .txt file, or the rows of a table): perplexity and bits a byte.
     """
-    from pocketlm.measure.quality import evaluate
+    from pocketlm.measure.quality import evaluate, foreign_labels
     from pocketlm.runtime.load import load
     from pocketlm.tasks.prepare import read_labelled
 
     model = load(pocket)
     model = model if threshold is None else model.answering(threshold)
     columns = (text, label, (slots, tags), (pair, score), (context, answer))
-    scores = evaluate(model, read_labelled(data, model.task, *columns))
+    examples = read_labelled(data, model.task, *columns)
+    notes = foreign_labels(model, examples, data)
+    scores = evaluate(model, examples)
     about = scores.to_json()
     if json_output:
         flat = {name: figure["value"] for name, figure in about["metrics"].items()}
@@ -51,10 +53,12 @@ def command(
                 **flat,
                 "intervals": about["metrics"],
                 **{k: about[k] for k in ("per_class", "per_slot", "confusion", "signatures", "sureness")},
+                "notes": list(notes),
             }
         )
         return 0
     _print(scores.n, about)
+    say_notes(notes)
     return 0
 
 

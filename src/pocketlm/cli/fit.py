@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pocketlm.cli.show import Bars, candidates_table, console, given_of, option, print_json
+from pocketlm.cli.show import Bars, candidates_table, console, given_of, option, print_json, say_notes
 from pocketlm.errors import BudgetMissed
 from pocketlm.job import Job, job_from_mapping, read_job
 
@@ -186,8 +186,7 @@ def _summarize(result: dict[str, Any], job: Job) -> None:
 
     out = console()
     teacher = result["teacher"]
-    for note in dict.fromkeys([*result["data"]["notes"], *(teacher["notes"] if teacher else [])]):
-        out.print(f"note: {note}", markup=False, soft_wrap=True)
+    say_notes(dict.fromkeys([*result["data"]["notes"], *(teacher["notes"] if teacher else [])]))
     out.print(candidates_table(result))
     out.print(result["verdict"]["text"], style="bold", markup=False)
     if result["pocket"]:

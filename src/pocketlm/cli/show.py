@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import typer
@@ -43,6 +43,12 @@ def need_torch(what: str) -> None:
         import torch  # noqa: F401
     except ImportError:
         raise MissingExtraError(what, "build") from None
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """A line on stderr each."""
+    for note in notes:
+        console().print(f"note: {note}", markup=False, soft_wrap=True)
 
 
 def complain(text: str) -> None:

@@ -11,7 +11,7 @@ from pocketlm.errors import UserError
 from pocketlm.measure.fresh import measure_pocket
 from pocketlm.measure.machine import describe
 from pocketlm.measure.paired import Difference, Judged, difference
-from pocketlm.measure.quality import answered, texts_for
+from pocketlm.measure.quality import answered, foreign_labels, texts_for
 from pocketlm.outputs import Example
 from pocketlm.runtime.load import Pocket, load
 from pocketlm.tasks.prepare import read_labelled
@@ -37,7 +37,10 @@ class System:
 
 @dataclass(frozen=True)
 class Comparison:
-    """differences: of the first system with each of the others, in order. data: what the rows were called. n: rows."""
+    """differences: of the first system with each of the others, in order. data: what the rows were called. n: rows.
+
+    notes: on labels that a Pocket cannot say.
+    """
 
     task: str
     metric: str
@@ -46,10 +49,12 @@ class Comparison:
     systems: tuple[System, ...]
     differences: tuple[Difference, ...]
     seed: int
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        about = {"task": self.task, "main_metric": self.metric, "data": self.data, "n": self.n, "seed": self.seed}
+        about = {"task": self.task, "main_metric": self.metric, "data": self.data, "n": self.n, "seed": self.seed,
+                 "notes": list(self.notes)}  # fmt: skip
         systems = [{**vars(one), "scores": one.scores.to_json(), "recipe": list(one.recipe)} for one in self.systems]
         differences = [one.to_json() for one in self.differences]
         return {**about, "systems": systems, "differences": differences, "environment": describe()}
@@ -72,8 +77,9 @@ def compare(pockets: Sequence[str], data: str, columns: tuple[Any, ...] = (None,
         raise UserError(f"Pockets of one task can be compared; {told}")
     task: Task = TASKS[models[0].task]
     examples = read_labelled(data, task.name, *columns)
-    systems, judges = [], []
+    systems, judges, notes = [], [], []
     for name, path, model in zip(_names(pockets), pockets, models, strict=True):
+        notes += [f"{name}: {note}" for note in foreign_labels(model, examples, data)]
         scores, said = answered(model, examples, seed)
         judges.append(_judge(task, model, examples, said))
         taken = measure_pocket(Path(path), texts_for(model, examples))
@@ -81,7 +87,7 @@ def compare(pockets: Sequence[str], data: str, columns: tuple[Any, ...] = (None,
         systems.append(System(name, scores, **costs, recipe=_recipe(model)))
     others = judges[1:]
     apart = [difference(task.main_metric, len(examples), judges[0], one, seed, len(others)) for one in others]
-    return Comparison(task.name, task.main_metric, data, len(examples), tuple(systems), tuple(apart), seed)
+    return Comparison(task.name, task.main_metric, data, len(examples), tuple(systems), tuple(apart), seed, tuple(notes))
 
 
 def _names(pockets: Sequence[str]) -> list[str]:

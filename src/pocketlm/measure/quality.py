@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from pocketlm.runtime.likelihood import likelihoods
 from pocketlm.runtime.load import Pocket, write_all
 from pocketlm.runtime.vectors import correlation, vectors_of
 from pocketlm.runtime.windows import QuestionInputs
+from pocketlm.tables import did_you_mean
 from pocketlm.tasks.scores import Scores
 from pocketlm.tasks.table import TASKS, Task
 
@@ -50,6 +52,38 @@ def answered(pocket: Pocket, examples: Sequence[Example], seed: int = 0) -> tupl
     said = pocket.answering(None).predict(texts, batch_size=1)
     scores = task.score(examples, said, pocket.outputs, seed)
     return replace(scores, sureness=sureness(pocket, examples, said, seed)), said
+
+
+# Labels that a note names one by one.
+NAMED = 5
+
+
+def foreign_labels(pocket: Pocket, examples: Sequence[Example], rows: str) -> tuple[str, ...]:
+    """Notes on labels that the Pocket cannot say, whose rows can only be judged wrong; () where it can say all.
+
+    rows: what the rows are called. Raises DataError where it can say none of an output's labels: these rows are of
+    something else.
+    """
+    notes = []
+    for output in pocket.outputs:
+        if output.kind not in ("single", "multi", "tags"):
+            continue
+        found = Counter(
+            label for one in examples for label in set(one.tags if output.kind == "tags" else one.labels)
+        )  # fmt: skip
+        strange = {label: count for label, count in found.most_common() if label not in output.labels}
+        if not strange:
+            continue
+        named = ", ".join(f"{label!r} ({count:,} rows)" for label, count in list(strange.items())[:NAMED])
+        named += f" and {len(strange) - NAMED:,} more" if len(strange) > NAMED else ""
+        near = did_you_mean(next(iter(strange)), list(output.labels))
+        if not any(label in found for label in output.labels if label != "O"):
+            raise DataError(
+                f"{rows}: none of its labels is one that the Pocket says as {output.name}: {named}; it says "
+                f"{', '.join(output.labels[:NAMED])}{', …' if len(output.labels) > NAMED else ''}.{near}"
+            )
+        notes.append(f"{rows}: the Pocket never says as {output.name} {named}: these rows count as wrong there.{near}")
+    return tuple(notes)
 
 
 def written(pocket: Pocket, texts: Sequence[str], batch_size: int = 1) -> list[Prediction]:
