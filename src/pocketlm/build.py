@@ -11,7 +11,7 @@ from typing import Any
 
 from pocketlm import __version__
 from pocketlm.data.splits import normal_text
-from pocketlm.errors import BudgetError, BudgetMissed, MissingExtraError, RecipeError
+from pocketlm.errors import BudgetMissed, MissingExtraError, RecipeError
 from pocketlm.floors import FIDELITY
 from pocketlm.job import Job
 from pocketlm.job import Result as Result
@@ -35,7 +35,7 @@ try:
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import FURTHER_VERSION, TRAINED, Prefixes
     from pocketlm.search.allocator import LARGEST, allocator
-    from pocketlm.search.asked import Asked, check_floors
+    from pocketlm.search.asked import Asked, asked_on_dev, check_floors
     from pocketlm.search.attempt import Crew, Here
     from pocketlm.search.facts import Facts
     from pocketlm.search.forecast import Forecast, with_room_of
@@ -90,7 +90,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     if job.augment != NONE:
         prepared = with_new_rows(job, prepared, progress)
     assert job.max_length is not None and job.variants is not None  # `for_task` has set them
-    asked = _asked(job, prepared)
+    asked = asked_on_dev(job.budget, prepared)
     if any(output.kind == "text" for output in prepared.outputs):
         return finished(_story(job, prepared, own)(job, prepared, progress, deadline), job, began)
     trained = job.teacher if job.teacher and is_keras(job.teacher) else None
@@ -114,6 +114,12 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             keep_words=bool(job.also), mixup=mixup, helpers=helpers,
         )  # fmt: skip
         check_floors(job.budget.floors, prepared, bool(pretrained or trained))
+        least = job.budget.min_quality
+        if least is not None and least.of_teacher and not (pretrained or trained):
+            prepared.about["notes"].append(
+                f"--min-quality {least.value:g} is a share of a teacher's quality, and there is none: it is read as "
+                f"{prepared.task.main_metric}>={least.value:g}"
+            )
         # before the teacher is fine-tuned, which changes the encoder
         near = word_neighbours(room, pretrained) if pretrained and job.variants and not room.frozen else {}
         teacher = (prepare_embedder if vectors else prepare_teacher)(room, pretrained) if pretrained else None
@@ -159,15 +165,6 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
         result = conclude(job, prepared, teacher, outcomes, judged, chosen, final, asked, forecast)
         result["search"] = told.story(None if chosen is None else chosen.recipe)
     return finished(result, job, began)
-
-
-def _asked(job: Job, prepared: Prepared) -> Asked:
-    """What floors ask on dev. Raises BudgetError for what dev or test cannot tell."""
-    if job.floor and any(output.kind == "text" for output in prepared.outputs):
-        raise BudgetError(f"floor: {prepared.task.name} has bounds on its own figures alone; give --min-quality")
-    check_floors(job.budget.floors, prepared, taught=True)  # whether the teacher covers the language is seen later
-    Asked.of(job.budget.floors, prepared, "test")
-    return Asked.of(job.budget.floors, prepared, "dev")
 
 
 def _beside(asked: Asked, teacher: Hearing | None, context: FitContext) -> Asked:

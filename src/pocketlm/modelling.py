@@ -39,9 +39,7 @@ VERSION = 1
 
 def fit_modeller(job: Job, prepared: Prepared, progress: Progress, deadline: Deadline) -> dict[str, Any]:
     """The result of the job as the report shows it; the Pocket is written where it meets the budget."""
-    job, metrics = job.for_task(prepared.task.name), prepared.task.higher_is_better
-    if (floor := job.budget.min_quality) is not None:
-        floor.check(metrics, [name for name, higher in metrics.items() if not higher])
+    job = job.for_task(prepared.task.name)
     teacher = _teacher(job, progress)
     length = min(job.max_length or 0, context_of(teacher))
     prepared = _readable(prepared, teacher, length)

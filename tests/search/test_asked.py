@@ -112,6 +112,24 @@ def test_figures_are_looked_for_before_work(fitted):
         check_floors([Floor.parse("recall[haet]>=0.5")], fitted[0], taught=False)
 
 
+def test_a_metric_is_looked_for_before_work(spoken, tmp_path):
+    for floor, says in (("f1_makro>=0.5", "this task measures accuracy"), ("accuracy<=0.5", "write accuracy>=0.5")):
+        for run in (pocketlm.fit, pocketlm.advise):
+            with pytest.raises(BudgetError, match=says):
+                run(str(spoken), max_size="60kB", output=str(tmp_path / "m.pocket"), min_quality=floor)
+    with pytest.raises(BudgetError, match="no class is called 'haet'"):
+        pocketlm.advise(str(spoken), max_size="60kB", floor=("recall[haet]>=0.5",))
+    assert not (tmp_path / "m.work").exists()
+
+
+def test_a_share_of_no_teacher_is_a_figure_and_said_so(spoken, tmp_path):
+    made = pocketlm.fit(
+        str(spoken), max_size="60kB", output=str(tmp_path / "m.pocket"), set=("search.family=linear",), trials=1,
+        min_quality="0.2",
+    )  # fmt: skip
+    assert any("there is none: it is read as accuracy>=0.2" in note for note in made.data["data"]["notes"])
+
+
 def test_a_floor_that_no_student_reaches_is_a_miss(spoken, tmp_path):
     with pytest.raises(BudgetMissed) as missed:
         pocketlm.fit(

@@ -34,6 +34,7 @@ from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained
 from pocketlm.opening import to_learn_from, ways_of, with_data, with_vectors
 from pocketlm.outputs import Example
 from pocketlm.progress import Progress, Silent
+from pocketlm.search.asked import asked_on_dev, check_floors
 from pocketlm.search.facts import Facts
 from pocketlm.search.family import Candidate
 from pocketlm.search.forecast import Forecast, memory_at_least, with_room_of
@@ -108,12 +109,14 @@ def advise(job: Job | str, *, progress: Progress | None = None, **settings: Any)
         raise RecipeError("recipe: the one recipe to try leaves nothing to advise; leave it out")
     check_settings(job.set)
     job, prepared = with_data(job, progress)
+    asked_on_dev(budget, prepared)
     if any(output.kind == "text" for output in prepared.outputs):
         raise RecipeError(
             f"advise: models for {prepared.task.name} are no students of a kind; pocketlm advise MODEL says how a "
             "model comes to a size"
         )
     pretrained, heard = _teacher(job, prepared, progress)
+    check_floors(budget.floors, prepared, heard)
     prepared = with_vectors(job, prepared, pretrained)
     facts, text = _facts(job, prepared, pretrained, heard)
     device = there or this_machine(progress.stage)

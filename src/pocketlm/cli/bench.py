@@ -71,6 +71,10 @@ def command(
     model = load(pocket)
     if threads != 1 and not model.writes:
         raise typer.BadParameter("--threads is for Pockets that write; others are timed on one thread")
+    task = TASKS[model.task]
+    lower = [name for name, higher in task.higher_is_better.items() if not higher]
+    if budget.min_quality is not None:
+        budget.min_quality.check(task.higher_is_better, lower)
     named = (text, label, (slots, tags), (pair, score), (context, answer))
     examples = read_labelled(data, model.task, *named) if data else []
     notes = foreign_labels(model, examples, data) if data else ()
@@ -85,8 +89,6 @@ def command(
     if budget.min_quality is not None:
         quality = {name: figure.value for name, figure in evaluate(model, examples).metrics.items()}
     measured = Measurement.of(quality, taken, "given")
-    task = TASKS[model.task]
-    lower = [name for name, higher in task.higher_is_better.items() if not higher]
     verdict = budget.check(measured, task.main_metric, lower=lower)
     report: dict[str, Any] = {**taken, "quality": quality, "machine": describe()}
     report |= {"met": verdict.met, "limits": [{**vars(one), "holds": one.holds} for one in verdict.limits]}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pocketlm.budget import Budget
 from pocketlm.data.read import Row
 from pocketlm.errors import BudgetError
 from pocketlm.floors import CALIBRATION, FIDELITY, LENGTH, OF_A_CLASS, Floor
@@ -107,6 +108,18 @@ class Asked:
             every: list[dict[str, Any]] = [*scores_.per_class, *scores_.per_slot]
             return float(next(one[floor.metric] for one in every if one["label"] == floor.label))
         return self.task.figures(examples, own, pocket.outputs)[floor.metric]
+
+
+def asked_on_dev(budget: Budget, prepared: Prepared) -> Asked:
+    """What floors ask on dev. Raises BudgetError for a metric or floor that dev or test cannot tell, before any work."""
+    metrics = prepared.task.higher_is_better
+    if budget.min_quality is not None:
+        budget.min_quality.check(metrics, [name for name, higher in metrics.items() if not higher])
+    if budget.floors and any(output.kind == "text" for output in prepared.outputs):
+        raise BudgetError(f"floor: {prepared.task.name} has bounds on its own figures alone; give --min-quality")
+    check_floors(budget.floors, prepared, taught=True)  # whether the teacher covers the language is seen later
+    Asked.of(budget.floors, prepared, "test")
+    return Asked.of(budget.floors, prepared, "dev")
 
 
 def check_floors(floors: Sequence[Floor], prepared: Prepared, taught: bool) -> None:
