@@ -561,6 +561,20 @@ def test_a_recipe_that_cannot_be_followed_is_refused(csv_file, tmp_path):
     assert not (tmp_path / "m.work").exists()
 
 
+def test_a_recipe_that_makes_no_student_is_the_users_mistake(csv_file, tmp_path):
+    wrong = tmp_path / "own.yaml"
+    wrong.write_text("- {pass: solve}\n", "utf-8")
+    with pytest.raises(RecipeError, match=r"recipe .*own.yaml: cannot be made here: "):
+        pocketlm.fit(str(csv_file), recipe=str(wrong), output=str(tmp_path / "m.pocket"), **SMALL)
+
+
+def test_what_is_refused_leaves_no_folder(csv_file, tmp_path):
+    for given, says in (({"resume": True}, "no search was begun"), ({"ray": "10.1.1.1:x"}, "ray")):
+        with pytest.raises(UserError, match=says):
+            pocketlm.fit(str(csv_file), output=str(tmp_path / "m.pocket"), **SMALL, **given)
+        assert not (tmp_path / "m.work").exists()
+
+
 def test_training_again_that_time_cut_short_is_not_what_is_kept():
     class Cut:
         context = SimpleNamespace(deadline=Deadline.after(0))

@@ -40,7 +40,7 @@ try:
     from pocketlm.search.facts import Facts
     from pocketlm.search.forecast import Forecast, with_room_of
     from pocketlm.search.judge import Judge, Outcome
-    from pocketlm.search.opened import STUDY_VERSION, Plan
+    from pocketlm.search.opened import NOTHING_TO_RESUME, STUDY_VERSION, Plan
     from pocketlm.search.runner import Runner
     from pocketlm.search.space import Space, check_in_space, check_settings, fast_enough, given_recipe
     from pocketlm.search.storage import check_storage
@@ -107,19 +107,14 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     mixup = float(prepared.about.get("augmentation", {}).get("mixup", 0.0))
     learnt, learnt_dev = to_learn_from(job, prepared, pretrained)
     work = WorkFolder(job.work_folder)
-    with work.locked(), fleet(job.ray, job.workers, job.data_parallel) as helpers:
+    # the cluster first: an address that is none leaves no folder
+    with fleet(job.ray, job.workers, job.data_parallel) as helpers, work.locked():
         room = Classroom(
             prepared.task, prepared.outputs, learnt, prepared.dev, prepared.data_hash, job.max_length,
             job.seed, work, progress, deadline, ways, _without_test(prepared), prepared.parallel,
             keep_words=bool(job.also), mixup=mixup, helpers=helpers,
         )  # fmt: skip
-        check_floors(job.budget.floors, prepared, bool(pretrained or trained))
-        least = job.budget.min_quality
-        if least is not None and least.of_teacher and not (pretrained or trained):
-            prepared.about["notes"].append(
-                f"--min-quality {least.value:g} is a share of a teacher's quality, and there is none: it is read as "
-                f"{prepared.task.main_metric}>={least.value:g}"
-            )
+        _check_taught(job, prepared, bool(pretrained or trained))
         # before the teacher is fine-tuned, which changes the encoder
         near = word_neighbours(room, pretrained) if pretrained and job.variants and not room.frozen else {}
         teacher = (prepare_embedder if vectors else prepare_teacher)(room, pretrained) if pretrained else None
@@ -157,14 +152,26 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
             )  # fmt: skip
             again = _runner(job, prepared, teacher, whole, work, prefixes, replace(asked, floors=()), ("train", "dev"))
             final = _refit(final, again, judged, forecast)
-        progress.stage("measuring the chosen Pocket")
+        if chosen is not None:
+            progress.stage("measuring the chosen Pocket")
         asked = _beside(
             Asked.of(job.budget.floors, prepared, "test"), heard or alone,
             replace(context, dev=prepared.test, taught_dev=None),
         )  # fmt: skip
-        result = conclude(job, prepared, teacher, outcomes, judged, chosen, final, asked, forecast)
+        result = conclude(job, prepared, teacher, outcomes, judged, chosen, final, asked, forecast, told.space)
         result["search"] = told.story(None if chosen is None else chosen.recipe)
     return finished(result, job, began)
+
+
+def _check_taught(job: Job, prepared: Prepared, taught: bool) -> None:
+    """Raise BudgetError for a floor that there is no teacher for; note what a share of none is read as."""
+    check_floors(job.budget.floors, prepared, taught)
+    least = job.budget.min_quality
+    if least is not None and least.of_teacher and not taught:
+        prepared.about["notes"].append(
+            f"--min-quality {least.value:g} is a share of a teacher's quality, and there is none: it is read as "
+            f"{prepared.task.main_metric}>={least.value:g}"
+        )
 
 
 def _beside(asked: Asked, teacher: Hearing | None, context: FitContext) -> Asked:
@@ -226,7 +233,7 @@ def _search(
     """Every candidate's outcome, the judge who compares them, what was expected of them, and the study itself.
 
     there: the machine that the Pocket will run on, None where it is this one. rivals: recipes that someone gave.
-    helpers: a cluster that tries recipes, or None.
+    helpers: a cluster that tries recipes, or None. Raises RecipeError where the only recipe cannot be made.
     """
     budget, context = job.budget, run.context
     counts = {one.name: run.asked.count(one) for one in budget.floors}
@@ -263,7 +270,10 @@ def _search(
         space, lambda: fast_enough(space.starts, lambda recipe: slower(recipe, LARGEST)),
         crew, hopelessness(judged.allowed, forecast, slower), judged, plan, rivals,
     )  # fmt: skip
-    return explored.outcomes_of(context.progress, context.deadline), judged, forecast, explored
+    outcomes = explored.outcomes_of(context.progress, context.deadline)
+    if job.recipe and outcomes and outcomes[0].status == "failed":
+        raise RecipeError(f"recipe {job.recipe}: cannot be made here: {outcomes[0].why}")
+    return outcomes, judged, forecast, explored
 
 
 def _checked(job: Job) -> tuple[Device | None, Recipe | None, list[Recipe]]:
@@ -283,7 +293,14 @@ def _checked(job: Job) -> tuple[Device | None, Recipe | None, list[Recipe]]:
     check_settings(job.set)
     if job.storage:
         check_storage(job.storage)
+    elif job.resume and not _study_file(job).is_file():
+        raise RecipeError(NOTHING_TO_RESUME)
     return there, own, rivals
+
+
+def _study_file(job: Job) -> Path:
+    """Where a study is kept that nobody named a storage for."""
+    return job.work_folder.resolve() / "study.db"
 
 
 def _plan(job: Job, run: Runner, there: Device | None, about: Mapping[str, Any]) -> Plan:
@@ -294,7 +311,7 @@ def _plan(job: Job, run: Runner, there: Device | None, about: Mapping[str, Any])
     depends |= {"sampler": job.sampler} if job.sampler != "gp" else {}
     depends |= {"effort": job.effort} if job.effort != 1 else {}
     name = digest({**depends, **({"device": vars(there)} if there else {})})[:16]
-    storage = job.storage or f"sqlite:///{run.work.path.resolve()}/study.db"
+    storage = job.storage or f"sqlite:///{_study_file(job)}"
     return Plan(
         0 if job.recipe else job.trials, job.add_trials, storage, name, job.seed,
         "random" if job.sampler == "random" else "gp", about, job.resume,

@@ -21,21 +21,24 @@ from pocketlm.runtime.load import Pocket, load
 from pocketlm.search.asked import Asked
 from pocketlm.search.forecast import Forecast
 from pocketlm.search.judge import TRADE_OFF, Judge, Outcome
+from pocketlm.search.space import Space
 from pocketlm.search.trial import Trial
 from pocketlm.tasks.lost import lost_examples
 from pocketlm.tasks.prepare import Prepared
 from pocketlm.train.teach import answers
 from pocketlm.train.teacher import Teacher, teacher_latency
 from pocketlm.train.translations import said_of_translations
+from pocketlm.units import format_size
 
 
 def conclude(
     job: Job, prepared: Prepared, teacher: Teacher | None, outcomes: list[Outcome], judged: Judge,
-    chosen: Outcome | None, final: Trial | None, asked: Asked, forecast: Forecast | None,
+    chosen: Outcome | None, final: Trial | None, asked: Asked, forecast: Forecast | None, space: Space,
 ) -> dict[str, Any]:  # fmt: skip
     """Read the test split once for the final student, write the Pocket if it may be, and gather the result.
 
-    asked: what floors ask on test. forecast: what was expected of the candidates' latencies, if anything.
+    asked: what floors ask on test. forecast: what was expected of the candidates' latencies, if anything. space: that
+    candidates are of.
     """
     test_texts, front = texts_of(prepared.test, prepared.outputs), set(map(id, judged.front(outcomes)))
     said = answers(teacher.model, test_texts) if teacher else None
@@ -52,7 +55,7 @@ def conclude(
     if forecast is not None:
         result["forecast"] = forecast.to_json()
     if chosen is None or final is None:
-        text = "no candidate fits the budget: " + (outcomes[0].why if outcomes else "nothing so small can be made")
+        text = "no candidate fits the budget: " + (outcomes[0].why if outcomes else _nothing(space))
         return {**result, "status": "missed", "verdict": {"met": False, "limits": [], "text": text}}
     staged, sure = final.pocket.with_name("chosen.pocket"), _sureness(job, prepared, chosen)
     measured, verdict, details = _final(prepared, final, sure, staged, asked, judged, teacher_test, forecast, said)
@@ -66,6 +69,13 @@ def conclude(
         write_pocket(Path(job.output), file.manifest, file.members, replace=job.force)
         result["pocket"] = job.output
     return result
+
+
+def _nothing(space: Space) -> str:
+    """Why nothing was tried, and what could be."""
+    least = space.smallest()
+    from_ = "" if least is None else f"; the smallest students of these data take about {format_size(least)}"
+    return f"nothing so small can be made{from_}"
 
 
 def _sureness(job: Job, prepared: Prepared, chosen: Outcome) -> dict[str, Any]:

@@ -47,7 +47,8 @@ def test_labels_that_a_pocket_never_says_are_named_with_their_rows(pocket, tagge
     model = load(pocket)
     own = [Example(text, ("a",)) for text in TEXTS]
     assert foreign_labels(model, own, "t.csv") == ()
-    (note,) = foreign_labels(model, [*own, Example("x", ("bb",)), Example("y", ("bb",)), Example("z", ("cc",))], "t.csv")
+    others = [Example("x", (label,)) for label in ("bb", "bb", "cc")]
+    (note,) = foreign_labels(model, [*own, *others], "t.csv")
     name = model.outputs[0].name
     assert note.startswith(f"t.csv: the Pocket never says as {name} 'bb' (2 rows), 'cc' (1 rows): these rows count")
     with pytest.raises(DataError, match=rf"t.csv: none of its labels is one that the Pocket says as {name}: 'z' \(5 "):

@@ -205,6 +205,14 @@ def test_candidates_fit_and_come_from_cheap_to_dear(size):
     assert encoders == sorted(encoders)
 
 
+@pytest.mark.parametrize("narrowed", [(), ("search.family=transformer",)])
+def test_the_least_that_has_room_is_said(narrowed):
+    least = Space(FACTS, Budget.parse(max_size="3kB"), narrowed).smallest()
+    assert least is not None and not Space(FACTS, Budget.parse(max_size="3kB"), narrowed).starts
+    assert Space(FACTS, Budget(max_size=round(1.06 * least)), narrowed).starts
+    assert not Space(FACTS, Budget(max_size=round(0.9 * least)), narrowed).starts
+
+
 def test_without_a_limit_every_family_is_tried():
     families = {one.recipe.family for one in Space(FACTS, Budget()).starts}
     assert families == {"hashed-ngrams", "static-embeddings", "small-convnet", "small-transformer"}

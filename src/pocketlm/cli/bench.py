@@ -16,6 +16,7 @@ from pocketlm.units import format_latency, format_size
 
 if TYPE_CHECKING:
     from pocketlm.runtime.load import Pocket
+    from pocketlm.tasks.table import Task
 
 _EXAMPLES = (
     "turn off the kitchen lamp",
@@ -66,15 +67,12 @@ def command(
     from pocketlm.tasks.table import TASKS
 
     budget = Budget.parse(max_size, max_latency, max_memory, min_quality)
-    if budget.min_quality is not None and data is None:
-        raise typer.BadParameter("--min-quality needs --data: quality is measured on labelled rows")
     model = load(pocket)
     if threads != 1 and not model.writes:
         raise typer.BadParameter("--threads is for Pockets that write; others are timed on one thread")
     task = TASKS[model.task]
     lower = [name for name, higher in task.higher_is_better.items() if not higher]
-    if budget.min_quality is not None:
-        budget.min_quality.check(task.higher_is_better, lower)
+    _check_quality(budget, data, task, lower)
     named = (text, label, (slots, tags), (pair, score), (context, answer))
     examples = read_labelled(data, model.task, *named) if data else []
     notes = foreign_labels(model, examples, data) if data else ()
@@ -99,11 +97,19 @@ def command(
         _print_writing(taken, str(verdict))
     else:
         _print(taken, str(verdict))
-    if not json_output:
-        say_notes(notes)
+    say_notes(() if json_output else notes)
     if not verdict.met:
         raise BudgetMissed(f"{pocket} misses the budget: {verdict}")
     return 0
+
+
+def _check_quality(budget: Budget, data: str | None, task: Task, lower: Sequence[str]) -> None:
+    """Raise for a floor that nothing measures. lower: metrics that are better so."""
+    if budget.min_quality is None:
+        return
+    if data is None:
+        raise typer.BadParameter("--min-quality needs --data: quality is measured on labelled rows")
+    budget.min_quality.check(task.higher_is_better, lower)
 
 
 def _examples(model: Pocket) -> list[Any]:

@@ -187,8 +187,9 @@ def _summarize(result: dict[str, Any], job: Job) -> None:
     out = console()
     teacher = result["teacher"]
     say_notes(dict.fromkeys([*result["data"]["notes"], *(teacher["notes"] if teacher else [])]))
-    out.print(candidates_table(result))
-    out.print(result["verdict"]["text"], style="bold", markup=False)
+    if result["candidates"]:
+        out.print(candidates_table(result))
+    out.print(result["verdict"]["text"], style="bold", markup=False, soft_wrap=True)
     if result["pocket"]:
         out.print(f"wrote {result['pocket']} and {result['report']}", markup=False)
         out.print(f"try: pocketlm run {result['pocket']} {sample_words(result['task'])}", markup=False)

@@ -87,7 +87,8 @@ def compare(pockets: Sequence[str], data: str, columns: tuple[Any, ...] = (None,
         systems.append(System(name, scores, **costs, recipe=_recipe(model)))
     others = judges[1:]
     apart = [difference(task.main_metric, len(examples), judges[0], one, seed, len(others)) for one in others]
-    return Comparison(task.name, task.main_metric, data, len(examples), tuple(systems), tuple(apart), seed, tuple(notes))
+    found = tuple(systems), tuple(apart), seed, tuple(notes)
+    return Comparison(task.name, task.main_metric, data, len(examples), *found)
 
 
 def _names(pockets: Sequence[str]) -> list[str]:

@@ -111,7 +111,7 @@ class Asked:
 
 
 def asked_on_dev(budget: Budget, prepared: Prepared) -> Asked:
-    """What floors ask on dev. Raises BudgetError for a metric or floor that dev or test cannot tell, before any work."""
+    """What floors ask on dev. Raises BudgetError for a metric or floor that dev or test cannot tell."""
     metrics = prepared.task.higher_is_better
     if budget.min_quality is not None:
         budget.min_quality.check(metrics, [name for name, higher in metrics.items() if not higher])

@@ -20,6 +20,7 @@ from pocketlm.search.warm import best_params, nearest
 DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize", "minimize", "minimize")
 # What a study writes down of its trials.
 STUDY_VERSION = 10
+NOTHING_TO_RESUME = "resume: no search was begun with this job, budget and settings; leave --resume out"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def opened(
         storage=plan.storage, study_name=plan.name, directions=list(DIRECTIONS), load_if_exists=True
     )
     if plan.resume and not study.trials:
-        raise RecipeError("resume: no search was begun with this job, budget and settings; leave --resume out")
+        raise RecipeError(NOTHING_TO_RESUME)
     claim = None if plan.work is None else Claim(study, plan.work)
     try:
         if plan.trials != 0:  # else recipes that someone gave are tried, and nothing is searched

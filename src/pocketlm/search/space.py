@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, fields, replace
 from functools import cached_property
 from itertools import product
@@ -38,6 +39,8 @@ RATES = 4.0
 READ_OF_A_TEXT = ".max_words"
 # Bytes to fill that may be asked for.
 SIZES = Whole(1, 2**40)
+# Sizes that are looked at for the least that has room: each so many times the one before, up to so many bytes.
+LOOKED_STEP, LARGEST_LOOKED = 1.05, 1e9
 # The name under which a search's own choices are set: the family, and the bytes to fill.
 OWN = "search"
 # Sizes of a vocabulary that are looked at, of a range, until one has room.
@@ -73,6 +76,7 @@ class Space:
 
     def __init__(self, facts: Facts, budget: Budget, narrowed: Sequence[str] = ()) -> None:
         self.budget = budget
+        self._given = facts, tuple(narrowed)
         # those that a study chooses among, see `asks_of`
         self._named: tuple[str, ...] = ()
         self._set = {name: wanted for name, wanted in map(parse_setting, narrowed) if wanted != (None,)}
@@ -107,6 +111,17 @@ class Space:
     def starts(self) -> list[Candidate]:
         """Candidates by rules of thumb, cheap ones first."""
         return [one for one in self._usual if one.family in self.knobs]
+
+    def smallest(self) -> int | None:
+        """About how many bytes are the least that a rule of thumb has room in; None where LARGEST_LOOKED has none."""
+        size = float(SMALLEST_POCKET_BYTES)
+        while size < LARGEST_LOOKED:
+            size *= LOOKED_STEP
+            with suppress(RecipeError):
+                starts = Space(self._given[0], replace(self.budget, max_size=round(size)), self._given[1]).starts
+                if starts:
+                    return min(one.expected_bytes for one in starts)
+        return None
 
     @cached_property
     def _usual(self) -> list[Candidate]:
