@@ -16,6 +16,7 @@ from pocketlm.measure.sureness import fit_sureness, sureness
 from pocketlm.outputs import texts_of
 from pocketlm.pocket.format import read_pocket, write_pocket
 from pocketlm.pocket.work import digest
+from pocketlm.recipe.recipe import told_apart
 from pocketlm.report.commands import sample_words
 from pocketlm.runtime.load import Pocket, load
 from pocketlm.search.asked import Asked
@@ -49,7 +50,10 @@ def conclude(
         "schema": 1, "pocket": None, "report": str(job.report), "task": prepared.task.name,
         "main_metric": prepared.task.main_metric, "budget": job.budget.to_json(), "data": prepared.about,
         "teacher": _teacher_json(teacher, teacher_test, test_texts), "chosen": None,
-        "candidates": [_candidate_json(one, one is chosen, id(one) in front) for one in outcomes],
+        "candidates": [
+            {**_candidate_json(one, one is chosen, id(one) in front), "name": name}
+            for one, name in zip(outcomes, told_apart([one.recipe for one in outcomes]), strict=True)
+        ],
         "environment": describe(), "seed": job.seed, "effort": job.effort,
     }  # fmt: skip
     if forecast is not None:
@@ -60,6 +64,8 @@ def conclude(
     staged, sure = final.pocket.with_name("chosen.pocket"), _sureness(job, prepared, chosen)
     measured, verdict, details = _final(prepared, final, sure, staged, asked, judged, teacher_test, forecast, said)
     result["chosen"] = {"name": chosen.recipe.name, "recipe": chosen.recipe.to_json(), **details}
+    why = judged.why(chosen, outcomes)
+    prepared.about["notes"] += [why] if why else []
     met = verdict.met
     free = not verdict.limits
     result["status"] = "best" if free else "met" if met else "missed"

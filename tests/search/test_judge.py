@@ -112,6 +112,39 @@ def test_the_front_is_what_no_other_is_better_and_nowhere_worse_than():
     assert [one.recipe.name for one in front] == ["small", "middle", "equal", "large", "fast"]
 
 
+def test_noise_of_time_and_memory_keeps_nothing_on_the_front():
+    def point(name, accuracy, size, latency, memory):
+        measured = Measurement({"accuracy": accuracy}, size, latency, latency, memory)
+        return Outcome(Recipe((HashedNgrams(),), name), "measured", "", Trial(SMALL.recipe, Path("x"), measured, {}))
+
+    judge = Judge(Budget(), "accuracy", None, 100)
+    better = point("better", 0.9, 50_000, 0.1, 40_100_000)
+    for beaten in (point("a", 0.89, 50_000, 0.1, 40_000_000), point("a", 0.9, 51_000, 0.096, 40_000_000)):
+        assert [one.recipe.name for one in judge.front([better, beaten])] == ["better"]
+    for kept in (
+        point("a", 0.89, 50_000, 0.1, 39_000_000), point("a", 0.89, 50_000, 0.09, 40_100_000),
+        point("a", 0.9, 50_000, 0.099, 40_200_000),
+    ):  # fmt: skip
+        assert len(judge.front([better, kept])) == 2
+
+
+def test_why_a_student_that_is_not_best_on_dev_was_chosen_is_said():
+    rule, found = trial("rule", 0.90, 300_000), trial("found", 0.905, 200_000)
+    budget = Budget.parse(max_size="1MB")
+    for dev_rows, says in ((100, "of many recipes tried on 100 rows one seems better by chance"), (10**6, "")):
+        chosen, outcomes = searched([rule, found], budget, dev_rows=dev_rows, trusted=("rule",))
+        why = Judge(budget, "accuracy", None, dev_rows).why(chosen, outcomes)
+        assert says in why and bool(why) == bool(says)
+    assert "found had accuracy 0.9050 on dev, rule 0.9000: " in Judge(budget, "accuracy", None, 100).why(
+        *searched([rule, found], budget, dev_rows=100, trusted=("rule",))
+    )
+    copy, other = trial("copy", 0.929, 200_000, fidelity=0.97), trial("other", 0.930, 100_000, fidelity=0.95)
+    chosen, outcomes = searched([copy, other], budget, dev_rows=1000)
+    assert "likeness to the teacher" in Judge(budget, "accuracy", None, 1000, taught=True).why(chosen, outcomes)
+    small, outcomes = searched([rule, found], Budget(), dev_rows=100)
+    assert Judge(Budget(), "accuracy", None, 100).why(small, outcomes) == "", "the smallest is what was asked for"
+
+
 @pytest.mark.parametrize(("latency", "over"), [(1.02, 0.1), (1.19, 0.2), (0.98, 0.0), (0.5, -0.5)])
 def test_by_how_much_a_limit_is_missed_is_told_in_tenths_of_what_differs_from_run_to_run(latency, over):
     one = trial("a", 0.9, 500_000, latency)

@@ -13,7 +13,7 @@ from pocketlm.knobs import parse_setting
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.facts import Facts
 from pocketlm.search.ngram_families import LEXICON_ROWS, READ
-from pocketlm.search.space import FAMILIES, FEW_TEXTS, Space, check_settings, fast_enough
+from pocketlm.search.space import FAMILIES, FEW_TEXTS, Space, check_in_space, check_settings, fast_enough
 from pocketlm.students.allocation import Allocation
 from pocketlm.students.passes import STUDENT_PASSES
 from pocketlm.students.pieces import student_pieces
@@ -35,7 +35,7 @@ def test_a_static_bag_takes_the_bytes_that_are_expected_of_it(file, request, tmp
 def test_kinds_that_few_texts_teach_little_are_tried_where_they_are_named():
     facts = Facts(500, 7, False, 2_000, 192, 2, 6, 384, single=True)
     assert set(Space(facts, Budget(), ["search.family=bag,convnet"]).families) == {"bag", "convnet"}
-    with pytest.raises(RecipeError, match="none of linear"):
+    with pytest.raises(RecipeError, match="bag is not for few rows"):
         Space(replace(facts, frozen=True), Budget(), ["search.family=bag"])
     with pytest.raises(RecipeError, match="none of linear, bag, static"):
         Space(facts, Budget(), ["search.family=allocated"])  # it has no teacher to be a part of
@@ -428,6 +428,20 @@ def test_what_no_student_can_be_is_refused():
         Space(replace(TAUGHT, layers=4), Budget(), ["small-transformer.depth=12", "search.family=transformer"])
     with pytest.raises(RecipeError, match="search.size: no student that is tried here has that size: bag takes"):
         _ = Space(TAUGHT, Budget.parse("3MB"), ["search.size=2000000", "search.family=bag"]).starts
+
+
+@pytest.mark.parametrize(
+    ("family", "facts", "said"),
+    [
+        ("stack", Facts(5_000, 7, False, 2_000, 192, 2, 6, 384, single=True), "stack needs an encoder that it sees as"),
+        ("allocated", Facts(5_000, 7, False, 2_000, 192, 2, 6, 384, single=True), "allocated needs a teacher whose"),
+        ("stack,linear", Facts(5_000, 7, True, 2_000, 192, 2, 6, 384), "stack does not do this task; linear does not"),
+        ("bag", Facts(50, 7, False, 2_000, 192, 2, 6, 384, single=True, frozen=True), "bag is not for few rows"),
+    ],
+)
+def test_why_a_family_that_was_named_is_not_tried_is_said(family, facts, said):
+    with pytest.raises(RecipeError, match=f"set search.family: {said}.*Tried here: "):
+        check_in_space([f"search.family={family}"], facts)
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,7 @@ from pocketlm.search.asked import asked_on_dev, check_floors
 from pocketlm.search.facts import Facts
 from pocketlm.search.family import Candidate
 from pocketlm.search.forecast import Forecast, memory_at_least, with_room_of
-from pocketlm.search.ngram_families import LEXICON_ROWS
-from pocketlm.search.space import FAMILIES, FEW_TEXTS, OWN, Space, check_in_space, check_settings, families_for
+from pocketlm.search.space import FAMILIES, OWN, Space, check_in_space, check_settings, families_for, unsuited
 from pocketlm.search.warm import described
 from pocketlm.search.work import TextSize, encoder_work, work_of
 from pocketlm.students.pieces import student_pieces
@@ -253,16 +252,7 @@ class _Look:
         facts = self.space.facts
         if name in [one.name for one in families_for(facts, named=self.named)]:
             return "is not among those that --set names, or cannot be what it says"
-        if facts.vectors or facts.asking or (name in ("linear", "stack") and not facts.single):
-            return "does not do this task"
-        if facts.frozen:
-            return "few rows: students learn the encoder's vectors and n-grams in closed form"
-        if name == "stack" and facts.labelled > LEXICON_ROWS:
-            return "is for fewer labelled rows: of so many a network learns more than the teacher's vectors tell"
-        if name == "stack":
-            return "needs an encoder that it sees as"
-        told = f"without a teacher fewer than {FEW_TEXTS:,} texts teach a network less than n-grams know"
-        return f"{told}; --set {OWN}.family={name} tries it"
+        return unsuited(name, facts)
 
 
 def _reasons(

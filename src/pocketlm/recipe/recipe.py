@@ -48,6 +48,46 @@ class Recipe:
         return cls(tuple(pass_from_json(step, table) for step in steps), name)
 
 
+def told_apart(recipes: Sequence[Recipe]) -> list[str]:
+    """The recipes' names; where others of another kind have the same, with the settings that tell them apart."""
+    same: dict[str, list[dict[str, Any]]] = {}
+    every = [_settings(one) for one in recipes]
+    for one, settings in zip(recipes, every, strict=True):
+        same.setdefault(one.name, []).append(settings)
+    found = []
+    for one, settings in zip(recipes, every, strict=True):
+        names = _telling(same[one.name])
+        said = ", ".join(f"{name} {_shown(settings.get(name, 'none'))}" for name in names)
+        found.append(f"{one.name} ({said})" if said else one.name)
+    return found
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """{"pass.setting": value}, of a pass that comes again "pass.setting.2"."""
+    found: dict[str, Any] = {}
+    times: dict[str, int] = {}
+    for step in recipe.to_json():
+        times[step["pass"]] = times.get(step["pass"], 0) + 1
+        again = f".{times[step['pass']]}" if times[step["pass"]] > 1 else ""
+        found |= {f"{step['pass']}.{name}{again}": value for name, value in step.items() if name != "pass"}
+    return found
+
+
+def _telling(several: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The first settings that tell these apart, no more than are needed."""
+    names: list[str] = []
+    groups = 1
+    for name in dict.fromkeys(name for one in several for name in one):
+        parts = len({tuple(repr(one.get(each)) for each in (*names, name)) for one in several})
+        if parts > groups:
+            names, groups = [*names, name], parts
+    return names
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 def recipe_in(path: str | Path, table: Table) -> Recipe:
     """The recipe in a YAML file: a list of passes of `table`, or a mapping with the key `steps`. Raises RecipeError."""
     try:

@@ -15,6 +15,8 @@ from pocketlm.search.trial import Trial
 TRADE_OFF = 0.01
 # Said of what keeps to every limit.
 MEETS = "meets the budget"
+# By so much do milliseconds and memory of one file differ from run to run.
+NOISE = (0.05, 0.01)
 # The final file also states its test figures: candidates leave this room.
 TEST_FIGURES_BYTES = 1_200
 
@@ -94,7 +96,11 @@ class Judge:
         return outcome.trial.measurement.quality[self.metric]
 
     def front(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """The Pareto front of quality, bytes, milliseconds and memory: no other is better in one and as good in all."""
+        """The Pareto front of quality, bytes, milliseconds and memory: no other is better in one and as good in all.
+
+        What takes a little less time or memory than one of better quality or fewer bytes is not on it: these differ
+        from run to run by NOISE.
+        """
         points = [(one, self._point(one)) for one in outcomes if one.trial is not None]
         return [one for one, own in points if not any(_dominates(other, own) for _, other in points)]
 
@@ -131,13 +137,41 @@ class Judge:
         near = near if self.taught else [one for one in near if one.trusted] or met
         return max(near, key=lambda one: (round(self._worth(one), 4), -_size(one)))
 
+    def why(self, chosen: Outcome, outcomes: Sequence[Outcome]) -> str:
+        """Why this one was chosen though another that meets the budget did better on dev, or as well in fewer bytes.
+
+        "" where none did, or the budget leaves the smallest to be chosen.
+        """
+        own, budget = self.quality(chosen), self.budget
+        if not chosen.met or (budget.max_size is None and budget.max_latency is None and budget.max_memory is None):
+            return ""
+        met = [one for one in outcomes if one.met and one is not chosen]
+        better = [one for one in met if (self.quality(one), -_size(one)) > (own, -_size(chosen))]
+        if not better:
+            return ""
+        best = max(better, key=lambda one: (self.quality(one), -_size(one)))
+        told = f"{best.recipe.name} had {self.metric} {self.quality(best):.4f} on dev, {chosen.recipe.name} {own:.4f}: "
+        if self.taught:
+            return f"{told}within a standard error of the best, likeness to the teacher's answers counts as much"
+        return (
+            f"{told}of many recipes tried on {self.dev_rows:,} rows one seems better by chance, so that a rule of "
+            "thumb within half a standard error of the best is taken"
+        )
+
     def _worth(self, outcome: Outcome) -> float:
         """Its quality, and with a teacher that students hear their likeness to it, too."""
         return self.quality(outcome) + (_fidelity(outcome) if self.taught else 0.0)
 
 
 def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one != other and all(own >= theirs for own, theirs in zip(one, other, strict=True))
+    """Whether a point (quality, bytes, milliseconds and memory below 0) is better in one figure, and as good in all.
+
+    Noise counts for nothing beside quality or bytes alone, so that no two dominate each other.
+    """
+    sure = one[:2] != other[:2] and one[0] >= other[0] and one[1] >= other[1]
+    allowed = NOISE if sure else (0.0,) * len(NOISE)
+    taken = zip(one[2:], other[2:], allowed, strict=True)
+    return one != other and one[0] >= other[0] and one[1] >= other[1] and all(a >= (1 + n) * b for a, b, n in taken)
 
 
 def _fidelity(outcome: Outcome) -> float:

@@ -65,6 +65,24 @@ def families_for(facts: Facts, *, named: bool = False) -> tuple[Family, ...]:
     return tuple(one for one in FAMILIES if able.get(one, True))
 
 
+def unsuited(name: str, facts: Facts) -> str:
+    """Why a family is none of `families_for`."""
+    if facts.vectors or facts.asking or (name in ("linear", "stack") and not facts.single):
+        return "does not do this task"
+    if facts.frozen:
+        return "is not for few rows: students learn the encoder's vectors and n-grams in closed form"
+    if name == "stack" and facts.labelled > LEXICON_ROWS:
+        return "is for fewer labelled rows: of so many a network learns more than the teacher's vectors tell"
+    if name == "stack":
+        return "needs an encoder that it sees as (--teacher)"
+    if name == "allocated":
+        return "needs a teacher whose parts it keeps (--teacher)"
+    return (
+        f"is not for these data: without a teacher fewer than {FEW_TEXTS:,} texts teach a network less than n-grams "
+        f"know; --set {OWN}.family={name} tries it"
+    )
+
+
 class Space:
     """The candidates of a job.
 
@@ -348,7 +366,10 @@ def check_in_space(narrowed: Sequence[str], facts: Facts) -> dict[str, Family]:
         names = [one.name for one in families]
         if wanted is not None:
             asked = Choice(tuple(one.name for one in FAMILIES)).narrowed(_listed(wanted)).values
-            names = [name for name in names if name in asked] or list(Choice(tuple(names)).narrowed(asked).values)
+            names = [name for name in names if name in asked]
+            if not names:
+                why = "; ".join(f"{name} {unsuited(name, facts)}" for name in asked)
+                raise ValueError(f"{why}. Tried here: {', '.join(one.name for one in families)}")
     except ValueError as error:
         raise RecipeError(f"set {OWN}.family: {error}") from None
     found = {one.name: one for one in families if one.name in names}
