@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pocketlm.errors import UnitError
+from pocketlm.errors import RecipeError, UnitError
 from pocketlm.knobs import Choice, Real, Whole, parse_setting
 
 RANDOM = np.random.default_rng(0)
@@ -36,5 +36,7 @@ def test_settings_are_values_and_ranges_and_sizes_are_written_as_budgets_are():
     assert parse_setting("distill.rate=1e-4..1e-2") == ("distill.rate", slice(1e-4, 1e-2))
     assert parse_setting("search.size=100kB..2MB") == ("search.size", slice(100_000, 2_000_000))
     assert parse_setting("search.size=5000") == ("search.size", (5_000,))
+    with pytest.raises(RecipeError, match=r"the range goes down; write 100kB..1MB"):
+        parse_setting("search.size=1MB..100kB")
     with pytest.raises(UnitError, match="much"):
         parse_setting("search.size=much")

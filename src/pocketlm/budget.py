@@ -13,6 +13,8 @@ from pocketlm.units import format_latency, format_size, parse_latency, parse_sha
 
 # An empty Pocket (manifest, card, no weights) is about this large: less cannot be met.
 SMALLEST_POCKET_BYTES = 2_000
+# Less no process of the runtime has.
+LEAST_MEMORY = 10**7
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ class Budget:
             )
         if self.max_latency is not None and self.max_latency <= 0:
             raise BudgetError(f"max latency {self.max_latency} ms is impossible; it must be above 0, such as 1ms")
-        if self.max_memory is not None and self.max_memory < 10**7:
+        if self.max_memory is not None and self.max_memory < LEAST_MEMORY:
             raise BudgetError(
                 f"max memory {format_size(self.max_memory)} is impossible: the Python runtime alone takes some 30 MB"
             )

@@ -31,6 +31,13 @@ LEAST_EFFORT, MOST_EFFORT = 0.01, 10.0
 AUTO = "auto"
 # Types that a setting of another type may be written as: 3 for 3.0.
 _ALSO_TAKEN = {"float": ("int",)}
+# What types of settings are called.
+_KINDS = {
+    "str": 'a text, in quotes, such as "1MB"',
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+}
 
 
 @dataclass(frozen=True)
@@ -247,9 +254,7 @@ def job_from_mapping(value: Mapping[str, Any], where: str = "job") -> Job:
             setting = _settings(setting, where) if key == "set" and isinstance(setting, Mapping) else setting
             value = {**value, key: _texts(setting, f"{where}: {key}")}
         elif setting is not None and type(setting).__name__ not in (kind, *_ALSO_TAKEN.get(kind, ())):
-            raise RecipeError(
-                f"{where}: {key} is {setting!r}; it must be a {kind}" + (' such as "1MB"' if kind == "str" else "")
-            )
+            raise RecipeError(f"{where}: {key} is {setting!r}; it must be {_KINDS.get(kind, kind)}")
     if "data" not in value:
         raise RecipeError(
             f"{where}: the key 'data' is missing; it names a file, a folder, smart-home:LANG or a hub data set"

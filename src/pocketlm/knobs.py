@@ -234,7 +234,10 @@ def parse_setting(text: str) -> tuple[str, Wanted]:
         raise RecipeError(f"set {text!r}: write PASS.SETTING=VALUE, several with commas, or LOW..HIGH for a range")
     if ".." in given:
         low, _, high = given.partition("..")
-        return name, slice(value(low), value(high))
+        wanted = slice(value(low), value(high))
+        if all(isinstance(one, int | float) for one in (wanted.start, wanted.stop)) and wanted.start > wanted.stop:
+            raise RecipeError(f"set {text!r}: the range goes down; write {high.strip()}..{low.strip()}")
+        return name, wanted
     return name, tuple(value(one) for one in given.split(","))
 
 

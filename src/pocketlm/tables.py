@@ -99,6 +99,11 @@ def pass_from_json(value: Mapping[str, Any], table: Table) -> Any:
     if not isinstance(value, Mapping) or "pass" not in value:
         shown = ", ".join(map(str, value)) if isinstance(value, Mapping) else repr(value)
         raise RecipeError(f"a recipe step needs the key 'pass'; got {shown or 'nothing'}")
+    if value["pass"] not in table:
+        names = sorted(table)
+        raise UnknownNameError(
+            f"unknown pass {value['pass']!r}; there is {', '.join(names)}.{did_you_mean(value['pass'], names)}"
+        )
     kind = table[value["pass"]]
     allowed = settings_of(kind)
     # YAML and JSON have lists where a pass, which can be a key, has tuples

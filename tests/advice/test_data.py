@@ -8,7 +8,7 @@ import pytest
 from pocketlm.advice import data as advising
 from pocketlm.advice.data import advise, command_of
 from pocketlm.advice.evidence import Case, Tried
-from pocketlm.cli.advise import _quality
+from pocketlm.cli.advise import _points, _quality
 from pocketlm.cli.fit import command as fit_command
 from pocketlm.errors import RecipeError
 from pocketlm.job import Job
@@ -90,7 +90,20 @@ def test_where_no_study_is_alike_others_say_how_wide_ranges_are(csv_file, monkey
     own = by_family(found)["linear"]
     assert own["expectation"] is None and own["otherwise"]["high"] == pytest.approx(0.1) and not found["known"]
     assert own["size_bytes"][0] == pytest.approx(0.5 * own["size_bytes"][1])
-    assert _quality(own) == "no study is like this one; of others: 10.0 to 10.0 points below the best in 1 studies"
+    assert _quality(own, taught=True) == "no study is like this one; of others: 10.0 points below the best in 1 study"
+
+
+def test_what_studies_tell_is_said_in_few_words():
+    about = {"met": 2, "cases": 3, "low": 0.0, "high": 0.0501, "kept": (0.9, 0.95)}
+    missed = "in 2 studies of 3, the others missed the budget"
+    assert _points(about, taught=False) == f"0.0 to 5.0 points below the best {missed}"
+    assert _points(about, taught=True).endswith(f"{missed}, with 90.0% to 95.0% of the teacher's quality")
+    assert _points({**about, "met": 3, "high": 0.0001, "kept": (0.9, 0.9)}, taught=True) == (
+        "the best in 3 studies, with 90.0% of the teacher's quality"
+    )
+    assert _points({**about, "met": 0, "cases": 1, "low": None, "high": None}, taught=True) == (
+        "kept to the budget in none of 1 study"
+    )
 
 
 def test_memory_of_ngrams_is_not_that_of_graphs(csv_file, teacher_folder):

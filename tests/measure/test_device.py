@@ -60,6 +60,7 @@ def test_a_file_says_it_all(tmp_path):
         ("call_us: 0.5\n", "", "call_us is missing"),
         ("threads: 4", "threads: none", "threads is 'none'"),
         ("ram: 4 GB", "ram: many", "ram: 'many' is not a size"),
+        ("ram: 4 GB", "ram: 1 MB", "ram is 1 MB; no Pocket runs in less than 10 MB"),
         ("error: 0.12", "error: -1", "error is -1"),
         ("device: board", "device: [", "is not a device's YAML"),
     ],

@@ -173,7 +173,7 @@ def _say_data(found: Mapping[str, Any]) -> None:
             say(f"{mark} {one['family']}: {one['why']}")
             continue
         size, time = _range(one["size_bytes"], format_size), _range(one["latency_ms"], format_latency)
-        say(f"{mark} {one['family']} ({one['recipe']}): {size}, {time}; {_quality(one)}")
+        say(f"{mark} {one['family']} ({one['recipe']}): {size}, {time}; {_quality(one, bool(found['teacher']))}")
         say(f"    {one['why']}")
     for line in found["reasons"]:
         say(f"- {line}")
@@ -185,31 +185,40 @@ def _say_data(found: Mapping[str, Any]) -> None:
     score = found["score"]
     if score["cases"]:
         say(
-            f"such advice was within 1 point of the search's best in {score['close']} of {score['cases']} studies, "
-            f"each judged by the others, and that or one of its best three in {score['good']}; of the {score['free']} "
-            f"with more than one kind to choose from in {score['free_good']} (a kind drawn blindly in "
-            f"{score['free_chance']:.1f})"
+            f"such advice was good (one of the search's best three, or within 1 point of its best) in {score['good']} "
+            f"of {score['cases']} studies, each judged by studies of other data, and within 1 point in "
+            f"{score['close']}; where there was more than one kind to choose from in {score['free_good']} of "
+            f"{score['free']}, and a kind drawn blindly would have been in {score['free_chance']:.1f}"
         )
     say(f"run: {found['command']}")
     if found["command"] != found["whole_search"]:
         say(f"or search everything: {found['whole_search']}")
 
 
-def _quality(prospect: Mapping[str, Any]) -> str:
+def _quality(prospect: Mapping[str, Any], taught: bool) -> str:
     if prospect["expectation"] is not None:
-        return _points(prospect["expectation"])
+        return _points(prospect["expectation"], taught)
     if prospect["otherwise"] is None:
         return "no study tells of its quality"
-    return f"no study is like this one; of others: {_points(prospect['otherwise'])}"
+    return f"no study is like this one; of others: {_points(prospect['otherwise'], taught)}"
 
 
-def _points(about: Mapping[str, Any]) -> str:
+def _points(about: Mapping[str, Any], taught: bool) -> str:
+    """What studies tell of a quality. taught: whether there is a teacher here to compare with."""
     if not about["met"]:
-        return f"kept to the budget in none of {about['cases']} studies"
-    low, high = 100 * about["low"], 100 * about["high"]
-    kept = "" if about["kept"] is None else f", {about['kept'][0]:.1%} to {about['kept'][1]:.1%} of the teacher's"
+        return f"kept to the budget in none of {_studies(about['cases'])}"
+    low, high = (f"{100 * about[name]:.1f}" for name in ("low", "high"))
+    below = f"{low} to {high} points below the best" if low != high else f"{low} points below the best"
+    below = "the best" if low == high == "0.0" else below
+    least, most = (f"{share:.1%}" for share in about["kept"] or (0, 0))
+    kept = f"{least} to {most}" if least != most else least
+    told = f", with {kept} of the teacher's quality" if about["kept"] and taught else ""
     of = "" if about["met"] == about["cases"] else f" of {about['cases']}, the others missed the budget"
-    return f"{low:.1f} to {high:.1f} points below the best in {about['met']} studies{of}{kept}"
+    return f"{below} in {_studies(about['met'])}{of}{told}"
+
+
+def _studies(count: int) -> str:
+    return f"{count} study" if count == 1 else f"{count} studies"
 
 
 def _range(values: Sequence[float], said: Any) -> str:

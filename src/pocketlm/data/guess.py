@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pocketlm.data.cells import missing
 from pocketlm.data.read import Row
 from pocketlm.errors import DataError
 from pocketlm.tables import did_you_mean
@@ -58,7 +59,9 @@ def find_text(rows: Sequence[Row], names: Sequence[str], label: str | None, toke
         if isinstance(rows[0].get(name), str) and not str(rows[0][name]).startswith(("http://", "https://"))
     }
     if not lengths:
-        raise DataError(f"no column looks like text among {', '.join(names)}; name it with --text")
+        empty = [name for name in free if all(missing(row.get(name)) for row in rows)]
+        holding = f" ({', '.join(empty)}: without a text in any row)" if empty else ""
+        raise DataError(f"no column looks like text among {', '.join(names)}{holding}; name it with --text")
     return (max(lengths, key=lambda name: lengths[name]),)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketlm.budget import LEAST_MEMORY, SMALLEST_POCKET_BYTES
 from pocketlm.errors import DeviceError, UnitError
 from pocketlm.tables import did_you_mean
 from pocketlm.units import format_size, parse_size
@@ -128,6 +129,9 @@ def read_device(path: Path) -> Device:
         raise DeviceError(f"{path}: threads is {threads!r}; it is a number of threads, at least 1")
     rates = {unit: _microseconds(key, _rate(given, key, path)) for unit, key in UNITS.items()}
     sizes = {key: _size(given, key, path) for key in ("runtime", "light", "ram", "flash")}
+    for key, least in (("ram", LEAST_MEMORY), ("flash", SMALLEST_POCKET_BYTES)):
+        if (size := sizes[key]) is not None and size < least:
+            raise DeviceError(f"{path}: {key} is {format_size(size)}; no Pocket runs in less than {format_size(least)}")
     off = given.get("error", 0.0)
     if not isinstance(off, int | float) or isinstance(off, bool) or not 0 <= off < math.inf:
         raise DeviceError(f"{path}: error is {off!r}; it is a share, such as 0.1")
