@@ -360,6 +360,7 @@ def test_jobs_from_yaml_with_overrides(tmp_path):
         ({"data": "a", "max_sise": "1MB"}, "Did you mean 'max_size'"),
         ({"data": "a", "max_size": 1}, 'must be a text, in quotes, such as "1MB"'),
         ({"data": "a", "trials": "x"}, "must be a whole number"),
+        ({"data": "a", "time_limit": "0s"}, "time_limit is '0s'; it is above 0, such as 10m"),
         ({"max_size": "1MB"}, "key 'data' is missing"),
         ({"data": "a", "output": "model.zip"}, r"must end in \.pocket"),
         ({"data": "a", "effort": 0}, "effort is between 0.01 and 10, 1 as usual; got 0"),

@@ -150,6 +150,7 @@ class Job:
         if self.data_parallel > 1 and self.ray is None:
             raise RecipeError("data_parallel: processes that fine-tune together are those of a cluster; give ray")
         _check_effort(self.effort)
+        _ = self.seconds
         if self.shots is not None and self.shots < 0:
             raise RecipeError(f"shots is a number of rows, at least 0, got {self.shots}")
         if self.shots == 0 and not self.also:
@@ -186,8 +187,11 @@ class Job:
 
     @property
     def seconds(self) -> float | None:
-        """The time limit in seconds."""
-        return None if self.time_limit is None else parse_duration(self.time_limit)
+        """The time limit in seconds. Raises RecipeError for none at all, UnitError for what is no time."""
+        found = None if self.time_limit is None else parse_duration(self.time_limit)
+        if found is not None and found <= 0:
+            raise RecipeError(f"time_limit is {self.time_limit!r}; it is above 0, such as 10m")
+        return found
 
     @property
     def report(self) -> Path:

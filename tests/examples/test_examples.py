@@ -50,13 +50,16 @@ def test_intents_and_slots(tmp_path):
 
 @pytest.mark.slow
 def test_job_file_with_a_flag_over_it(tmp_path):
-    for name in ("job.yaml", "job.csv"):
+    for name in ("job.yaml", "job.csv", "own_recipe.yaml"):
         shutil.copy(EXAMPLES / name, tmp_path)
-    said = run("-m", "pocketlm.cli.main", "fit", "job.yaml", "--max-size", "18kB", "--json", folder=tmp_path)
+    said = run("-m", "pocketlm.cli.main", "fit", "job.yaml", "--max-size", "18kB", "--json",
+               "--compete", "own_recipe.yaml", folder=tmp_path)  # fmt: skip
     result = json.loads(said)
     assert result["status"] == "met"
     assert result["budget"]["max_size"] == 18_000
     assert (tmp_path / "job.pocket").stat().st_size <= 18_000
+    own = next(one for one in result["candidates"] if one["name"] == "narrow n-grams")
+    assert own["met"] and own["size_bytes"] <= 18_000
 
 
 @pytest.mark.slow
