@@ -152,7 +152,8 @@ def test_the_command_holds_whether_or_not_the_teacher_is_heard(csv_file, teacher
         str(csv_file), text="text", label="category", few_shot="none", teacher=str(teacher_folder), teacher_anyway=True,
         max_size="1MB", set=("small-transformer.depth=2", "quantize.bits=4"),
     )  # fmt: skip
-    found = advise(job)
+    assert advise(job)["advised"] == "transformer"
+    found = advise(job, set=(*job.set, "search.family=bag,linear"))
     assert found["advised"] == "bag"
     words = shlex.split(found["command"])
     asked = [words[place + 1] for place, one in enumerate(words) if one == "--set"]

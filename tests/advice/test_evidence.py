@@ -6,7 +6,6 @@ import pytest
 
 from pocketlm.advice.data import score
 from pocketlm.advice.evidence import (
-    OTHERWISE,
     Case,
     Expectation,
     Tried,
@@ -17,7 +16,6 @@ from pocketlm.advice.evidence import (
     known_models,
     of_any_job,
     scored,
-    unlike,
 )  # fmt: skip
 
 JOB = {"task": "classification", "texts": 1_000, "labels": 10, "words": 8.0, "max_size": 100_000, "taught": True}
@@ -53,11 +51,12 @@ def test_where_no_job_is_alike_all_tell_how_wide_expectations_are():
     assert of_any_job([]) == {}
 
 
-def test_other_tasks_and_far_jobs_say_nothing_and_jobs_without_a_teacher_little():
+def test_other_tasks_far_jobs_and_jobs_without_a_teacher_say_nothing():
     other = case("other", {"bag": 0.9}, task="tagging")
     far = case("far", {"bag": 0.9}, texts=10**9)
-    assert expected([other, far], JOB) == {}
-    assert unlike({**JOB, "taught": False}, JOB) == OTHERWISE
+    alone = case("alone", {"bag": 0.9}, taught=False)
+    assert expected([other, far, alone], JOB) == {}
+    assert expected([other, far, alone], {**JOB, "taught": False})["bag"].cases == 1
 
 
 def test_a_rule_of_thumb_that_missed_the_budget_loses_all():
@@ -103,6 +102,7 @@ def test_advice_is_scored_without_its_own_data():
     alone = scored(cases[:2])
     assert [one.family for one in alone] == ["bag", "bag"], "by a rule of thumb, as `advise` says then"
     assert by_rule_of_thumb({**JOB, "taught": False}, ("bag", "linear")) == "linear"
+    assert by_rule_of_thumb(JOB, ("bag", "transformer")) == "transformer"
     assert by_rule_of_thumb({**JOB, "task": "retrieval"}, ("static",)) == "static" and not by_rule_of_thumb(JOB, ())
 
 

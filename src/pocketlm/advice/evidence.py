@@ -20,16 +20,15 @@ from pocketlm.search.judge import MEETS
 from pocketlm.search.warm import apart
 
 EVIDENCE = "evidence.json"
-# Whether students hear a teacher, and which, changes what they reach, but less than another task does: so far apart.
-OTHERWISE, TEACHERS = 3.0, ("taught", "frozen")
 # Cases farther away than this say nothing; losses up to so much are as good as none, and so are the first so many.
 FAR, GOOD, TOP = 8.0, 0.01, 3
 # Models whose bits differ by at most so many tell of each other.
 LIKE_BITS = 0.8
 # Families that advice counts as another: a proposal of a teacher's own parts stands for a transformer by rule of thumb.
 KINDS = {"allocated": "transformer"}
-# Families by these, where no study tells of them: of vectors, with a teacher that is heard, and without.
-USUAL = {"vectors": ("transformer", "bag"), "taught": ("bag", "transformer", "linear"), "alone": ("linear", "bag")}
+# Families by these, where no study tells of them: of vectors, with a teacher that is heard (of whose knowledge some of
+# its layers keep the most where bytes and time allow, Turc et al. 2019, arXiv:1908.08962), and without.
+USUAL = {"vectors": ("transformer", "bag"), "taught": ("transformer", "bag", "linear"), "alone": ("linear", "bag")}
 VECTORS = ("similarity", "retrieval")
 
 
@@ -161,16 +160,13 @@ def known_models() -> list[Compressed]:
     return [Compressed(**one) for one in _packaged()["models"]]
 
 
-def unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """How unlike two jobs are, whether or not they have teachers."""
-    alike = {**one, **{name: other.get(name) for name in TEACHERS}}
-    differ = sum(1.0 for name in TEACHERS if one.get(name) != other.get(name))
-    return apart(alike, other) + OTHERWISE * differ
-
-
 def expected(cases: Sequence[Case], job: Mapping[str, Any]) -> dict[str, Expectation]:
-    """What to expect of each family that cases like the job tell of."""
-    near = [(case, distance) for case in cases if (distance := unlike(case.job, job)) <= FAR]
+    """What to expect of each family that cases like the job tell of.
+
+    Those of other tasks tell nothing, nor do those without a teacher of a job with one: a transformer that begins with
+    a teacher's layers may be the best of all, and one that begins with nothing the worst.
+    """
+    near = [(case, distance) for case in cases if (distance := apart(case.job, job)) <= FAR]
     return _told([(case, math.exp(-distance)) for case, distance in near])
 
 
