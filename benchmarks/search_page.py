@@ -172,8 +172,8 @@ def advised(found: dict[str, Any]) -> list[str]:
         "Each case is judged by studies of other data alone: the advised kind of student is good within a point of "
         "the search's best on dev, or among its three best recipes. \"by chance\" is how often a kind drawn blindly "
         "among those that can do it would have been good. The cases were known when the rules of advice were made: "
-        "that studies without a teacher tell nothing of jobs with one, and that a transformer comes first there, was decided "
-        "after smart-home:en in 2 and 8 MB had been advised wrongly.", "",
+        "that studies without a teacher tell nothing of jobs with one, and that a transformer comes first there, was "
+        "decided after smart-home:en in 2 and 8 MB had been advised wrongly.", "",
         *table[:-1], "",
         f"- {table[-1]} (bar all of at least {STUDIES}: {bar(good == len(cases) >= STUDIES)}).", "",
     ]  # fmt: skip
