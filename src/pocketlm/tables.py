@@ -25,10 +25,13 @@ def did_you_mean(name: object, allowed: list[str], alike: float = 0.5) -> str:
 
 
 class Table(Mapping[str, Any]):
-    """A read-only mapping from a name to what "module:attribute" holds, imported on first use."""
+    """A read-only mapping from a name to what "module:attribute" holds, imported on first use.
 
-    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
-        self.kind = kind
+    called: what messages call an entry, where that is not its kind.
+    """
+
+    def __init__(self, kind: str, entries: Mapping[str, str], called: str = "") -> None:
+        self.kind, self.called = kind, called or kind
         self._built_in = dict(entries)
 
     @cached_property
@@ -40,7 +43,7 @@ class Table(Mapping[str, Any]):
         if not isinstance(name, str) or name not in self._targets:
             names = sorted(self._targets)
             raise UnknownNameError(
-                f"unknown {self.kind} {name!r}; there is {', '.join(names)}.{did_you_mean(name, names)}"
+                f"unknown {self.called} {name!r}; there is {', '.join(names)}.{did_you_mean(name, names)}"
             )
         module, _, attribute = self._targets[name].partition(":")
         return getattr(import_module(module), attribute)
@@ -99,11 +102,6 @@ def pass_from_json(value: Mapping[str, Any], table: Table) -> Any:
     if not isinstance(value, Mapping) or "pass" not in value:
         shown = ", ".join(map(str, value)) if isinstance(value, Mapping) else repr(value)
         raise RecipeError(f"a recipe step needs the key 'pass'; got {shown or 'nothing'}")
-    if value["pass"] not in table:
-        names = sorted(table)
-        raise UnknownNameError(
-            f"unknown pass {value['pass']!r}; there is {', '.join(names)}.{did_you_mean(value['pass'], names)}"
-        )
     kind = table[value["pass"]]
     allowed = settings_of(kind)
     # YAML and JSON have lists where a pass, which can be a key, has tuples

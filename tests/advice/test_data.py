@@ -95,11 +95,13 @@ def test_where_no_study_is_alike_others_say_how_wide_ranges_are(csv_file, monkey
 
 def test_what_studies_tell_is_said_in_few_words():
     about = {"met": 2, "cases": 3, "low": 0.0, "high": 0.0501, "kept": (0.9, 0.95)}
-    missed = "in 2 studies of 3, the others missed the budget"
+    missed = "in 2 studies of 3, the other missed the budget"
     assert _points(about, taught=False) == f"0.0 to 5.0 points below the best {missed}"
-    assert _points(about, taught=True).endswith(f"{missed}, with 90.0% to 95.0% of the teacher's quality")
+    told = ", with 90.0% to 95.0% of the teacher's quality"
+    assert _points(about, taught=True) == f"0.0 to 5.0 points below the best{told} {missed}"
+    assert _points({**about, "cases": 4}, taught=False).endswith("in 2 studies of 4, the others missed the budget")
     assert _points({**about, "met": 3, "high": 0.0001, "kept": (0.9, 0.9)}, taught=True) == (
-        "the best in 3 studies, with 90.0% of the teacher's quality"
+        "the best, or within 0.1 points of it, with 90.0% of the teacher's quality in 3 studies"
     )
     assert _points({**about, "met": 0, "cases": 1, "low": None, "high": None}, taught=True) == (
         "kept to the budget in none of 1 study"

@@ -50,13 +50,24 @@ def test_labels_that_a_pocket_never_says_are_named_with_their_rows(pocket, tagge
     others = [Example("x", (label,)) for label in ("bb", "bb", "cc")]
     (note,) = foreign_labels(model, [*own, *others], "t.csv")
     name = model.outputs[0].name
-    assert note.startswith(f"t.csv: the Pocket never says as {name} 'bb' (2 rows), 'cc' (1 rows): these rows count")
-    with pytest.raises(DataError, match=rf"t.csv: none of its labels is one that the Pocket says as {name}: 'z' \(5 "):
+    assert note.startswith(f"t.csv: the Pocket never says as {name} 'bb' (2 rows), 'cc' (1 row); it says a, b, c. For ")
+    assert note.endswith("These labels count as missed")
+    with pytest.raises(DataError, match=r"'z' \(5 rows\).*None of the rows' labels is one that it says"):
         foreign_labels(model, [replace(one, labels=("z",)) for one in own], "t.csv")
+
+
+def test_tags_of_another_scheme_are_no_foreign_ones(tagger):
+    model = load(tagger)
+    (output,) = (one for one in model.outputs if one.kind == "tags")
+    kind = next(label[2:] for label in output.labels if label.startswith("B-"))
+    known = Example("turn it", tokens=("turn", "it"), tags=("O", f"S-{kind}"))
+    other = Example("turn it", tokens=("turn", "it"), tags=("O", "B-nothing"))
+    assert foreign_labels(model, [known], "t.csv") == ()
+    (note,) = foreign_labels(model, [known, other], "t.csv")
+    assert "'B-nothing' (1 row)" in note
     # of tags "O" tells nothing of what the rows are about
-    tags = [Example("turn it", ("a",), ("turn", "it"), ("O", "B-nothing"))]
-    with pytest.raises(DataError, match=r"'B-nothing' \(1 rows\)"):
-        foreign_labels(load(tagger), tags, "t.csv")
+    with pytest.raises(DataError, match="'B-nothing'"):
+        foreign_labels(model, [other, other], "t.csv")
 
 
 def test_sources_that_are_cut_are_counted(writer):

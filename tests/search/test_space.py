@@ -37,7 +37,7 @@ def test_kinds_that_few_texts_teach_little_are_tried_where_they_are_named():
     assert set(Space(facts, Budget(), ["search.family=bag,convnet"]).families) == {"bag", "convnet"}
     with pytest.raises(RecipeError, match="bag is not for few rows"):
         Space(replace(facts, frozen=True), Budget(), ["search.family=bag"])
-    with pytest.raises(RecipeError, match="none of linear, bag, static"):
+    with pytest.raises(RecipeError, match="allocated needs a teacher"):
         Space(facts, Budget(), ["search.family=allocated"])  # it has no teacher to be a part of
 
 

@@ -108,12 +108,12 @@ def advise(job: Job | str, *, progress: Progress | None = None, **settings: Any)
         raise RecipeError("recipe: the one recipe to try leaves nothing to advise; leave it out")
     check_settings(job.set)
     job, prepared = with_data(job, progress)
-    asked_on_dev(budget, prepared)
     if any(output.kind == "text" for output in prepared.outputs):
         raise RecipeError(
             f"advise: models for {prepared.task.name} are no students of a kind; pocketlm advise MODEL says how a "
             "model comes to a size"
         )
+    asked_on_dev(budget, prepared)
     pretrained, heard = _teacher(job, prepared, progress)
     check_floors(budget.floors, prepared, heard)
     prepared = with_vectors(job, prepared, pretrained)

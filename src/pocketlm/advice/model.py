@@ -56,7 +56,7 @@ def advise_model(
     size = None if max_size is None else parse_size(max_size)
     limit = None if max_latency is None else parse_latency(max_latency)
     there = None if device == "host" else read_device(Path(device))
-    machine, progress = there or this_machine(), progress or Silent()
+    progress = progress or Silent()
     model = load_model(name)
     text = None if calibration is None else read_calibration(calibration, model, WINDOWS, LENGTH)
     progress.stage("looking at every matrix")
@@ -65,6 +65,7 @@ def advise_model(
     rest = whole - (table.bytes - table.other_bytes)
     least = least_bytes(table, Bytes().kinds) + rest
     sizes = [size] if size is not None else [round(share * whole) for share in SHARES]
+    machine = there or this_machine(progress.stage)
     about: dict[str, Any] = {
         "model": name, "architecture": model.spec.architecture, "parameters": model.parameters, "size_bytes": whole,
         "bits": 8 * whole / max(1, model.parameters), "unit": table.unit, "where": _where(table, whole),

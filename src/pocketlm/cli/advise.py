@@ -209,12 +209,13 @@ def _points(about: Mapping[str, Any], taught: bool) -> str:
         return f"kept to the budget in none of {_studies(about['cases'])}"
     low, high = (f"{100 * about[name]:.1f}" for name in ("low", "high"))
     below = f"{low} to {high} points below the best" if low != high else f"{low} points below the best"
-    below = "the best" if low == high == "0.0" else below
+    below = "the best, or within 0.1 points of it" if low == high == "0.0" else below
     least, most = (f"{share:.1%}" for share in about["kept"] or (0, 0))
     kept = f"{least} to {most}" if least != most else least
     told = f", with {kept} of the teacher's quality" if about["kept"] and taught else ""
-    of = "" if about["met"] == about["cases"] else f" of {about['cases']}, the others missed the budget"
-    return f"{below} in {_studies(about['met'])}{of}{told}"
+    missed = about["cases"] - about["met"]
+    of = f" of {about['cases']}, the {'other' if missed == 1 else 'others'} missed the budget" if missed else ""
+    return f"{below}{told} in {_studies(about['met'])}{of}"
 
 
 def _studies(count: int) -> str:

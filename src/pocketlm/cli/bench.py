@@ -75,7 +75,7 @@ def command(
     _check_quality(budget, data, task, lower)
     named = (text, label, (slots, tags), (pair, score), (context, answer))
     examples = read_labelled(data, model.task, *named) if data else []
-    notes = foreign_labels(model, examples, data) if data else ()
+    notes = foreign_labels(model, examples, data) if data and budget.min_quality is not None else ()
     if model.writes:
         taken = measure_writing(Path(pocket), threads)
         taken |= {f"latency_{name}_ms": taken[f"token_{name}_ms"] for name in ("p50", "p95")}

@@ -77,9 +77,11 @@ def compare(pockets: Sequence[str], data: str, columns: tuple[Any, ...] = (None,
         raise UserError(f"Pockets of one task can be compared; {told}")
     task: Task = TASKS[models[0].task]
     examples = read_labelled(data, task.name, *columns)
-    systems, judges, notes = [], [], []
-    for name, path, model in zip(_names(pockets), pockets, models, strict=True):
+    notes = []
+    for name, model in zip(_names(pockets), models, strict=True):
         notes += [f"{name}: {note}" for note in foreign_labels(model, examples, data)]
+    systems, judges = [], []
+    for name, path, model in zip(_names(pockets), pockets, models, strict=True):
         scores, said = answered(model, examples, seed)
         judges.append(_judge(task, model, examples, said))
         taken = measure_pocket(Path(path), texts_for(model, examples))

@@ -9,11 +9,12 @@ from typing import Any
 
 from pocketlm.errors import DataError
 from pocketlm.measure.sureness import sureness
-from pocketlm.outputs import Example, texts_of
+from pocketlm.outputs import Example, Output, texts_of
 from pocketlm.runtime.decode import Prediction
 from pocketlm.runtime.inputs import Text
 from pocketlm.runtime.likelihood import likelihoods
 from pocketlm.runtime.load import Pocket, write_all
+from pocketlm.runtime.tags import label_scheme, well_formed
 from pocketlm.runtime.vectors import correlation, vectors_of
 from pocketlm.runtime.windows import QuestionInputs
 from pocketlm.tables import did_you_mean
@@ -59,31 +60,36 @@ NAMED = 5
 
 
 def foreign_labels(pocket: Pocket, examples: Sequence[Example], rows: str) -> tuple[str, ...]:
-    """Notes on labels that the Pocket cannot say, whose rows can only be judged wrong; () where it can say all.
+    """Notes on labels that the Pocket cannot say, which can only be judged as missed; () where it can say all.
 
-    rows: what the rows are called. Raises DataError where it can say none of an output's labels: these rows are of
-    something else.
+    rows: what the rows are called. Raises DataError where it can say none of the labels: these rows are of something
+    else.
     """
-    notes = []
+    notes, known = [], False
     for output in pocket.outputs:
         if output.kind not in ("single", "multi", "tags"):
             continue
-        found = Counter(
-            label for one in examples for label in set(one.tags if output.kind == "tags" else one.labels)
-        )  # fmt: skip
-        strange = {label: count for label, count in found.most_common() if label not in output.labels}
-        if not strange:
-            continue
-        named = ", ".join(f"{label!r} ({count:,} rows)" for label, count in list(strange.items())[:NAMED])
-        named += f" and {len(strange) - NAMED:,} more" if len(strange) > NAMED else ""
-        near = did_you_mean(next(iter(strange)), list(output.labels))
-        if not any(label in found for label in output.labels if label != "O"):
-            raise DataError(
-                f"{rows}: none of its labels is one that the Pocket says as {output.name}: {named}; it says "
-                f"{', '.join(output.labels[:NAMED])}{', …' if len(output.labels) > NAMED else ''}.{near}"
-            )
-        notes.append(f"{rows}: the Pocket never says as {output.name} {named}: these rows count as wrong there.{near}")
-    return tuple(notes)
+        found = Counter(label for one in examples for label in dict.fromkeys(_labels_of(one, output)))
+        known = known or any(label in output.labels for label in found)
+        strange = [(label, count) for label, count in found.most_common() if label not in output.labels]
+        if strange:
+            named = ", ".join(f"{label!r} ({count:,} {'row' if count == 1 else 'rows'})" for label, count in strange[:NAMED])
+            named += f" and {len(strange) - NAMED:,} more" if len(strange) > NAMED else ""
+            own = ", ".join(output.labels[:NAMED]) + (", …" if len(output.labels) > NAMED else "")
+            near = did_you_mean(strange[0][0], list(output.labels)).replace("Did", f"For {strange[0][0]!r}, did")
+            notes.append(f"{rows}: the Pocket never says as {output.name} {named}; it says {own}.{near}")
+    if notes and not known:
+        raise DataError(f"{notes[0]} None of the rows' labels is one that it says")
+    return tuple(f"{note} These labels count as missed" for note in notes)
+
+
+def _labels_of(example: Example, output: Output) -> Sequence[str]:
+    """The labels, or the tags of spans as the output writes them."""
+    if output.kind != "tags":
+        return example.labels
+    scheme = label_scheme(output.labels)
+    tags = example.tags if scheme is None else well_formed(example.tags, scheme)
+    return [tag for tag in tags if tag != "O"]
 
 
 def written(pocket: Pocket, texts: Sequence[str], batch_size: int = 1) -> list[Prediction]:

@@ -49,43 +49,47 @@ class Recipe:
 
 
 def told_apart(recipes: Sequence[Recipe]) -> list[str]:
-    """The recipes' names; where others of another kind have the same, with the settings that tell them apart."""
-    same: dict[str, list[dict[str, Any]]] = {}
+    """The recipes' names; where different ones share a name, with settings that tell them apart."""
     every = [_settings(one) for one in recipes]
+    same: dict[str, list[dict[str, str]]] = {}
     for one, settings in zip(recipes, every, strict=True):
         same.setdefault(one.name, []).append(settings)
-    found = []
-    for one, settings in zip(recipes, every, strict=True):
-        names = _telling(same[one.name])
-        said = ", ".join(f"{name} {_shown(settings.get(name, 'none'))}" for name in names)
-        found.append(f"{one.name} ({said})" if said else one.name)
-    return found
+    telling = {name: _telling(several) for name, several in same.items()}
+    said = [
+        ", ".join(f"{name} {settings.get(name, 'none')}" for name in telling[one.name])
+        for one, settings in zip(recipes, every, strict=True)
+    ]
+    return [f"{one.name} ({text})" if text else one.name for one, text in zip(recipes, said, strict=True)]
 
 
-def _settings(recipe: Recipe) -> dict[str, Any]:
-    """{"pass.setting": value}, of a pass that comes again "pass.setting.2"."""
-    found: dict[str, Any] = {}
+def _settings(recipe: Recipe) -> dict[str, str]:
+    """{"pass.setting": value as it is shown}, of a pass that comes again "pass.setting.2"."""
+    found: dict[str, str] = {}
     times: dict[str, int] = {}
     for step in recipe.to_json():
         times[step["pass"]] = times.get(step["pass"], 0) + 1
         again = f".{times[step['pass']]}" if times[step["pass"]] > 1 else ""
-        found |= {f"{step['pass']}.{name}{again}": value for name, value in step.items() if name != "pass"}
+        for name, value in step.items():
+            if name != "pass":
+                found[f"{step['pass']}.{name}{again}"] = f"{value:.6g}" if isinstance(value, float) else str(value)
     return found
 
 
-def _telling(several: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The first settings that tell these apart, no more than are needed."""
+def _telling(several: Sequence[Mapping[str, str]]) -> list[str]:
+    """Settings that tell these apart: one where one does, else each that tells more than those before it."""
+
+    def parts(names: Sequence[str]) -> int:
+        return len({tuple(one.get(name) for name in names) for one in several})
+
+    every = list(dict.fromkeys(name for one in several for name in one))
+    most = parts(every)
+    alone = next((name for name in every if parts([name]) == most), None)
+    if alone is not None:
+        return [alone] if most > 1 else []
     names: list[str] = []
-    groups = 1
-    for name in dict.fromkeys(name for one in several for name in one):
-        parts = len({tuple(repr(one.get(each)) for each in (*names, name)) for one in several})
-        if parts > groups:
-            names, groups = [*names, name], parts
+    for name in every:
+        names += [name] if parts([*names, name]) > max(1, parts(names)) else []
     return names
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def recipe_in(path: str | Path, table: Table) -> Recipe:

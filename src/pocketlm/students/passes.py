@@ -38,4 +38,5 @@ STUDENT_PASSES = Table(
         "prune-rows": "pocketlm.students.prune_rows:PruneRows",
         "quantize": "pocketlm.students.quantize:Quantize",
     },
+    called="pass",
 )
