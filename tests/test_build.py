@@ -570,11 +570,18 @@ def test_a_recipe_that_makes_no_student_is_the_users_mistake(csv_file, tmp_path)
         pocketlm.fit(str(csv_file), recipe=str(wrong), output=str(tmp_path / "m.pocket"), **SMALL)
 
 
-def test_what_is_refused_leaves_no_folder(csv_file, tmp_path):
-    for given, says in (({"resume": True}, "no search was begun"), ({"ray": "10.1.1.1:x"}, "ray")):
-        with pytest.raises(UserError, match=says):
-            pocketlm.fit(str(csv_file), output=str(tmp_path / "m.pocket"), **SMALL, **given)
-        assert not (tmp_path / "m.work").exists()
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"resume": True}, "no search was begun"),
+        ({"ray": "10.1.1.1:x"}, "ray"),
+        ({"floor": ("fidelity>=0.9",)}, "there is no teacher"),
+    ],
+)
+def test_what_is_refused_leaves_no_folder(csv_file, tmp_path, given, says):
+    with pytest.raises(UserError, match=says):
+        pocketlm.fit(str(csv_file), output=str(tmp_path / "m.pocket"), **SMALL, **given)
+    assert not (tmp_path / "m.work").exists()
 
 
 def test_training_again_that_time_cut_short_is_not_what_is_kept():

@@ -35,7 +35,7 @@ try:
     from pocketlm.recipe.recipe import Recipe
     from pocketlm.recipe.run import FURTHER_VERSION, TRAINED, Prefixes
     from pocketlm.search.allocator import LARGEST, allocator
-    from pocketlm.search.asked import Asked, asked_on_dev, check_floors
+    from pocketlm.search.asked import Asked, asked_on_dev, check_floors, share_of_none
     from pocketlm.search.attempt import Crew, Here
     from pocketlm.search.facts import Facts
     from pocketlm.search.forecast import Forecast, with_room_of
@@ -107,8 +107,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
     mixup = float(prepared.about.get("augmentation", {}).get("mixup", 0.0))
     learnt, learnt_dev = to_learn_from(job, prepared, pretrained)
     work = WorkFolder(job.work_folder)
-    # the cluster first: an address that is none leaves no folder
-    with fleet(job.ray, job.workers, job.data_parallel) as helpers, work.locked():
+    with work.locked(), fleet(job.ray, job.workers, job.data_parallel) as helpers:
         room = Classroom(
             prepared.task, prepared.outputs, learnt, prepared.dev, prepared.data_hash, job.max_length,
             job.seed, work, progress, deadline, ways, _without_test(prepared), prepared.parallel,
@@ -166,12 +165,7 @@ def fit(job: Job | str, *, progress: Progress | None = None, **settings: Any) ->
 def _check_taught(job: Job, prepared: Prepared, taught: bool) -> None:
     """Raise BudgetError for a floor that there is no teacher for; note what a share of none is read as."""
     check_floors(job.budget.floors, prepared, taught)
-    least = job.budget.min_quality
-    if least is not None and least.of_teacher and not taught:
-        prepared.about["notes"].append(
-            f"--min-quality {least.value:g} is a share of a teacher's quality, and there is none: it is read as "
-            f"{prepared.task.main_metric}>={least.value:g}"
-        )
+    prepared.about["notes"] += [] if taught else share_of_none(job.budget, prepared.task.main_metric)
 
 
 def _beside(asked: Asked, teacher: Hearing | None, context: FitContext) -> Asked:
@@ -233,7 +227,7 @@ def _search(
     """Every candidate's outcome, the judge who compares them, what was expected of them, and the study itself.
 
     there: the machine that the Pocket will run on, None where it is this one. rivals: recipes that someone gave.
-    helpers: a cluster that tries recipes, or None. Raises RecipeError where the only recipe cannot be made.
+    helpers: a cluster that tries recipes, or None.
     """
     budget, context = job.budget, run.context
     counts = {one.name: run.asked.count(one) for one in budget.floors}
@@ -270,10 +264,7 @@ def _search(
         space, lambda: fast_enough(space.starts, lambda recipe: slower(recipe, LARGEST)),
         crew, hopelessness(judged.allowed, forecast, slower), judged, plan, rivals,
     )  # fmt: skip
-    outcomes = explored.outcomes_of(context.progress, context.deadline)
-    if job.recipe and outcomes and outcomes[0].status == "failed":
-        raise RecipeError(f"recipe {job.recipe}: cannot be made here: {outcomes[0].why}")
-    return outcomes, judged, forecast, explored
+    return explored.outcomes_of(context.progress, context.deadline), judged, forecast, explored
 
 
 def _checked(job: Job) -> tuple[Device | None, Recipe | None, list[Recipe]]:

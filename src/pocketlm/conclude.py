@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pocketlm.report.commands import sample_words
 from pocketlm.runtime.load import Pocket, load
 from pocketlm.search.asked import Asked
 from pocketlm.search.forecast import Forecast
-from pocketlm.search.judge import TRADE_OFF, Judge, Outcome
+from pocketlm.search.judge import TEST_FIGURES_BYTES, TRADE_OFF, Judge, Outcome
 from pocketlm.search.space import Space
 from pocketlm.search.trial import Trial
 from pocketlm.tasks.lost import lost_examples
@@ -46,13 +46,14 @@ def conclude(
     teacher_test = prepared.task.figures(prepared.test, said, prepared.outputs) if said else None
     if said and prepared.parallel:  # what students were taught of translations, which the teacher may not know
         said = said_of_translations(said)
+    names = told_apart([one.recipe for one in outcomes])
     result: dict[str, Any] = {
         "schema": 1, "pocket": None, "report": str(job.report), "task": prepared.task.name,
         "main_metric": prepared.task.main_metric, "budget": job.budget.to_json(), "data": prepared.about,
         "teacher": _teacher_json(teacher, teacher_test, test_texts), "chosen": None,
         "candidates": [
             {**_candidate_json(one, one is chosen, id(one) in front), "name": name}
-            for one, name in zip(outcomes, told_apart([one.recipe for one in outcomes]), strict=True)
+            for one, name in zip(outcomes, names, strict=True)
         ],
         "environment": describe(), "seed": job.seed, "effort": job.effort,
     }  # fmt: skip
@@ -64,8 +65,8 @@ def conclude(
     staged, sure = final.pocket.with_name("chosen.pocket"), _sureness(job, prepared, chosen)
     measured, verdict, details = _final(prepared, final, sure, staged, asked, judged, teacher_test, forecast, said)
     result["chosen"] = {"name": chosen.recipe.name, "recipe": chosen.recipe.to_json(), **details}
-    why = judged.why(chosen, outcomes)
-    prepared.about["notes"] += [why] if why else []
+    best = judged.passed_over(chosen, outcomes)
+    prepared.about["notes"] += [] if best is None else [_why(chosen, best, outcomes, names, judged)]
     met = verdict.met
     free = not verdict.limits
     result["status"] = "best" if free else "met" if met else "missed"
@@ -77,11 +78,28 @@ def conclude(
     return result
 
 
+def _why(
+    chosen: Outcome, best: Outcome, outcomes: Sequence[Outcome], names: Sequence[str], judged: Judge
+) -> str:  # fmt: skip
+    """Why a student was chosen though another did better on dev. names: of the outcomes."""
+    own, other = (
+        f"{names[next(place for place, each in enumerate(outcomes) if each is one)]} {judged.quality(one):.4f}"
+        for one in (chosen, best)
+    )
+    told = f"chosen by {judged.metric} on dev: {own}, though {other}: "
+    if judged.taught:
+        return f"{told}within a standard error of the best, likeness to the teacher's answers counts as much"
+    return (
+        f"{told}of many recipes tried on {judged.dev_rows:,} rows one seems better by chance, so that a rule of thumb, "
+        "or a recipe that was given, is taken within half a standard error of the best"
+    )
+
+
 def _nothing(space: Space) -> str:
     """Why nothing was tried, and what could be."""
-    least = space.smallest()
-    from_ = "" if least is None else f"; the smallest students of these data take about {format_size(least)}"
-    return f"nothing so small can be made{from_}"
+    least = space.smallest(TEST_FIGURES_BYTES)
+    from_ = "" if least is None else f"; the smallest files of these data take about {format_size(least)}"
+    return f"nothing has room in it{from_}"
 
 
 def _sureness(job: Job, prepared: Prepared, chosen: Outcome) -> dict[str, Any]:

@@ -127,7 +127,9 @@ def test_a_share_of_no_teacher_is_a_figure_and_said_so(spoken, tmp_path):
         str(spoken), max_size="60kB", output=str(tmp_path / "m.pocket"), set=("search.family=linear",), trials=1,
         min_quality="0.2",
     )  # fmt: skip
-    assert any("there is none: it is read as accuracy>=0.2" in note for note in made.data["data"]["notes"])
+    said = "there is none: it is read as accuracy>=0.2"
+    assert any(said in note for note in made.data["data"]["notes"])
+    assert any(said in line for line in pocketlm.advise(str(spoken), max_size="60kB", min_quality="0.2")["reasons"])
 
 
 def test_a_floor_that_no_student_reaches_is_a_miss(spoken, tmp_path):

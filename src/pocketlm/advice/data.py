@@ -34,7 +34,7 @@ from pocketlm.model.encoder import Pretrained, find_teacher, load_pretrained
 from pocketlm.opening import to_learn_from, ways_of, with_data, with_vectors
 from pocketlm.outputs import Example
 from pocketlm.progress import Progress, Silent
-from pocketlm.search.asked import asked_on_dev, check_floors
+from pocketlm.search.asked import asked_on_dev, check_floors, share_of_none
 from pocketlm.search.facts import Facts
 from pocketlm.search.family import Candidate
 from pocketlm.search.forecast import Forecast, memory_at_least, with_room_of
@@ -116,6 +116,7 @@ def advise(job: Job | str, *, progress: Progress | None = None, **settings: Any)
     asked_on_dev(budget, prepared)
     pretrained, heard = _teacher(job, prepared, progress)
     check_floors(budget.floors, prepared, heard)
+    prepared.about["notes"] += [] if heard else share_of_none(budget, prepared.task.main_metric)
     prepared = with_vectors(job, prepared, pretrained)
     facts, text = _facts(job, prepared, pretrained, heard)
     device = there or this_machine(progress.stage)

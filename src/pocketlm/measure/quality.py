@@ -73,7 +73,9 @@ def foreign_labels(pocket: Pocket, examples: Sequence[Example], rows: str) -> tu
         known = known or any(label in output.labels for label in found)
         strange = [(label, count) for label, count in found.most_common() if label not in output.labels]
         if strange:
-            named = ", ".join(f"{label!r} ({count:,} {'row' if count == 1 else 'rows'})" for label, count in strange[:NAMED])
+            named = ", ".join(
+                f"{label!r} ({count:,} {'row' if count == 1 else 'rows'})" for label, count in strange[:NAMED]
+            )
             named += f" and {len(strange) - NAMED:,} more" if len(strange) > NAMED else ""
             own = ", ".join(output.labels[:NAMED]) + (", …" if len(output.labels) > NAMED else "")
             near = did_you_mean(strange[0][0], list(output.labels)).replace("Did", f"For {strange[0][0]!r}, did")

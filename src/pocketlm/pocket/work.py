@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any
@@ -93,8 +93,10 @@ class WorkFolder:
     def locked(self) -> Iterator[None]:
         """Keep other runs out; the lock of a process that died is free. Raises UserError, OutputError.
 
-        The system holds the lock, not the file's presence: the file stays and names the last owner.
+        The system holds the lock, not the file's presence: the file stays and names the last owner. A folder that was
+        made for a run which left nothing in it goes with the run.
         """
+        new = not self.path.exists()
         lock = _made(self.path) / LOCK
         try:
             file = open(lock, "a+b")  # noqa: SIM115  (not emptied before it is ours)
@@ -108,7 +110,13 @@ class WorkFolder:
             file.truncate(0)
             file.write(str(os.getpid()).encode())
             file.flush()
-            yield
+            try:
+                yield
+            finally:
+                if new and [one.name for one in self.path.iterdir()] == [LOCK]:
+                    with suppress(OSError):  # where a file that is open cannot be removed
+                        lock.unlink()
+                        self.path.rmdir()
 
 
 def _made(folder: Path) -> Path:

@@ -122,6 +122,17 @@ def asked_on_dev(budget: Budget, prepared: Prepared) -> Asked:
     return Asked.of(budget.floors, prepared, "dev")
 
 
+def share_of_none(budget: Budget, main_metric: str) -> list[str]:
+    """A note on what a share of a teacher's quality is read as where there is no teacher; none where none is asked."""
+    least = budget.min_quality
+    if least is None or not least.of_teacher:
+        return []
+    return [
+        f"--min-quality {least.value:g} is a share of a teacher's quality, and there is none: it is read as "
+        f"{main_metric}>={least.value:g}"
+    ]
+
+
 def check_floors(floors: Sequence[Floor], prepared: Prepared, taught: bool) -> None:
     """Raise BudgetError for a floor on a figure that there is not. taught: whether there is a teacher."""
     if floors and any(output.kind == "vector" for output in prepared.outputs):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from pocketlm.errors import PocketLMError
+from pocketlm.errors import NoEffect, PocketLMError, UserError
 from pocketlm.recipe.recipe import Recipe
 from pocketlm.search.trial import Trial
 from pocketlm.train.loop import Pace, Paused
@@ -41,12 +41,16 @@ class Gate:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What became of a recipe. rung: the figure on dev after a part of its training, None where it was not taken."""
+    """What became of a recipe. rung: the figure on dev after a part of its training, None where it was not taken.
+
+    refused: it failed because of what the recipe says.
+    """
 
     status: Literal["measured", "paused", "failed"]
     why: str
     trial: Trial | None = None
     rung: float | None = None
+    refused: bool = False
 
 
 def attempt(run: Run, recipe: Recipe, gate: Gate | None) -> Attempt:
@@ -67,7 +71,8 @@ def attempt(run: Run, recipe: Recipe, gate: Gate | None) -> Attempt:
         why = f"left after a third of its training, at {paused.figure:.4f} on dev: others of its size are better"
         return Attempt("paused", why, rung=rung)
     except PocketLMError as error:
-        return Attempt("failed", str(error), rung=reached[-1] if reached else None)
+        told = reached[-1] if reached else None
+        return Attempt("failed", str(error), rung=told, refused=isinstance(error, UserError | NoEffect))
     if gate is not None and not reached:  # it was trained before, and looked at as any other
         looks = trial.details.get("looks", ())
         reached += [figure for epoch, epochs, figure in looks if epoch == math.ceil(RUNG * epochs)]

@@ -102,7 +102,13 @@ class Judge:
         from run to run by NOISE.
         """
         points = [(one, self._point(one)) for one in outcomes if one.trial is not None]
-        return [one for one, own in points if not any(_dominates(other, own) for _, other in points)]
+        kept: list[tuple[Outcome, tuple[float, ...]]] = []
+        # what could keep another away comes first, and only what is kept does
+        for one, own in sorted(points, key=lambda point: point[1], reverse=True):
+            if not any(_dominates(other, own) for _, other in kept):
+                kept.append((one, own))
+        on_it = {id(one) for one, _ in kept}
+        return [one for one, _ in points if id(one) in on_it]
 
     def _point(self, outcome: Outcome) -> tuple[float, ...]:
         assert outcome.trial is not None
@@ -137,26 +143,17 @@ class Judge:
         near = near if self.taught else [one for one in near if one.trusted] or met
         return max(near, key=lambda one: (round(self._worth(one), 4), -_size(one)))
 
-    def why(self, chosen: Outcome, outcomes: Sequence[Outcome]) -> str:
-        """Why this one was chosen though another that meets the budget did better on dev, or as well in fewer bytes.
+    def passed_over(self, chosen: Outcome, outcomes: Sequence[Outcome]) -> Outcome | None:
+        """The best on dev of those that meet the budget, where another was chosen though its quality is lower.
 
-        "" where none did, or the budget leaves the smallest to be chosen.
+        None where there is none, or the budget leaves the smallest to be chosen.
         """
-        own, budget = self.quality(chosen), self.budget
-        if not chosen.met or (budget.max_size is None and budget.max_latency is None and budget.max_memory is None):
-            return ""
-        met = [one for one in outcomes if one.met and one is not chosen]
-        better = [one for one in met if (self.quality(one), -_size(one)) > (own, -_size(chosen))]
-        if not better:
-            return ""
-        best = max(better, key=lambda one: (self.quality(one), -_size(one)))
-        told = f"{best.recipe.name} had {self.metric} {self.quality(best):.4f} on dev, {chosen.recipe.name} {own:.4f}: "
-        if self.taught:
-            return f"{told}within a standard error of the best, likeness to the teacher's answers counts as much"
-        return (
-            f"{told}of many recipes tried on {self.dev_rows:,} rows one seems better by chance, so that a rule of "
-            "thumb within half a standard error of the best is taken"
-        )
+        budget = self.budget
+        free = budget.max_size is None and budget.max_latency is None and budget.max_memory is None
+        if free or not chosen.met or not (self.taught or chosen.trusted):
+            return None
+        best = max((one for one in outcomes if one.met), key=lambda one: (self.quality(one), -_size(one)))
+        return best if round(self.quality(best), 4) > round(self.quality(chosen), 4) else None
 
     def _worth(self, outcome: Outcome) -> float:
         """Its quality, and with a teacher that students hear their likeness to it, too."""

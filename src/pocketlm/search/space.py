@@ -70,13 +70,13 @@ def unsuited(name: str, facts: Facts) -> str:
     if facts.vectors or facts.asking or (name in ("linear", "stack") and not facts.single):
         return "does not do this task"
     if facts.frozen:
-        return "is not for few rows: students learn the encoder's vectors and n-grams in closed form"
+        return "is not tried beside an encoder that stays as it is: students learn its vectors in closed form"
     if name == "stack" and facts.labelled > LEXICON_ROWS:
         return "is for fewer labelled rows: of so many a network learns more than the teacher's vectors tell"
     if name == "stack":
-        return "needs an encoder that it sees as (--teacher)"
+        return "needs a teacher that students hear, and sees as it does"
     if name == "allocated":
-        return "needs a teacher whose parts it keeps (--teacher)"
+        return "needs a teacher that students hear, whose parts it keeps"
     return (
         f"is not for these data: without a teacher fewer than {FEW_TEXTS:,} texts teach a network less than n-grams "
         f"know; --set {OWN}.family={name} tries it"
@@ -130,15 +130,19 @@ class Space:
         """Candidates by rules of thumb, cheap ones first."""
         return [one for one in self._usual if one.family in self.knobs]
 
-    def smallest(self) -> int | None:
-        """About how many bytes are the least that a rule of thumb has room in; None where LARGEST_LOOKED has none."""
-        size = float(SMALLEST_POCKET_BYTES)
+    def smallest(self, spare: int) -> int | None:
+        """About how many bytes are the least that a rule of thumb has room in, whatever memory there is.
+
+        spare: bytes of a file beside what it is filled with. None where LARGEST_LOOKED has no room, and of proposals
+        of a teacher's parts, which take long to ask for.
+        """
+        facts, narrowed = self._given
+        facts, size = replace(facts, allocator=None, graph_room=None), float(SMALLEST_POCKET_BYTES)
         while size < LARGEST_LOOKED:
-            size *= LOOKED_STEP
             with suppress(RecipeError):
-                starts = Space(self._given[0], replace(self.budget, max_size=round(size)), self._given[1]).starts
-                if starts:
-                    return min(one.expected_bytes for one in starts)
+                if Space(facts, replace(self.budget, max_size=round(size)), narrowed).starts:
+                    return round(size) + spare
+            size *= LOOKED_STEP
         return None
 
     @cached_property

@@ -21,6 +21,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
+from pocketlm.errors import RecipeError
 from pocketlm.pocket.work import digest
 from pocketlm.progress import Deadline, Progress
 from pocketlm.recipe.recipe import Recipe
@@ -171,7 +172,10 @@ class Exploration:
         return int(known["wanted"])
 
     def outcomes_of(self, progress: Progress, deadline: Deadline) -> list[Outcome]:
-        """The outcome of every recipe, once. A study that others can reach is then left to them."""
+        """The outcome of every recipe, once. A study that others can reach is then left to them.
+
+        Raises RecipeError where a recipe is tried alone, and cannot be made for what it says.
+        """
         try:
             return self._searched(progress, deadline)
         finally:
@@ -180,10 +184,14 @@ class Exploration:
 
     def _searched(self, progress: Progress, deadline: Deadline) -> list[Outcome]:
         for recipe in self.own:
-            if not deadline.passed:
+            alone = self.plan.trials == 0  # it is tried whatever the time, and nothing in its place
+            if alone or not deadline.passed:
                 progress.stage(f"the recipe {recipe.name}")
                 began = time.monotonic()
-                self._note(self._judged(recipe, self.crew.begin(recipe, None)()))
+                found = self.crew.begin(recipe, None)()
+                if alone and found.refused:
+                    raise RecipeError(f"recipe {recipe.name}: cannot be made here: {found.why}")
+                self._note(self._judged(recipe, found))
                 self.own_seconds[_key(recipe)] = time.monotonic() - began
         self._recall(deadline)
         wanted, asked = self.wanted, 0
