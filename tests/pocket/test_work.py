@@ -157,3 +157,14 @@ def test_a_lock_that_cannot_be_opened_is_one_line(tmp_path):
     (tmp_path / "lock").mkdir()
     with pytest.raises(OutputError, match=r"lock: cannot be written"), WorkFolder(tmp_path).locked():
         pass
+
+
+def test_a_folder_that_a_run_made_and_left_empty_goes_with_it(tmp_path):
+    (tmp_path / "old").mkdir()
+    for name, left in (("new", False), ("old", True)):
+        with pytest.raises(ValueError, match="refused"), WorkFolder(tmp_path / name).locked():
+            raise ValueError("refused")
+        assert (tmp_path / name).exists() == left
+    with WorkFolder(tmp_path / "used").locked():
+        (tmp_path / "used" / "study.db").write_text("", "utf-8")
+    assert sorted(one.name for one in (tmp_path / "used").iterdir()) == ["lock", "study.db"]
