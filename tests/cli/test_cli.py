@@ -1,5 +1,7 @@
 """The command line as a user meets it: one line an error, JSON on stdout, exit codes."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -8,6 +10,7 @@ import sys
 import pytest
 
 import pocketlm
+from pocketlm.cli.main import main
 
 
 def run(*arguments, text=None, data=None, columns=200):
@@ -21,14 +24,22 @@ def run(*arguments, text=None, data=None, columns=200):
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
+def here(*arguments):
+    """As `run`, in this process, which has loaded what it needs already."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
+        main([str(word) for word in arguments])
+    return stop.value.code, out.getvalue(), err.getvalue()
+
+
 @pytest.fixture(scope="module")
 def pocket(csv_file, tmp_path_factory):
     output = tmp_path_factory.mktemp("cli") / "m.pocket"
     return pocketlm.fit(str(csv_file), label="category", text="text", max_size="30kB", output=str(output)).pocket
 
 
-def refused(*arguments, **options):
-    code, out, err = run(*arguments, **options)
+def refused(*arguments):
+    code, out, err = here(*arguments)
     assert code == 2, err
     assert out == ""
     assert err.startswith("error: ")
@@ -49,11 +60,11 @@ def test_a_job_of_yaml_says_what_options_do_not(csv_file, tmp_path):
     job = tmp_path / "job.yaml"
     told = ["set: {quantize.bits: 8}", "floor: ['recall[on]>=0.5']", "max_size: 30kB", "trials: 1", "label: category"]
     job.write_text("\n".join([f"data: {csv_file}", "text: text", *told]), "utf-8")
-    code, out, err = run("fit", job, "--json", "-o", tmp_path / "m.pocket")
+    code, out, err = here("fit", job, "--json", "-o", tmp_path / "m.pocket")
     assert code == 0, err
     found = json.loads(out)
     assert found["budget"]["floors"] and "8 bit" in found["candidates"][0]["name"]
-    code, out, err = run("fit", job, "--json", "--set", "quantize.bits=4", "-o", tmp_path / "n.pocket")
+    code, out, err = here("fit", job, "--json", "--set", "quantize.bits=4", "-o", tmp_path / "n.pocket")
     assert "4 bit" in json.loads(out)["candidates"][0]["name"], "an option is in place of what the file says of it"
     job.write_text(f"data: {csv_file}\nset: [nonsense.foo=3]", "utf-8")
     assert "nonsense" in refused("fit", job)
