@@ -26,7 +26,7 @@ import pocketlm
 from pocketlm.errors import BudgetMissed
 from pocketlm.measure.machine import describe
 
-ROWS = (500, 1000, 2000, 4000, 8000)
+ROWS = (500, 1000, 2000, 4000)
 SIZES = ("100kB", "500kB", "2MB", "8MB")
 BASE_ROWS, BASE_SIZE, BASE_TRIALS, LONG = 1000, "500kB", 6, 24
 
