@@ -28,7 +28,7 @@ from pocketlm.measure.machine import describe
 
 ROWS = (500, 1000, 2000, 4000)
 SIZES = ("100kB", "500kB", "2MB", "8MB")
-BASE_ROWS, BASE_SIZE, BASE_TRIALS, LONG = 1000, "500kB", 6, 24
+BASE_ROWS, BASE_SIZE, BASE_TRIALS, LONG = 1000, "500kB", 6, 12
 
 
 def settings(teachers: Sequence[str], workers: Sequence[int]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -36,11 +36,11 @@ def settings(teachers: Sequence[str], workers: Sequence[int]) -> Iterator[tuple[
     base = {"rows": BASE_ROWS, "max_size": BASE_SIZE, "trials": BASE_TRIALS, "teacher": teachers[0], "workers": 0}
     for rows in ROWS:
         yield "rows", {**base, "rows": rows}
-    for size in SIZES:
-        yield "budget", {**base, "max_size": size}
     for teacher in (None, *teachers):
         yield "teacher", {**base, "teacher": teacher}
     yield "trials", {**base, "trials": LONG}
+    for size in SIZES:
+        yield "budget", {**base, "max_size": size}
     for count in workers:
         yield "workers", {**base, "trials": LONG, "workers": count}
 
