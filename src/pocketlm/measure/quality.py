@@ -78,9 +78,8 @@ def foreign_labels(pocket: Pocket, examples: Sequence[Example], rows: str) -> tu
             )
             named += f" and {len(strange) - NAMED:,} more" if len(strange) > NAMED else ""
             own = ", ".join(output.labels[:NAMED]) + (", …" if len(output.labels) > NAMED else "")
-            near = did_you_mean(strange[0][0], list(output.labels), alike=0.66).replace(
-                "Did", f"For {strange[0][0]!r}, did"
-            )
+            near = did_you_mean(strange[0][0], list(output.labels), alike=0.66)
+            near = f" For {strange[0][0]!r}:{near}" if near else ""
             notes.append(f"{rows}: the Pocket never says as {output.name} {named}; it says {own}.{near}")
     if notes and not known:
         raise DataError(f"{notes[0]} None of the rows' labels is one that it says")

@@ -131,9 +131,8 @@ class Judge:
         met = [one for one in measured if one.met]
         if not met:
             return min(measured, key=lambda one: (one.verdict.distance if one.verdict else 0.0, -self.quality(one)))
-        budget = self.budget
-        if budget.max_size is None and budget.max_latency is None and budget.max_memory is None:
-            if budget.min_quality is None:
+        if self.budget.free:
+            if self.budget.min_quality is None:
                 floor = max(self.quality(one) for one in met) * (1 - TRADE_OFF)
                 met = [one for one in met if self.quality(one) >= floor]
             return min(met, key=_size)
@@ -148,9 +147,7 @@ class Judge:
 
         None where there is none, or the budget leaves the smallest to be chosen.
         """
-        budget = self.budget
-        free = budget.max_size is None and budget.max_latency is None and budget.max_memory is None
-        if free or not chosen.met or not (self.taught or chosen.trusted):
+        if self.budget.free or not chosen.met or not (self.taught or chosen.trusted):
             return None
         best = max((one for one in outcomes if one.met), key=lambda one: (self.quality(one), -_size(one)))
         return best if round(self.quality(best), 4) > round(self.quality(chosen), 4) else None
@@ -165,10 +162,8 @@ def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
     Noise counts for nothing beside quality or bytes alone, so that no two dominate each other.
     """
-    sure = one[:2] != other[:2] and one[0] >= other[0] and one[1] >= other[1]
-    allowed = NOISE if sure else (0.0,) * len(NOISE)
-    taken = zip(one[2:], other[2:], allowed, strict=True)
-    return one != other and one[0] >= other[0] and one[1] >= other[1] and all(a >= (1 + n) * b for a, b, n in taken)
+    noise = (0.0, 0.0, *(NOISE if one[:2] != other[:2] else (0.0, 0.0)))
+    return one != other and all(own >= (1 + far) * theirs for own, theirs, far in zip(one, other, noise, strict=True))
 
 
 def _fidelity(outcome: Outcome) -> float:
